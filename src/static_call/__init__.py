@@ -1,0 +1,1 @@
+"""Static calls for arm64."""

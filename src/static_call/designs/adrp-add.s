@@ -1,0 +1,29 @@
+// ADRP+ADD: the address made in code, three words to patch
+//
+// The second version of the arm64 patches (2020): a branch in reach; beyond it the target's address
+// is made by ADRP and ADD, up to 4 GiB away. A retarget rewrites ADRP and ADD one after the other,
+// so a thread between the two goes to an address made of two halves; and neither may be modified
+// under a running thread. Here for comparison; the fallback that loads a pointer is data-literal.
+
+        .isa    a64
+        .source 20201028184114.6834-1-ardb@kernel.org
+        .align  3
+
+        bti     c
+slot:   { near: b target | far: nop | null: ret }
+page:   { far: adrp x16, target }
+offset: { far: add x16, x16, :lo12:target }
+        br      x16
+
+retarget:                       // x0 slot, w1 its new word, x2 page, w3, x4 offset, w5
+        str     w3, [x2]
+        str     w5, [x4]
+        dmb     ishst
+        str     w1, [x0]
+        dc      cvau, x0
+        dc      cvau, x4
+        dsb     ish
+        ic      ivau, x0
+        ic      ivau, x4
+        dsb     ish
+        isb

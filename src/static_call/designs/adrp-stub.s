@@ -1,0 +1,32 @@
+// ADRP stub: the default for position-independent files, its literal in relocated data
+//
+// As inline-stub, but the literal lies in .data.rel.ro, where the dynamic linker may write: inline it
+// would need a relocation in text.
+
+        .isa    a64
+        .source the seed, with the rule of Arm ARM B2.2.5
+        .align  3
+
+        bti     c
+slot:   { near: b target | far: nop | null: b null | ret0: b ret0 }
+        adrp    x16, literal
+        ldr     x16, [x16, :lo12:literal]
+        br      x16
+ret0:   bti     c
+        mov     x0, #0
+null:   bti     c
+        ret
+
+        .section .data.rel.ro
+literal: { near, far: .quad target | null: .quad null | ret0: .quad ret0 }
+
+retarget:                       // x0 slot, w1 its new word, x2 literal, x3 its new value
+        cse                     // nobody runs code older than the target's: see docs/designs.md
+        str     x3, [x2]        // the literal always, and first
+        dmb     ishst           // who fetches the new slot loads the new literal
+        str     w1, [x0]
+        dc      cvau, x0
+        dsb     ish
+        ic      ivau, x0
+        dsb     ish
+        cse                     // nobody runs the old slot

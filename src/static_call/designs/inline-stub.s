@@ -1,0 +1,32 @@
+// Inline stub: a branch in reach, an inline literal beyond it, stubs to return
+//
+// The default. The seed's slot + inline literal, made to keep two rules: the slot holds a branch or
+// a NOP, nothing else, since those may be modified while they may execute (Arm ARM B2.2.5); and the
+// literal always holds an address that can be branched to, so that a thread which was preempted
+// behind the slot arrives somewhere right whenever it goes on. NULL and RET0 are branches to the
+// trampoline's own stubs, so they need nothing from the image that it is in.
+
+        .isa    a64
+        .source the seed, with the rule of Arm ARM B2.2.5
+        .align  3
+
+        bti     c
+slot:   { near: b target | far: nop | null: b null | ret0: b ret0 }
+        ldr     x16, literal
+        br      x16
+literal: { near, far: .quad target | null: .quad null | ret0: .quad ret0 }
+ret0:   bti     c
+        mov     x0, #0
+null:   bti     c
+        ret
+
+retarget:                       // x0 slot, w1 its new word, x2 literal, x3 its new value
+        cse                     // nobody runs code older than the target's: see docs/designs.md
+        str     x3, [x2]        // the literal always, and first
+        dmb     ishst           // who fetches the new slot loads the new literal
+        str     w1, [x0]
+        dc      cvau, x0
+        dsb     ish
+        ic      ivau, x0
+        dsb     ish
+        cse                     // nobody runs the old slot

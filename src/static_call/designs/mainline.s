@@ -1,0 +1,19 @@
+// Mainline 2026: a data literal, and a function that returns 0 in place of NULL
+//
+// Linux v7.0 with kCFI. As data-literal without the test for 0: NULL and RET0 are the target
+// __static_call_return0.
+
+        .isa    a64
+        .source Linux commit 54ac9ff8f119
+        .align  4
+
+        bti     c
+        adrp    x16, literal
+        ldr     x16, [x16, :lo12:literal]
+        br      x16
+
+        .section .rodata
+literal: { far: .quad target }
+
+retarget:                       // x0 literal, x1 its new value
+        str     x1, [x0]

@@ -1,0 +1,29 @@
+// Slot + ADRP literal: a branch in reach, a literal in .rodata beyond it
+//
+// As Ard Biesheuvel put it together in the mail of 2021-09-21 that started this project. The mail
+// gives no code that patches it: what stands here keeps to the order that its thread arrived at
+// (the literal always and first, then the slot, then maintenance). RET is not among the
+// instructions that may be modified while they may execute.
+
+        .isa    a64
+        .source the seed: linux-arm-kernel, 2021-09-21, "Re: [PATCH 2/4] arm64: implement support for static call trampolines"
+        .align  3
+
+        bti     c
+slot:   { near: b target | far: nop | null: ret }
+        adrp    x16, literal
+        ldr     x16, [x16, :lo12:literal]
+        br      x16
+
+        .section .rodata
+literal: { near, far: .quad target }
+
+retarget:                       // x0 slot, w1 its new word, x2 literal, x3 its new value
+        str     x3, [x2]
+        dmb     ishst
+        str     w1, [x0]
+        dc      cvau, x0
+        dsb     ish
+        ic      ivau, x0
+        dsb     ish
+        isb

@@ -1,0 +1,26 @@
+// Slot + inline literal: a branch in reach, a literal behind the code beyond it
+//
+// As Mark Rutland wrote it in the mail of 2021-09-21 that started this project: 24 bytes and one
+// address to record. The mail gives no code that patches it: what stands here keeps to the order
+// that its thread arrived at (the literal always and first, then the slot, then maintenance). RET is
+// not among the instructions that may be modified while they may execute.
+
+        .isa    a64
+        .source the seed: linux-arm-kernel, 2021-09-21, "Re: [PATCH 2/4] arm64: implement support for static call trampolines"
+        .align  3
+
+        bti     c
+slot:   { near: b target | null: ret | far: nop }
+        ldr     x16, 1f
+        br      x16
+1:      { near, far: .quad target }
+
+retarget:                       // x0 slot, w1 its new word, x2 literal, x3 its new value
+        str     x3, [x2]
+        dmb     ishst
+        str     w1, [x0]
+        dc      cvau, x0
+        dsb     ish
+        ic      ivau, x0
+        dsb     ish
+        isb
