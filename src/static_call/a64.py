@@ -145,7 +145,9 @@ class Operand:
         unit = PAGE if self.kind == "@@" else self.unit
         low, high = (count * unit + self.bias for count in self.span)
         if self.kind in ("@", "@@"):
-            return f"{value:#x} is out of reach from {at:#x}: the offset must be {low:#x}..{high:#x}"
+            return (
+                f"{value:#x} is out of reach from {at:#x}: the offset must be {low:#x}..{high:#x}"
+            )
         return f"{value:#x} is out of range: {low:#x}..{high:#x}"
 
     def parse(self, text: str) -> Value:
@@ -298,10 +300,7 @@ TABLE: tuple[Row, ...] = (
     _row("udf", "0000000000000000 i16", "#i", "newer"),
     # Hints: of these only NOP is on the CMODX list
     _row("nop", "11010101000000110010 0000000 11111", "", "every"),
-    *(
-        _row(name, f"11010101000000110010 {number:07b} 11111")
-        for number, name in _HINTS.items()
-    ),
+    *(_row(name, f"11010101000000110010 {number:07b} 11111") for number, name in _HINTS.items()),
     _row("hint", "11010101000000110010 i7 11111", "#i"),
     # Barriers, cache maintenance, system registers
     _row("dmb", "11010101000000110011 o4 10111111", "o:o"),

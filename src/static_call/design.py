@@ -32,6 +32,8 @@ class Ret0(Enum):
     def __repr__(self) -> str:
         return self.value
 
+    __str__ = __repr__
+
 
 RET0 = Ret0.RET0
 """The target that returns 0."""
@@ -293,9 +295,7 @@ class Design:
         ]
         return next((one for one in found if one.agrees), found[0] if found else None)
 
-    def _solve(
-        self, template: _Template, entry: int, data: bytes, read: Read
-    ) -> Recognised | None:
+    def _solve(self, template: _Template, entry: int, data: bytes, read: Read) -> Recognised | None:
         """The trampoline as the template's form, with target and literals; None if it isn't."""
         base = entry - self.entry
         known = {name: (at, _FULL) for name, at in self.symbols(entry, {}).items()}
@@ -334,11 +334,13 @@ class Design:
         templates = [self._template(form) for form in self.forms]
         return sorted(
             templates,
-            key=lambda one: any(
-                isinstance(held := item.holds(one.form), Quad) and held.value == "target"
-                for item in self.items
-            )
-            or any(fixup.symbol.name == "target" for fixup in one.fixups),
+            key=lambda one: (
+                any(
+                    isinstance(held := item.holds(one.form), Quad) and held.value == "target"
+                    for item in self.items
+                )
+                or any(fixup.symbol.name == "target" for fixup in one.fixups)
+            ),
         )
 
     def _template(self, form: str) -> _Template:

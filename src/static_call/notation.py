@@ -241,7 +241,9 @@ class _Reader:
         if len(sizes) != 1:
             raise self.fail("a literal and an instruction cannot share a place", column)
         if cell and not self.pending:
-            raise self.fail("expected a label before {: what retargeting changes has a name", column)
+            raise self.fail(
+                "expected a label before {: what retargeting changes has a name", column
+            )
         size = sizes.pop()
         label = next((name for name in self.pending if "@" not in name), "")
         label = label or (self.pending[0] if self.pending else "")

@@ -50,7 +50,9 @@ class Step:
 
     def __str__(self) -> str:
         if self.op == "store":
-            return f"store {self.size} bytes at {self.address:#x}: {self.value:#0{2 * self.size + 2}x}"
+            return (
+                f"store {self.size} bytes at {self.address:#x}: {self.value:#0{2 * self.size + 2}x}"
+            )
         return f"{self.op} {self.address:#x}" if self.address else self.op
 
 
@@ -91,7 +93,9 @@ def steps(code: Code, registers: Sequence[int], read: Read) -> tuple[Step, ...]:
             case "ldr":
                 x[insn["t"]] = load(x[insn["n"]] + _offset(insn), size)
             case "orr":
-                x[insn["d"]] = x[insn["n"]] | x[insn["m"]] << (insn["s"] if "s" in insn else 0) & _MASK
+                x[insn["d"]] = (
+                    x[insn["n"]] | x[insn["m"]] << (insn["s"] if "s" in insn else 0) & _MASK
+                )
             case "dc cvau" | "ic ivau":
                 taken.append(Step(insn.name, x[insn["t"]]))
             case _:
@@ -106,3 +110,17 @@ RETARGET = ("str", "stp", "ldr", "orr", "dmb", "dsb", "isb", "dc cvau", "ic ivau
 def _is_w(insn: a64.Instruction) -> bool:
     assert insn.row is not None
     return insn.row.operands[0].kind == "w:"
+
+
+@dataclass(frozen=True, slots=True)
+class Retarget:
+    """A retarget of one trampoline, ready to be performed by a place.
+
+    code       the design's retarget text, as instructions
+    registers  what x0, x1, ... hold when it is entered: each cell's address and new contents
+    steps      what the code then does: for a place that cannot run it
+    """
+
+    code: Code
+    registers: tuple[int, ...]
+    steps: tuple[Step, ...]

@@ -78,11 +78,17 @@ def _execute(insn: a64.Instruction, pc: int, known: dict[int, int], read: Read) 
         case "add" if insn["n"] in known:
             other = known.get(insn["m"]) if "m" in insn else insn["i"]
             plain = "s" not in insn and "lsl#12" not in insn.row.tokens  # type: ignore[union-attr]
-            return _write(pc, insn, known, known[insn["n"]] + other) if other is not None and plain else None
+            return (
+                _write(pc, insn, known, known[insn["n"]] + other)
+                if other is not None and plain
+                else None
+            )
         case "ldr" if "n" not in insn:
             return _load(pc, insn, known, read, insn["i"])
         case "ldr" if insn["n"] in known:
-            return _load(pc, insn, known, read, known[insn["n"]] + (insn["i"] if "i" in insn else 0))
+            return _load(
+                pc, insn, known, read, known[insn["n"]] + (insn["i"] if "i" in insn else 0)
+            )
     return None
 
 
