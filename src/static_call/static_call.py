@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from static_call import a64
-from static_call.design import RET0, Design, Recognised, Ret0, Target
+from static_call.design import RET0, Design, Recognised, Target
 from static_call.errors import StaticCallError
 from static_call.retarget import Retarget
 from static_call.trampoline import Trampoline
@@ -104,7 +104,7 @@ class StaticCall:
             return target
         if target == self._return0():
             # The design has no form for None or RET0; which of the two, the key tells.
-            return RET0 if int.from_bytes(self.place.read(self.key, 8), "little") else None
+            return None if self._word(self.key) in (0, self.address) else RET0
         return target
 
     def update(self, target: Target | HasAddress | str, *, fresh: bool = True) -> None:
@@ -122,10 +122,7 @@ class StaticCall:
         if isinstance(goal, int):
             self._check(goal)
         if self.key is not None:
-            if wanted is RET0:
-                wanted = self.place.resolve(RETURN0)
-            assert not isinstance(wanted, Ret0)
-            self.place.write(self.key, (wanted or 0).to_bytes(8, "little"))
+            self.place.write(self.key, self._key_for(self.key, wanted).to_bytes(8, "little"))
         self.place.perform(retarget)
 
     def __call__(self, *args: int | bytes | bytearray) -> int:
@@ -137,12 +134,27 @@ class StaticCall:
             return self.place.resolve(target)
         if target is None or target is RET0 or isinstance(target, int):
             return target
-        return target.address  # type: ignore[union-attr]
+        return target.address
 
     def _goal(self, target: Target) -> Target:
         """What the trampoline is retargeted to, in a design without a form for None or RET0."""
         form = {None: "null", RET0: "ret0"}.get(target) if not isinstance(target, int) else None
         return self.place.resolve(RETURN0) if form and form not in self.design.forms else target
+
+    def _key_for(self, key: int, target: Target) -> int:
+        """What the key holds for a target.
+
+        A key of static_call.h has its trampoline behind the function, and for the function where
+        there is none: so a loader relocates it. Linux's key then holds 0.
+        """
+        if isinstance(target, int):
+            return target
+        if target is RET0:
+            return self.place.resolve(RETURN0)
+        return self.address if self._word(key + 8) == self.address else 0
+
+    def _word(self, address: int) -> int:
+        return int.from_bytes(self.place.read(address, 8), "little")
 
     def _return0(self) -> int | None:
         try:
