@@ -3,20 +3,19 @@
  * Static calls for arm64 programs, with Linux's names.
  *
  * A static call is a function pointer that costs a direct branch. Callers branch to a trampoline,
- * `__SCT__name`; what it calls can be changed in the linked file or in the running program. Its
- * key, `__SCK__name`, holds the function that is called now.
+ * `__SCT__name`, and what that calls can be changed once the program is linked. Its key,
+ * `__SCK__name`, holds the function that is called now.
  *
- *      int crc_bitwise(const void *data, int size);
+ *	DECLARE_STATIC_CALL(name, func)			in a header, for other files' calls
+ *	DEFINE_STATIC_CALL(name, func)			in one file: calls func
+ *	DEFINE_STATIC_CALL_NULL(name, func)		calls nothing; func gives the type
+ *	DEFINE_STATIC_CALL_RET0(name, func)		returns 0; func gives the type
  *
- *      DECLARE_STATIC_CALL(crc, crc_bitwise);          in a header, if others call it
- *      DEFINE_STATIC_CALL(crc, crc_bitwise);           in one file
+ *	static_call(name)(args)				calls
+ *	static_call_cond(name)(args)			calls, with no value: it may call nothing
+ *	static_call_query(name)				the function that is called now, or NULL
  *
- *      static_call(crc)(data, size);
- *
- *      DEFINE_STATIC_CALL_NULL(name, func)             calls nothing until it is given a function
- *      DEFINE_STATIC_CALL_RET0(name, func)             returns 0 until then; func gives the type
- *      static_call_cond(name)(args)                    a call that may be one of nothing
- *      static_call_query(name)                         the function now called, or NULL
+ * Shared objects export their static calls, unless STATIC_CALL_HIDDEN is defined.
  *
  * For gcc and clang, C11 and C++17. docs/c.md says more, and why it is as it is.
  */
@@ -28,8 +27,10 @@
 #endif
 
 /*
- * What is known of a static call: the function that it calls, NULL for none, and its trampoline.
- * Whoever changes it finds slot and literal by reading the trampoline's code.
+ * What is known of a static call: the function that it calls, and its trampoline. Whoever changes it
+ * finds slot and literal by reading the trampoline's code. One that calls nothing has its trampoline
+ * for its function, and not NULL: so a position-independent file has a relocation there, and can be
+ * given another function when it is linked already.
  */
 struct static_call_key {
 	void (*func)(void);
@@ -56,7 +57,8 @@ struct static_call_key {
 #define DEFINE_STATIC_CALL(name, func) __STATIC_CALL_DEFINE(name, func, func, "%0", "S"(func))
 
 /* Defines one that returns at once; `func` gives its type, as in DECLARE_STATIC_CALL. */
-#define DEFINE_STATIC_CALL_NULL(name, func) __STATIC_CALL_DEFINE(name, func, 0, "3f", "i"(0))
+#define DEFINE_STATIC_CALL_NULL(name, func)                                                        \
+	__STATIC_CALL_DEFINE(name, func, STATIC_CALL_TRAMP(name), "3f", "i"(0))
 
 /* Defines one that returns 0: an integer, a pointer or a bool, but no floating-point 0. */
 #define DEFINE_STATIC_CALL_RET0(name, func)                                                        \
@@ -70,8 +72,8 @@ struct static_call_key {
 
 /* The function that is called now, or NULL; __static_call_return0 where 0 is returned. */
 #define static_call_query(name)                                                                    \
-	((__typeof__(&STATIC_CALL_TRAMP(name)))__atomic_load_n(&STATIC_CALL_KEY(name).func,        \
-							       __ATOMIC_RELAXED))
+	__STATIC_CALL_CAST(__typeof__(&STATIC_CALL_TRAMP(name)),                                   \
+			   __static_call_func(&STATIC_CALL_KEY(name)))
 
 /* ---- What follows is not for use. ---------------------------------------------------------- */
 
@@ -92,21 +94,31 @@ template <typename T> struct __static_call_type<T *> {
 };
 }
 #define __STATIC_CALL_TYPE(func) __static_call_type<__typeof__(func)>::type
+#define __STATIC_CALL_CAST(type, value) (reinterpret_cast<type>(value))
 extern "C" {
 #else
 #define __STATIC_CALL_TYPE(func) __typeof__(func)
+#define __STATIC_CALL_CAST(type, value) ((type)(value))
 #endif
 
 /* What the key of a RET0 static call holds. Its trampoline returns 0 without it. */
 extern long __static_call_return0(void) __attribute__((__visibility__("hidden")));
+
+static inline void (*__static_call_func(const struct static_call_key *key))(void)
+{
+	void (*func)(void) = __atomic_load_n(&key->func, __ATOMIC_RELAXED);
+
+	return func == key->tramp ? 0 : func;
+}
 
 #ifdef __cplusplus
 }
 #endif
 
 /*
- * Exported from a shared object; protected, so that calls from inside it are direct and go to its
- * own trampoline. With STATIC_CALL_HIDDEN, no other object sees it.
+ * A trampoline is exported but protected: calls from inside its own object are direct, and go to
+ * it. The key may be copied into a program that is not position-independent, as any exported
+ * variable, so it is not.
  */
 #ifdef STATIC_CALL_HIDDEN
 #define __STATIC_CALL_ATTRIBUTE __attribute__((__visibility__("hidden")))
@@ -179,18 +191,13 @@ extern long __static_call_return0(void) __attribute__((__visibility__("hidden"))
 
 /*
  * The assembly stands in a function that nobody calls, since only an operand can name a function
- * whatever its name is in assembly: static, in C++, renamed in link-time optimisation. It must
- * exist once. The key is marked used, so that the optimiser does not take it for a constant.
+ * whatever its name is in assembly: static, in C++, renamed in link-time optimisation. The key is
+ * marked as used, so that no optimiser takes it for a constant.
  */
-#ifdef __clang__
-#define __STATIC_CALL_ONCE __attribute__((__used__, __cold__, __noinline__))
-#else
-#define __STATIC_CALL_ONCE __attribute__((__used__, __cold__, __noipa__))
-#endif
-
 #define __STATIC_CALL_DEFINE(name, func_type, func_now, target, operand)                           \
 	DECLARE_STATIC_CALL(name, func_type);                                                      \
-	static __STATIC_CALL_ONCE void __STATIC_CALL_PASTE(__static_call_define_, name)(void)      \
+	__attribute__((__used__, __cold__)) static void                                            \
+		__STATIC_CALL_PASTE(__static_call_define_, name)(void)                             \
 	{                                                                                          \
 		__asm__ volatile(                                                                  \
 			__STATIC_CALL_CODE(__STATIC_CALL_TRAMP_STR(name), target)                  \
@@ -200,8 +207,8 @@ extern long __static_call_return0(void) __attribute__((__visibility__("hidden"))
 			: : operand);                                                              \
 	}                                                                                          \
 	__attribute__((__used__)) struct static_call_key STATIC_CALL_KEY(name) = {                 \
-		(void (*)(void))(func_now),                                                        \
-		(void (*)(void))STATIC_CALL_TRAMP(name),                                           \
+		__STATIC_CALL_CAST(void (*)(void), func_now),                                      \
+		__STATIC_CALL_CAST(void (*)(void), STATIC_CALL_TRAMP(name)),                       \
 	}
 
 #endif
