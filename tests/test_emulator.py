@@ -1,5 +1,7 @@
 """The emulated machine: calls, faults, bounds, static calls."""
 
+from functools import partial
+
 import pytest
 
 from static_call import RET0, Emulator, StaticCallError, load, notation
@@ -15,6 +17,7 @@ FAR = 0x40_0000_0000  # 252 GiB from the machine's own code
 
 @pytest.fixture
 def machine() -> Emulator:
+    """A fresh machine."""
     return Emulator()
 
 
@@ -57,7 +60,7 @@ def test_executed_instructions_are_what_the_text_says(machine: Emulator, name: s
     """Design.cost, derived from the text, is what the machine executes beyond a direct call."""
     f = machine.function(ADD_1)
     g = machine.function(ADD_100, at=f.address + (1 << 31) & ~15)
-    direct = len(machine.trace(f.address, 3))
+    direct = len(machine.trace(f.address, 3)[1])
     call = machine.static_call("call", target=f, design=name)
     for target in (f, g, None, RET0):
         call.update(target)
@@ -65,7 +68,7 @@ def test_executed_instructions_are_what_the_text_says(machine: Emulator, name: s
         through = form in ("near", "far")
         if through and target in (None, RET0):
             continue  # a design without that form: it calls __static_call_return0
-        executed = len(machine.trace(call.address, 3)) - (direct if through else 0)
+        executed = len(machine.trace(call.address, 3)[1]) - (direct if through else 0)
         assert executed == load(name).cost(form).instructions
 
 
@@ -92,14 +95,13 @@ def test_preempted_anywhere_a_call_reaches_a_target_that_was_current(
             call.update(old)
             inside = [
                 address
-                for address in machine.trace(call.address, 3)
+                for address in machine.trace(call.address, 3)[1]
                 if call.address <= address < call.address + call.design.size
             ]
             for stop in range(1, len(inside) + 1):
                 call.update(old)
-                result = machine.preempt(
-                    call.address, 3, after=stop, then=lambda new=new: call.update(new)
-                )
+                retarget = partial(call.update, new)
+                result = machine.preempt(call.address, 3, after=stop, then=retarget)
                 assert result in (old_result, new_result), (old, new, stop)
 
 
@@ -177,13 +179,14 @@ def test_bad_targets_change_nothing(machine: Emulator) -> None:
     adrp_add = machine.static_call("other", target=f, design="adrp-add")
     before = machine.read(call.address, 40), machine.read(call.key or 0, 8)
     data = machine.allocate(16)
-    for target, error, text in [
+    refused: list[tuple[int | str, type[StaticCallError], str]] = [
         (f.address + 2, Misaligned, "not aligned to 4"),
         (data, BadTarget, "not in executable memory"),
         (0, BadTarget, "not in executable memory"),
         (call.address, BadTarget, "its own trampoline"),
         ("nowhere", StaticCallError, "no symbol nowhere"),
-    ]:
+    ]
+    for target, error, text in refused:
         with pytest.raises(error, match=text):
             call.update(target)
     with pytest.raises(Unreachable, match="no form of adrp-add reaches"):

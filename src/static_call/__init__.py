@@ -5,8 +5,7 @@ What a user needs stands here; it is imported when it is first used, since some 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
     from static_call.design import RET0 as RET0
     from static_call.design import Design as Design

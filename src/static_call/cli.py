@@ -5,33 +5,42 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
+from static_call.errors import StaticCallError
+
+TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
 if TYPE_CHECKING:
     from static_call.design import Design, Target
     from static_call.elf import Image
     from static_call.find import Found
 
+    _Run = Callable[[argparse.Namespace], int]
+
+_TEXT = "str:"
 _EPILOG = """\
 exit status: 0 done, 1 the answer is no, 2 misuse
 """
 
 
+class Misuse(StaticCallError):
+    """The command line makes no sense."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit status. Every refusal is one line on stderr."""
     options = _parser().parse_args(arguments)
-    from static_call.errors import StaticCallError
-
-    run: Callable[[argparse.Namespace], int] = options.run
+    run: _Run = options.run
     try:
         status = run(options)
         sys.stdout.flush()
         return status
+    except Misuse as error:
+        return _refuse(str(error), 2)
     except StaticCallError as error:
         return _refuse(str(error))
     except BrokenPipeError:
         # The reader of our output has seen enough; keep the interpreter from flushing again.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -53,9 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    verbs = parser.add_subparsers(metavar="VERB", required=True, prog="static-call")
 
-    def verb(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def verb(name: str, run: _Run, text: str) -> argparse.ArgumentParser:
         one = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         one.set_defaults(run=run)
         return one
@@ -91,6 +100,21 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     change.add_argument("-o", "--output", metavar="OUT", help="write a copy, leave FILE as it is")
     design_option(change)
+
+    call = verb("call", _call, "call a function of an ELF file in the emulated machine")
+    call.add_argument("file")
+    call.add_argument("name", help="a static call, or else a function")
+    call.add_argument("argument", nargs="*", help="an integer, or str:TEXT")
+    call.add_argument(
+        "--set", action="append", default=[], metavar="NAME=TARGET", dest="change",
+        help="retarget a static call in the machine first (may be repeated)",
+    )  # fmt: skip
+    call.add_argument(
+        "--bits", type=int, choices=(8, 16, 32, 64), default=64,
+        help="how much of the result counts: 32 for an int",
+    )  # fmt: skip
+    call.add_argument("--count", action="store_true", help="count the executed instructions")
+    design_option(call)
 
     verb("cflags", _cflags, "print the compiler's flags for static_call.h")
     return parser
@@ -141,7 +165,7 @@ def _designs(options: argparse.Namespace) -> int:
     from static_call.design import FORMS
 
     designs = [notation.load(name) for name in options.design or notation.shipped()]
-    costs = {design.name: {form: design.cost(form) for form in design.forms} for design in designs}
+    costs = [{form: design.cost(form) for form in design.forms} for design in designs]
     if options.json:
         _print_json(
             [
@@ -159,10 +183,10 @@ def _designs(options: argparse.Namespace) -> int:
                             "taken": cost.taken,
                             "indirect": cost.indirect,
                         }
-                        for form, cost in costs[design.name].items()
+                        for form, cost in its_costs.items()
                     },
                 }
-                for design in designs
+                for design, its_costs in zip(designs, costs)
             ]
         )
         return 0
@@ -174,13 +198,13 @@ def _designs(options: argparse.Namespace) -> int:
         [
             design.name,
             design.size,
-            *(costs[design.name][f].instructions if f in costs[design.name] else "-" for f in FORMS),
+            *(its_costs[form].instructions if form in its_costs else "-" for form in FORMS),
             design.summary.partition(": ")[2] or design.summary,
         ]
-        for design in designs
+        for design, its_costs in zip(designs, costs)
     ]
     _table(rows, ["design", "bytes", *FORMS, "what it is"])
-    print("\nUnder each form: instructions that a call executes beyond a direct call of the target.")
+    print("\nUnder each form: instructions that a call executes beyond a direct call.")
     return 0
 
 
@@ -243,9 +267,13 @@ def _says(call: Found) -> list[str]:
 
 
 def _key(call: Found) -> str:
+    from static_call.static_call import RETURN0
+
     if call.key is None:
         return "-"
-    return str(call.value) if call.value else "null"
+    if call.value is None:
+        return "null"
+    return "ret0" if call.value.name == RETURN0 else str(call.value)
 
 
 def _as_json(call: Found, sites: int | None) -> dict[str, object]:
@@ -278,21 +306,23 @@ def _show(options: argparse.Namespace) -> int:
     designs = _load_designs(options.design)
     image = Image.open(options.file)
     call = _lookup(image, designs, options.name)
-    if call.state is None:
-        return _refuse(f"{options.file}: the bytes at {call.entry:#x} are no known trampoline")
     lines = list(find.listing(call, image))
     if options.json:
-        shown = [{"address": at, "bytes": data, "text": text} for at, data, text in lines]
+        shown = [{"address": at, "bytes": data, "text": text} for at, data, text, _ in lines]
         _print_json({**_as_json(call, image.sites([call.entry])[call.entry]), "listing": shown})
         return 0
     design, form, target = _says(call)
     print(f"{call.name}: {design}, {form}, target {target}, key {_key(call)}\n")
-    for at, data, text in lines:
-        mark = "-> " if at == call.entry else "   "
-        print(f"{mark}{at:#x}  {data:<16}  {text}")
-    if not call.state.agrees:
-        print("\nSlot and literal name different addresses: a linker's veneer or PLT entry lies")
-        print("between, or a retarget was not finished.")
+    width = max(len(text) for _, _, text, forms in lines if forms)
+    for at, data, text, forms in lines:
+        mark = "->" if at == call.entry else "  "
+        comment = f"  // {forms}" if forms else ""
+        print(f"{mark} {at:#x}  {data:<16}  {text:<{width}}{comment}".rstrip())
+    if not call.known.agrees:
+        print(
+            "\nThe slot's branch and the literal name different addresses: a veneer or a PLT entry"
+        )
+        print("lies between, or a retarget was not finished.")
     return 0
 
 
@@ -306,37 +336,72 @@ def _lookup(image: Image, designs: Sequence[Design], name: str) -> Found:
 
 
 def _number(text: str) -> int:
-    from static_call.errors import StaticCallError
-
     try:
         return int(text, 16)
     except ValueError:
-        raise StaticCallError(f"{text} is not an address") from None
+        raise Misuse(f"{text} is not an address") from None
 
 
 def _set(options: argparse.Namespace) -> int:
     from static_call.elf import Image
     from static_call.places.elf_file import ElfFile
 
-    changes = [change.partition("=") for change in options.change]
-    names = [name for name, _, _ in changes]
-    for name, equals, target in changes:
-        if not (name and equals and target):
-            return _refuse(f"{name}{equals}{target}: expected NAME=TARGET", 2)
-        if names.count(name) > 1:
-            return _refuse(f"{name} is set {names.count(name)} times", 2)
+    changes = _changes(options.change)
     designs = _load_designs(options.design)
     image = Image.open(options.file)
     place = ElfFile(image)
     forms = []
-    for name, _, target in changes:
+    for name, target in changes.items():
         call = _lookup(image, designs, name).static_call(place)
         call.update(_target(target))
         forms.append(call.form)
     place.commit(options.output)
-    for (name, _, target), form in zip(changes, forms):
+    for (name, target), form in zip(changes.items(), forms):
         print(f"{name} = {target} ({form})")
     return 0
+
+
+def _changes(texts: Sequence[str]) -> dict[str, str]:
+    """The targets' texts by name, of NAME=TARGET each."""
+    changes: dict[str, str] = {}
+    for text in texts:
+        name, _, target = text.partition("=")
+        if not (name and target):
+            raise Misuse(f"{text}: expected NAME=TARGET")
+        if name in changes:
+            raise Misuse(f"{name} is set twice")
+        changes[name] = target
+    return changes
+
+
+def _call(options: argparse.Namespace) -> int:
+    from static_call.places.emulator import Emulator
+
+    machine = Emulator()
+    image = machine.load(options.file, options.design)
+    for name, target in _changes(options.change).items():
+        image.static_call(name).update(_target(target))
+    arguments = [_argument(text) for text in options.argument]
+    called = image.static_calls.get(options.name)
+    address = called.address if called else image.resolve(options.name)
+    more = ""
+    if options.count:
+        result, executed = machine.trace(address, *arguments)
+        more = f" ({len(executed)} instructions)"
+    else:
+        result = machine.call(address, *arguments)
+    result &= (1 << options.bits) - 1
+    print(f"{result} = {result:#x}{more}")
+    return 0
+
+
+def _argument(text: str) -> int | bytes:
+    if text.startswith(_TEXT):
+        return text.removeprefix(_TEXT).encode() + b"\0"
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise Misuse(f"argument {text}: expected an integer or {_TEXT}TEXT") from None
 
 
 def _target(text: str) -> Target | str:

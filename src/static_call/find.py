@@ -11,7 +11,7 @@ from static_call.elf import Image
 from static_call.errors import StaticCallError
 from static_call.static_call import Place, StaticCall
 from static_call.trampoline import NotATrampoline, Trampoline
-from static_call.walk import detour
+from static_call.walk import Detour, detour
 
 TRAMPOLINE = "__SCT__"
 """What Linux puts before the name of a trampoline."""
@@ -50,7 +50,7 @@ class Found:
     entry  the trampoline's address
     state  what the trampoline's bytes are; None where no design recognises them
     goal   where it leads; None in the null and ret0 forms
-    key    the key's address, or None; `value` is where the key points, None for NULL
+    key    the key's address, or None; `value` is where it points, None where to no function
     """
 
     name: str
@@ -60,17 +60,22 @@ class Found:
     key: int | None
     value: Goal | None
 
+    @property
+    def known(self) -> Recognised:
+        """The state; raises NotATrampoline where no design recognised the bytes."""
+        if self.state is None:
+            raise NotATrampoline(
+                f"{self.name}: the bytes at {self.entry:#x} are no trampoline of a known design"
+            )
+        return self.state
+
     def static_call(self, place: Place, bias: int = 0) -> StaticCall:
         """The static call in a place that has the image, moved by `bias`.
 
         Raises NotATrampoline where no design recognised the bytes.
         """
-        if self.state is None:
-            raise NotATrampoline(
-                f"{self.name}: the bytes at {self.entry:#x} are no trampoline of a known design"
-            )
-        outside = {label: at + bias for label, at in self.state.outside.items()}
-        trampoline = Trampoline(self.state.design, self.entry + bias, outside)
+        outside = {label: at + bias for label, at in self.known.outside.items()}
+        trampoline = Trampoline(self.known.design, self.entry + bias, outside)
         key = None if self.key is None else self.key + bias
         return StaticCall(self.name, trampoline, place, key)
 
@@ -144,7 +149,7 @@ def _describe(
     """The static calls with everything named; symbols are looked up all at once."""
     targets = {state.target for state in states.values() if state and isinstance(state.target, int)}
     values = {name: _pointer(image, keys[name]) for name in entries if name in keys}
-    detours = {target: detour(image.read, target) for target in targets}
+    detours = {target: _follow(image, target) for target in targets}
     ends = {found.target for found in detours.values() if found and found.target is not None}
     names = image.names(targets | ends | {value for value, _ in values.values()})
 
@@ -168,12 +173,28 @@ def _describe(
         address, symbol = values.get(name, (0, ""))
         if symbol:
             return Goal(address or None, symbol)
-        return Goal(address, names.get(address, "")) if address else None
+        if address in (0, entries[name]):  # Linux's way to say none, and static_call.h's
+            return None
+        return Goal(address, names.get(address, ""))
 
     return [
         Found(name, entry, states[entry], goal(states[entry]), keys.get(name), value(name))
         for name, entry in sorted(entries.items(), key=lambda item: (item[1], item[0]))
     ]
+
+
+def _follow(image: Image, address: int) -> Detour | None:
+    """Where veneers and stubs lead from an address: lld can put one before a PLT entry."""
+    found = None
+    for _ in range(4):
+        further = detour(image.read, address)
+        if further is None:
+            break
+        found = further
+        if found.target is None or found.got is not None:
+            break
+        address = found.target
+    return found
 
 
 def _pointer(image: Image, address: int) -> tuple[int, str]:
@@ -190,23 +211,27 @@ def _imported(image: Image, state: Recognised) -> str:
     return next((name for at in places for _, name in [_pointer(image, at)] if name), "")
 
 
-def listing(found: Found, image: Image) -> Iterator[tuple[int, str, str]]:
-    """The trampoline line by line: address, its bytes in hex, assembly with what it means."""
-    state = found.state
-    assert state is not None
+def listing(found: Found, image: Image) -> Iterator[tuple[int, str, str, str]]:
+    """The trampoline line by line: address, contents in hex, assembly, what retargeting puts there.
+
+    Raises NotATrampoline where no design recognised the bytes.
+    """
+    state = found.known
     design = state.design
     symbols = design.symbols(found.entry, state.outside)
-    wanted = {address: label for label, address in symbols.items()}
-    names = image.names(set(symbols.values()) | {state.target if isinstance(state.target, int) else 0})
+    targets = {state.target} if isinstance(state.target, int) else set()
+    names = image.names(targets | set(state.literals.values()))
+    names |= {at: label for label, at in symbols.items() if at != found.entry}
 
     def name(address: int) -> str:
-        label = wanted.get(address, "") if address != found.entry else ""
-        return f"{address:#x} <{label or names[address]}>" if label or address in names else hex(address)
+        return f"{address:#x} <{names[address]}>" if address in names else hex(address)
 
     base = found.entry - design.entry
-    for item in design.items:
+    for item, forms in design.listing():
         at = state.outside[item.label] if item.offset is None else base + item.offset
         value = int.from_bytes(image.read(at, item.size), "little")
-        text = f".quad {name(value)}" if item.size == 8 else a64.decode(value, at).format(name)
+        text = (
+            a64.decode(value, at).format(name) if item.size == a64.WORD else f".quad {name(value)}"
+        )
         label = f"{item.label.partition('@')[0]}: " if item.label else ""
-        yield at, f"{value:0{2 * item.size}x}", label + text
+        yield at, f"{value:0{2 * item.size}x}", label + text, forms if item.cell else ""

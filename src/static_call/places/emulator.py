@@ -6,23 +6,27 @@ still see. Every run is bounded, in instructions and in seconds.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from unicorn import UC_ARCH_ARM64, UC_HOOK_CODE, UC_HOOK_INTR, UC_HOOK_MEM_INVALID, UC_MODE_ARM
-from unicorn import UC_PROT_ALL, UC_PROT_EXEC, UC_PROT_READ, UC_PROT_WRITE, Uc, UcError
+import unicorn
+from unicorn import UC_PROT_ALL, UC_PROT_EXEC, UC_PROT_READ, UC_PROT_WRITE
 from unicorn import arm64_const as arm64
+from unicorn.unicorn import Uc, UcError
 
 from static_call import a64, notation
 from static_call.design import Design, Target
+from static_call.elf import NoSuchSymbol
 from static_call.errors import StaticCallError
 from static_call.retarget import Cse, Retarget
 from static_call.static_call import RETURN0, HasAddress, StaticCall
 from static_call.trampoline import Trampoline
+
+if TYPE_CHECKING:
+    from static_call.places.emulated_elf import EmulatedElf
 
 _PAGE = 0x1000
 _BOTTOM = 0x1_0000_0000
@@ -31,6 +35,7 @@ _STACK_SIZE = 1 << 20
 _TLS_SIZE = 1 << 16
 _SLICE = 1_000_000  # instructions between two looks at the clock
 _LITERALS = 1 << 20
+_MISSING = 0x7F00_0000_0000
 _RETURN = 0xFFFF_F000  # where a call returns to: never mapped
 _ARGUMENTS = range(8)  # registers x0 to x7, AAPCS64 6.8.2
 _SVC = 2
@@ -70,6 +75,7 @@ class Function:
     bits: int = 64
 
     def __call__(self, *args: int | bytes | bytearray) -> int:
+        """Calls it: see Emulator.call."""
         return self.machine.call(self.address, *args) & (1 << self.bits) - 1
 
     def __repr__(self) -> str:
@@ -86,15 +92,17 @@ class Emulator:
 
     def __init__(self, *, instructions: int = 100_000_000, seconds: float = 30.0) -> None:
         self.instructions, self.seconds = instructions, seconds
-        self.uc: Any = Uc(UC_ARCH_ARM64, UC_MODE_ARM)
+        self.uc: Any = Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
         self.uc.ctl_set_cpu_model(arm64.UC_CPU_ARM64_MAX)
         self.uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, 3 << 20)  # FP and SIMD without a trap
         self.symbols: dict[str, int] = {}
         self._arenas: dict[bool, tuple[int, int]] = {}
         self._guarded: list[range] = []
+        self._images: list[EmulatedElf] = []
+        self._missing: dict[int, str] = {}
         self._fault: tuple[int, int, str] | None = None
-        self.uc.hook_add(UC_HOOK_MEM_INVALID, self._on_invalid)
-        self.uc.hook_add(UC_HOOK_INTR, self._on_exception)
+        self.uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_invalid)
+        self.uc.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
         self._stack = self.allocate(_STACK_SIZE) + _STACK_SIZE
         self._thread = self.allocate(_TLS_SIZE)
         self._scratch = self.allocate(_PAGE, executable=True)
@@ -111,27 +119,34 @@ class Emulator:
         at  where; if None, where there is room, code and data within reach of each other
         """
         if at is not None:
-            self._map(at, size, executable)
+            self.map(at, size, write=not executable, execute=executable)
             return at
         start, end = self._arenas.get(executable, (0, 0))
         start += -start % align
         if start + size > end:
-            start = self._free(_ARENA_SIZE + size)
+            start = self.room(_ARENA_SIZE + size)
             end = start + _ARENA_SIZE + size
-            self._map(start, end - start, executable)
+            self.map(start, end - start, write=not executable, execute=executable)
             start += -start % align
         self._arenas[executable] = (start + size, end)
         return start
 
-    def _map(self, address: int, size: int, executable: bool) -> None:
+    def map(self, address: int, size: int, *, write: bool, execute: bool) -> None:
+        """Maps whole pages for `size` bytes of zeroed memory at an address."""
         low, high = address & -_PAGE, address + max(size, 1) + _PAGE - 1 & -_PAGE
-        protection = UC_PROT_READ | (UC_PROT_EXEC if executable else UC_PROT_WRITE)
+        protection = UC_PROT_READ | write * UC_PROT_WRITE | execute * UC_PROT_EXEC
         try:
             self.uc.mem_map(low, high - low, protection)
         except (UcError, OverflowError, ValueError):
             raise StaticCallError(f"cannot map {high - low:#x} bytes at {low:#x}") from None
 
-    def _free(self, size: int) -> int:
+    def allow(self, page: int, *, write: bool, execute: bool) -> None:
+        """Adds rights to a page."""
+        now = next(rights for low, high, rights in self.uc.mem_regions() if low <= page <= high)
+        self.uc.mem_protect(page, _PAGE, now | write * UC_PROT_WRITE | execute * UC_PROT_EXEC)
+
+    def room(self, size: int) -> int:
+        """The lowest address with `size` unmapped bytes; data and code lie close together."""
         start = _BOTTOM
         for low, high, _ in sorted(self.uc.mem_regions()):
             if start + size <= low:
@@ -212,7 +227,8 @@ class Emulator:
         base = None if at is None else at - design.entry
         base = self.allocate(design.size, align=design.align, at=base, executable=True)
         entry = base + design.entry
-        key = self.allocate(8)
+        key = self.allocate(16)  # as in static_call.h: the function, the trampoline
+        self.write(key + 8, entry.to_bytes(8, "little"))
         # A literal lies behind its trampoline where the caller says where that is: ADRP reaches it.
         outside = {
             label: self.allocate(8, at=None if at is None else entry + _LITERALS + 8 * i)
@@ -226,8 +242,38 @@ class Emulator:
         call.update(target)
         return call
 
+    def load(self, path: str, designs: Sequence[str] = ()) -> EmulatedElf:
+        """Loads an ELF file; `designs` are files with designs of one's own that it may have.
+
+        Raises OSError, elf.ElfError, or StaticCallError where there is no room for it.
+        """
+        from static_call.places.emulated_elf import EmulatedElf
+
+        image = EmulatedElf(self, path, designs)
+        self._images.append(image)
+        return image
+
+    def missing(self, name: str) -> int:
+        """An address without memory that stands for a function of a file that is not loaded."""
+        address = _MISSING + 16 * len(self._missing)
+        self._missing[address] = name
+        return address
+
+    def guard(self, pages: range) -> None:
+        """Marks addresses as guarded: see guarded."""
+        self._guarded.append(pages)
+
+    def function_at(self, address: int, name: str, *, bits: int = 64) -> Function:
+        """A function that is in the machine already."""
+        return Function(self, address, name, bits)
+
     def resolve(self, name: str) -> int:
-        """The address of a function by its name."""
+        """The address of a symbol: of the images in the order of loading, then of own functions."""
+        for image in self._images:
+            try:
+                return image.resolve(name)
+            except NoSuchSymbol:
+                continue
         if name not in self.symbols:
             raise StaticCallError(f"no symbol {name} in the machine")
         return self.symbols[name]
@@ -294,9 +340,7 @@ class Emulator:
             buffer[:] = self.read(place, len(buffer))
         return result
 
-    def preempt(
-        self, function: int, *args: int, after: int, then: Callable[[], None]
-    ) -> int:
+    def preempt(self, function: int, *args: int, after: int, then: Callable[[], None]) -> int:
         """Calls a function, stops it after `after` instructions, runs `then`, lets it go on.
 
         What a thread sees that is preempted there while another one retargets; `then` may retarget
@@ -310,21 +354,20 @@ class Emulator:
         self.uc.context_restore(context)
         return self._resume(pc)
 
-    def trace(self, function: int | str, *args: int | bytes | bytearray) -> list[int]:
-        """Calls a function; returns the address of every instruction that it executed."""
+    def trace(self, function: int | str, *args: int | bytes | bytearray) -> tuple[int, list[int]]:
+        """Calls a function; returns x0 and the address of every instruction that it executed."""
         executed: list[int] = []
 
         def note(_uc: Any, address: int, _size: int, _data: object) -> None:
             executed.append(address)
 
-        hook = self.uc.hook_add(UC_HOOK_CODE, note)
+        hook = self.uc.hook_add(unicorn.UC_HOOK_CODE, note)
         self.uc.ctl_flush_tb()  # code translated before has no calls to the hook in it
         try:
-            self.call(function, *args)
+            return self.call(function, *args), executed
         finally:
             self.uc.hook_del(hook)
             self.uc.ctl_flush_tb()
-        return executed
 
     def _run(self, address: int, registers: Mapping[int, int], sp: int) -> int:
         self._enter(registers, sp)
@@ -367,13 +410,10 @@ class Emulator:
     def _on_invalid(
         self, _uc: Any, access: int, address: int, size: int, _v: int, _d: object
     ) -> bool:
-        from unicorn import UC_MEM_FETCH_PROT, UC_MEM_FETCH_UNMAPPED, UC_MEM_WRITE_PROT
-        from unicorn import UC_MEM_WRITE_UNMAPPED
-
         what = "reads from"
-        if access in (UC_MEM_WRITE_PROT, UC_MEM_WRITE_UNMAPPED):
+        if access in (unicorn.UC_MEM_WRITE_PROT, unicorn.UC_MEM_WRITE_UNMAPPED):
             what = "writes to"
-        elif access in (UC_MEM_FETCH_PROT, UC_MEM_FETCH_UNMAPPED):
+        elif access in (unicorn.UC_MEM_FETCH_PROT, unicorn.UC_MEM_FETCH_UNMAPPED):
             what = "goes to"
         self._fault = (address, size, what)
         return False
@@ -392,9 +432,10 @@ class Emulator:
         if what == "goes to":
             link = self.uc.reg_read(arm64.UC_ARM64_REG_LR)
             x16 = self.uc.reg_read(arm64.UC_ARM64_REG_X16)
-            name = next((name for name, at in self.symbols.items() if at == address), "")
-            missing = f" ({name} is not in the machine)" if name else ""
-            text = f"branch to {address:#x}, where there is no code{missing}: lr={link:#x} x16={x16:#x}"
+            name = self._missing.get(address, "")
+            missing = f" ({name}: in a file that is not loaded)" if name else ""
+            registers = f"lr={link:#x} x16={x16:#x}"
+            text = f"branch to {address:#x}, where there is no code{missing}: {registers}"
             return EmulatorFault(text, address)
         if size:
             what = f"{what} {address:#x} ({size} bytes)"
