@@ -9,7 +9,6 @@ orders is added to a relation that is kept transitive, so that the first cycle e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from static_call.check.model import (
     GLOBAL,
     LOCAL,
     PICK,
+    WEAKEST,
     Local,
     Model,
     Rows,
@@ -143,7 +143,10 @@ class Shape:
             everyone & ~(((1 << parts[t].n) - 1) << self.bases[t]) for t in self.thread
         ]
         self.order = self._join(part.order for part in parts)
-        self._shootdowns()
+        if program.cse and "shootdown" not in model.without:
+            for i, j in self.shootdowns():
+                self.order[i] |= 1 << j
+            close(self.order)
         self.reads = [i for i, e in enumerate(events) if e.kind in "RF"]
         self.writes: dict[Atom, list[int]] = {}
         for i, e in enumerate(events):
@@ -187,17 +190,12 @@ class Shape:
         part = self.parts[t]
         return bool(part.after[i - self.bases[t]] & part.sets["dsb.full"])
 
-    def _shootdowns(self) -> None:
+    def shootdowns(self) -> Iterator[tuple[int, int]]:
         """A CSE on every PE: each is taken between the request and its completion."""
-        if not self.program.cse or "shootdown" in self.model.without:
-            return
-        events = list(enumerate(self.events))
-        for i, a in events:
-            for j, b in events:
-                if a.kind == b.kind == "CSE" and a.address == b.address:
-                    if (a.tag, b.tag) in (("sent", "taken"), ("taken", "done")):
-                        self.order[i] |= 1 << j
-        close(self.order)
+        cses = [(i, e) for i, e in enumerate(self.events) if e.kind == "CSE" and e.address]
+        for (i, a), (j, b) in product(cses, cses):
+            if a.address == b.address and (a.tag + b.tag) in ("senttaken", "takendone"):
+                yield i, j
 
     def image(self, mask: int, relation: str, dynamic: Mapping[str, Rows]) -> int:
         """What the events in `mask` are related to, across threads."""
@@ -244,7 +242,7 @@ def _add(order: Rows, source: int, targets: int) -> bool:
 
 
 class _Candidates:
-    """The search below one combination of paths."""
+    """The search below one combination of paths; without `check`, forbidden ones are found too."""
 
     def __init__(
         self, shape: Shape, paths: tuple[Path, ...], every: bool, check: bool = True
@@ -273,7 +271,7 @@ class _Candidates:
     def may(self, w: int, r: int) -> bool:
         """coRW1: whether the read may take its value from the write."""
         shape = self.shape
-        if shape.thread[w] != shape.thread[r] or shape.events[r].kind == "F":
+        if shape.thread[w] != shape.thread[r] or shape.events[r].kind == "F" or not self.check:
             return True
         return shape.events[w].step < shape.events[r].step or "coRW1" in self.without
 
@@ -309,11 +307,8 @@ class _Candidates:
             and shape.events[a].kind != "F"
             and ("coWW" if shape.events[a].kind == "W" else "coWR") not in self.without
         ):
-            return not self.check and self.note(w, a)
+            return not self.check
         return self.apply(order, shape.ca_rules, a, w)
-
-    def note(self, a: int, b: int) -> bool:
-        return True
 
     def apply(self, order: Rows, rules: Sequence[tuple[bool, Rows, Rows]], a: int, b: int) -> bool:
         if not self.check:
@@ -392,7 +387,7 @@ class _Candidates:
             return
         relation, i, j = pairs[at]
         for a, b in ((i, j), (j, i)):
-            if self.check and order[b] >> a & 1:
+            if order[b] >> a & 1:
                 continue
             extended = list(order)
             rows = dynamic[relation]
@@ -458,7 +453,7 @@ def _shape(program: Program, model: Model, paths: tuple[Path, ...]) -> Shape:
 
 def allowed(
     what: Program | Explored,
-    model: Model = Model(),
+    model: Model = WEAKEST,
     *,
     where: Where | None = None,
     every: bool = True,
@@ -476,3 +471,150 @@ def allowed(
         if where is None or where(paths):
             shape = _shape(explored.program, model, paths)
             yield from _Candidates(shape, paths, every).run()
+
+
+class Refused(NamedTuple):
+    """A candidate execution that the model forbids.
+
+    execution  without its ob
+    cycles     what forbids it: a cycle for each way in which its DCs and ICs may have come before
+               or after writes and fetches, without repetitions, the shortest first
+    """
+
+    execution: Execution
+    cycles: tuple[tuple[Edge, ...], ...]
+
+
+def forbidden(
+    what: Program | Explored, model: Model = WEAKEST, *, where: Where | None = None
+) -> Iterator[Refused]:
+    """The candidate executions that the model forbids, and why.
+
+    where  only of these combinations of paths
+
+    Raises program.TooBig and program.Unmodelled.
+    """
+    explored = explore(what) if isinstance(what, Program) else what
+    for paths in combinations(explored):
+        if where is not None and not where(paths):
+            continue
+        shape = _shape(explored.program, model, paths)
+        found: dict[object, list[Execution]] = {}
+        for execution in _Candidates(shape, paths, every=True, check=False).run():
+            key = tuple(execution.rf.items()), tuple(execution.co.items())
+            found.setdefault(key, []).append(execution)
+        for executions in found.values():
+            cycles = [shortest_cycle(execution) for execution in executions]
+            if all(cycles):
+                unique = dict.fromkeys(cycle for cycle in cycles if cycle is not None)
+                yield Refused(executions[0], tuple(sorted(unique, key=len)))
+
+
+def shortest_cycle(execution: Execution) -> tuple[Edge, ...] | None:
+    """The shortest cycle of orders in an execution, or None where the model allows it."""
+    broken = _internal(execution)
+    if broken:
+        return broken
+    follow: dict[int, list[Edge]] = {}
+    for edge in order_edges(execution):
+        follow.setdefault(edge.source, []).append(edge)
+    best: tuple[Edge, ...] | None = None
+    for start in follow:
+        reached: dict[int, tuple[Edge, ...]] = {start: ()}
+        queue = [start]
+        while queue and (best is None or len(reached[queue[0]]) + 1 < len(best)):
+            node = queue.pop(0)
+            for edge in follow.get(node, ()):
+                path = (*reached[node], edge)
+                if edge.target == start:
+                    if best is None or len(path) < len(best):
+                        best = path
+                elif edge.target not in reached:
+                    reached[edge.target] = path
+                    queue.append(edge.target)
+    return best
+
+
+def order_edges(execution: Execution) -> Iterator[Edge]:
+    """What is ordered before what in an execution, by which axiom and through which events.
+
+    Not transitive; of several axioms for the same two events, the one with the fewest between.
+    """
+    shape, n = execution.shape, execution.shape.n
+    rf, ca, dc, ic = ([0] * n for _ in range(4))
+    for r, w in execution.rf.items():
+        if w != INITIAL:
+            rf[w] |= 1 << r
+    for a, b in _coherence_after(execution):
+        ca[a] |= 1 << b
+    for pairs, rows in ((execution.dc, dc), (execution.ic, ic)):
+        for a, b in pairs:
+            rows[a] |= 1 << b
+    dynamic = {"rf": rf, "ca": ca, "DC-after": dc, "IC-after": ic}
+    for name in ("rf", "ca"):
+        dynamic[f"{name}&ext"] = [row & shape.external[i] for i, row in enumerate(dynamic[name])]
+    edges: dict[tuple[int, int], Edge] = {}
+    for rule in (*LOCAL, *PICK, *GLOBAL):
+        if shape.model.has(rule):
+            first, *steps = rule.steps
+            for source in bits(shape.set(first)):
+                for target, through in _ways(shape, source, steps, dynamic):
+                    known = edges.get((source, target))
+                    if known is None or len(through) < len(known.through):
+                        edges[source, target] = Edge(source, target, rule.name, through)
+    if "shootdown" not in shape.model.without:
+        for a, b in shape.shootdowns():
+            edges.setdefault((a, b), Edge(a, b, "shootdown"))
+    yield from edges.values()
+
+
+def _ways(
+    shape: Shape, source: int, steps: Sequence[str], dynamic: Mapping[str, Rows]
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Where a walk ends, each with the events that it first got there through."""
+    reached: dict[int, tuple[int, ...]] = {source: ()}
+    for number, (relation, into) in enumerate(zip(steps[::2], steps[1::2], strict=True)):
+        following: dict[int, tuple[int, ...]] = {}
+        allowed_in = shape.set(into)
+        for event, through in reached.items():
+            passed = (*through, event) if number else ()
+            for target in bits(shape.image(1 << event, relation, dynamic) & allowed_in):
+                following.setdefault(target, passed)
+        reached = following
+    for target, through in reached.items():
+        yield target, tuple(event for event in through if event not in (source, target))
+
+
+def _coherence_after(execution: Execution) -> Iterator[tuple[int, int]]:
+    for order in execution.co.values():
+        for at, w in enumerate(order):
+            for later in order[at + 1 :]:
+                yield w, later
+    for r, w in execution.rf.items():
+        order = execution.co.get(execution.shape.atoms[r], ())
+        for later in order[order.index(w) + 1 :] if w != INITIAL else order:
+            if later != r:
+                yield r, later
+
+
+def _internal(execution: Execution) -> tuple[Edge, ...]:
+    """What breaks an internal axiom: the two orders that contradict each other."""
+    shape, without = execution.shape, execution.shape.model.without
+    events, thread = shape.events, shape.thread
+    for r, w in execution.rf.items():
+        if w == INITIAL or events[r].kind != "R" or thread[w] != thread[r]:
+            continue
+        if events[w].step >= events[r].step and "coRW1" not in without:
+            return Edge(w, r, "rf"), Edge(r, w, "coRW1")
+    for a, b in _coherence_after(execution):
+        axiom = {"W": "coWW", "R": "coWR", "F": ""}[events[a].kind]
+        backwards = thread[a] == thread[b] and events[b].step < events[a].step
+        if axiom and backwards and axiom not in without:
+            return Edge(a, b, "ca"), Edge(b, a, axiom)
+    if "atomic" not in without:
+        for r, w in shape.rmw:
+            order, source = execution.co[shape.atoms[r]], execution.rf[r]
+            between = order[order.index(source) + 1 if source != INITIAL else 0 : order.index(w)]
+            if between and all(thread[o] != thread[r] for o in between):
+                return Edge(r, between[0], "ca"), Edge(between[0], w, "ca"), Edge(w, r, "atomic")
+    return ()

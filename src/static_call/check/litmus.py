@@ -18,7 +18,7 @@ from typing import TextIO
 from static_call import a64
 from static_call.check.executions import Execution, allowed
 from static_call.check.model import Model
-from static_call.check.program import Limits, Program, Thread, Unmodelled, explore
+from static_call.check.program import DEFAULT, Limits, Program, Thread, Unmodelled, explore
 from static_call.errors import StaticCallError
 
 _CODE, _COLUMN, _HANDLER = 0x100000, 0x1000, 0x800
@@ -618,7 +618,7 @@ class Result:
         )
 
 
-def run(test: Test, model: Model | None = None, limits: Limits = Limits()) -> Result:
+def run(test: Test, model: Model | None = None, limits: Limits = DEFAULT) -> Result:
     """Runs a test under its own model, or another. Raises what explore and allowed do."""
     model = model or test.model
     explored = explore(test.program, limits)
@@ -727,7 +727,7 @@ def show_instruction(word: int) -> str:
 
 def main_litmus(
     files: Iterable[str], model: Model | None = None, out: TextIO | None = None,
-    err: TextIO | None = None, limits: Limits = Limits(),
+    err: TextIO | None = None, limits: Limits = DEFAULT,
 ) -> int:  # fmt: skip
     """Runs litmus files and prints a report for each, in herd7's form, on `out`.
 

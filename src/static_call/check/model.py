@@ -174,7 +174,10 @@ class Model:
         return True
 
 
-CACHE_TYPES = (Model(), Model(idc=True), Model(idc=True, dic=True))
+WEAKEST = Model()
+"""IDC=0 and DIC=0: what it forbids, the others forbid too."""
+
+CACHE_TYPES = (WEAKEST, Model(idc=True), Model(idc=True, dic=True))
 """The three legal pairs of IDC and DIC, the weakest first."""
 
 Skeleton = tuple[tuple[object, ...], ...]

@@ -174,6 +174,9 @@ class Atom(NamedTuple):
     size: int
 
 
+DEFAULT = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class Explored:
     """What the threads can do.
@@ -187,7 +190,7 @@ class Explored:
     cut: bool
 
 
-def explore(program: Program, limits: Limits = Limits()) -> Explored:
+def explore(program: Program, limits: Limits = DEFAULT) -> Explored:
     """Every thread's paths.
 
     The values that a place can hold are found by repetition: paths write values, and values make
