@@ -1,3 +1,4 @@
+# ruff: noqa: N806 - sets of events have the capital letters that the Arm ARM gives them
 """Arm's memory model a second time, slowly: relations as sets of pairs, straight from definitions.
 
 It shares nothing with static_call.check.model and executions: it takes the events of one path of
@@ -5,20 +6,28 @@ each thread (their documented fields), tries every rf, every co, and every order
 against writes and fetches, and keeps what has no cycle.
 """
 
+from collections.abc import Callable, Iterator
 from itertools import permutations, product
 
+from static_call.check.program import Event, Path, Program
 
-def compose(*relations):
+Relation = set[tuple[int, int]]
+Found = tuple[frozenset[tuple[int | None, int]], *tuple[frozenset[tuple[int, int]], ...]]
+
+
+def compose(*relations: Relation) -> Relation:
+    """The relations one after the other."""
     result = relations[0]
     for relation in relations[1:]:
-        follow = {}
+        follow: dict[int, set[int]] = {}
         for a, b in relation:
             follow.setdefault(a, set()).add(b)
         result = {(a, c) for a, b in result for c in follow.get(b, ())}
     return result
 
 
-def transitive(relation):
+def transitive(relation: Relation) -> Relation:
+    """The smallest transitive relation that contains it."""
     closed = set(relation)
     while True:
         more = compose(closed, closed) - closed
@@ -27,20 +36,23 @@ def transitive(relation):
         closed |= more
 
 
-def cyclic(relation):
+def cyclic(relation: Relation) -> bool:
+    """Whether it has a cycle."""
     return any(a == b for a, b in transitive(relation))
 
 
 class World:
     """One path of each thread, its events flattened, with everything that does not vary."""
 
-    def __init__(self, program, paths, idc, dic):
+    def __init__(self, program: Program, paths: tuple[Path, ...], idc: bool, dic: bool) -> None:
         self.program, self.idc, self.dic = program, idc, dic
-        self.e = []
-        self.thread = []
+        self.e: list[Event] = []
+        self.thread: list[int] = []
         base = 0
-        deps = {name: set() for name in ("addr", "data", "ctrl", "paddr", "pdata", "pctrl", "via")}
-        self.rmw = set()
+        deps: dict[str, Relation] = {
+            name: set() for name in ("addr", "data", "ctrl", "paddr", "pdata", "pctrl", "via")
+        }
+        self.rmw: Relation = set()
         for t, path in enumerate(paths):
             for i, event in enumerate(path.events):
                 masks = {
@@ -65,10 +77,12 @@ class World:
         self.all = set(range(len(self.e)))
         self.local()
 
-    def where(self, test):
+    def where(self, test: Callable[[Event], bool]) -> set[int]:
+        """The events that pass the test."""
         return {i for i in self.all if test(self.e[i])}
 
-    def local(self):
+    def local(self) -> None:
+        """What does not depend on rf and co."""
         e, thread = self.e, self.thread
         R = self.R = self.where(lambda x: x.kind == "R")
         W = self.W = self.where(lambda x: x.kind == "W")
@@ -82,10 +96,13 @@ class World:
         L = self.where(lambda x: x.kind == "W" and "L" in x.tag)
         noret = self.where(lambda x: x.kind == "R" and "N" in x.tag)
         dsb = {
-            k: self.where(lambda x, k=k: x.kind == "DSB" and x.tag == k)
-            for k in ("full", "ld", "st")
+            which: {i for i in self.all if e[i].kind == "DSB" and e[i].tag == which}
+            for which in ("full", "ld", "st")
         }
-        dmb = {k: self.where(lambda x, k=k: x.kind == "DMB" and x.tag == k) | dsb[k] for k in dsb}
+        dmb = {
+            which: {i for i in self.all if e[i].kind == "DMB" and e[i].tag == which} | dsb[which]
+            for which in dsb
+        }
         pairs = {(a, b) for a in self.all for b in self.all if thread[a] == thread[b]}
         po = self.po = {(a, b) for a, b in pairs if e[a].step < e[b].step}
         same_instr = {(a, b) for a, b in pairs if e[a].step == e[b].step and a != b}
@@ -110,7 +127,7 @@ class World:
             and e[a].group == e[b].group
         }
 
-        def r(domain, relation, image):
+        def r(domain: set[int], relation: Relation, image: set[int]) -> Relation:
             return {(a, b) for a, b in relation if a in domain and b in image}
 
         every = self.all
@@ -180,13 +197,15 @@ class World:
         self.completed = {i for i in IC if any((i, b) in po for b in dsb["full"])}
         self.ext = {(a, b) for a in every for b in every if thread[a] != thread[b]}
 
-    def executions(self):
+    def executions(self) -> Iterator[Found]:
         """All allowed (rf, co, dc, ic): rf as pairs (write or None, read)."""
         e = self.e
         reads = sorted(self.R | self.F)
-        sources = []
+        sources: list[list[int | None]] = []
         for x in reads:
-            found = [w for w in sorted(self.W) if (w, x) in self.loc and e[w].value == e[x].value]
+            found: list[int | None] = [
+                w for w in sorted(self.W) if (w, x) in self.loc and e[w].value == e[x].value
+            ]
             if self.program.initial(e[x].address, e[x].size) == e[x].value:
                 found.append(None)
             sources.append(found)
@@ -223,7 +242,8 @@ class World:
                     if not cyclic(self.ob(known, co | fr, dc, ic)):
                         yield (frozenset(rf), frozenset(co), frozenset(dc), frozenset(ic))
 
-    def consistent(self, rf, co, fr):
+    def consistent(self, rf: Relation, co: Relation, fr: Relation) -> bool:
+        """The internal visibility requirements and atomicity."""
         ca = co | fr
         R, W = self.R, self.W
         same = self.poloc | self.rmw
@@ -238,7 +258,8 @@ class World:
             else not (self.rmw & compose(fr, co))
         )
 
-    def ob(self, rf, ca, dc, ic):
+    def ob(self, rf: Relation, ca: Relation, dc: Relation, ic: Relation) -> Relation:
+        """Ordered-before, not closed."""
         R, W, F, IC = self.R, self.W, self.F, self.IC
         maybe = self.sca | {(i, i) for i in self.all}
         rfe = {(w, x) for w, x in rf & self.ext if x in R}

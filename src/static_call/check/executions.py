@@ -387,7 +387,7 @@ class _Candidates:
             return
         relation, i, j = pairs[at]
         for a, b in ((i, j), (j, i)):
-            if order[b] >> a & 1:
+            if self.shape.order[b] >> a & 1:  # no choice
                 continue
             extended = list(order)
             rows = dynamic[relation]

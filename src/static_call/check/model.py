@@ -145,7 +145,7 @@ class Model:
 
     idc      CTR_EL0.IDC: a store needs no DC CVAU to be fetched
     dic      CTR_EL0.DIC: it needs no IC IVAU either; only with idc
-    without  names of axioms to leave out, to see what depends on them
+    without  axioms to leave out, to see what depends on them: names, or single rows by their walk
     edition  which list of instructions may be modified while they may execute: "every" edition of
              the Arm ARM has these, or "newer" ones
     """
@@ -162,7 +162,7 @@ class Model:
 
     def has(self, rule: Rule) -> bool:
         """Whether the rule counts here."""
-        if rule.name in self.without:
+        if rule.name in self.without or rule.walk in self.without:
             return False
         match rule.when:
             case "neither":
