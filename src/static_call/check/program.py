@@ -208,6 +208,7 @@ def explore(program: Program, limits: Limits = DEFAULT) -> Explored:
         for run in runs:
             if run.stale():
                 run.go()
+        memory.end_round()
         rounds += 1
         writes = sum(run.most_writes for run in runs)
         if not memory.changed or (rounds > writes + 1 and not memory.split_changed):
@@ -222,6 +223,7 @@ class _Memory:
         self.program = program
         self.accesses: set[tuple[int, int]] = set()
         self.values: dict[Atom, dict[int, int]] = {}  # value -> the threads that write it
+        self.written_now: set[tuple[int, Atom, int]] = set()
         self.split_of: dict[tuple[int, int], tuple[Atom, ...]] = {}
         self.changed = self.split_changed = False
         self.version = 0
@@ -243,6 +245,7 @@ class _Memory:
         if any(self.split_of[key] != atoms for key, atoms in old.items()):
             # Atoms have become smaller: values of the old ones mean nothing now.
             self.values.clear()
+            self.written_now.clear()
             self.changed = self.split_changed = True
             self.version += 1
         return self.split_of[access]
@@ -254,11 +257,16 @@ class _Memory:
         return values
 
     def write(self, thread: int, atom: Atom, value: int) -> None:
-        values = self.held(atom)
-        writers = values.get(value, 0)
-        if not writers >> thread & 1:
-            values[value] = writers | 1 << thread
+        """Notes a write; other paths can read it from the next round on."""
+        if not self.held(atom).get(value, 0) >> thread & 1:
+            self.written_now.add((thread, atom, value))
+
+    def end_round(self) -> None:
+        for thread, atom, value in sorted(self.written_now):
+            values = self.held(atom)
+            values[value] = values.get(value, 0) | 1 << thread
             self.changed = True
+        self.written_now.clear()
 
     def written(self, atom: Atom) -> int:
         """The threads that write it, as a mask."""
