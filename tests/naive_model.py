@@ -8,6 +8,7 @@ against writes and fetches, and keeps what has no cycle.
 
 from collections.abc import Callable, Iterator
 from itertools import permutations, product
+from math import factorial
 
 from static_call.check.program import Event, Path, Program
 
@@ -196,6 +197,16 @@ class World:
         self.dsb_ob, self.ifb_ob, self.poloc = dsb_ob, ifb_ob, poloc
         self.completed = {i for i in IC if any((i, b) in po for b in dsb["full"])}
         self.ext = {(a, b) for a in every for b in every if thread[a] != thread[b]}
+
+    def tries(self) -> int:
+        """At most how many candidates there are."""
+        e, count = self.e, 1
+        for x in self.R | self.F:
+            count *= 1 + sum((w, x) in self.loc and e[w].value == e[x].value for w in self.W)
+        for place in {(e[w].address, e[w].size) for w in self.W}:
+            count *= factorial(sum((e[w].address, e[w].size) == place for w in self.W))
+        pairs = len(self.DC) * len(self.W) + len(self.completed) * len(self.F)
+        return count << pairs
 
     def executions(self) -> Iterator[Found]:
         """All allowed (rf, co, dc, ic): rf as pairs (write or None, read)."""

@@ -8,7 +8,7 @@ from functools import cache
 
 import litmus_tests
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from naive_model import World
 
@@ -322,7 +322,7 @@ _FREE = (
     "ic ivau, x12", "str x2, [x14]", "ldr w6, [x14, #4]", "ldr x5, [x14]",
 )  # fmt: skip
 _BRANCHES = ("cbnz w5, {}", "tbz w6, #0, {}", "b.eq {}")
-_lines = st.lists(st.sampled_from(_FREE + _FENCES + _BRANCHES), min_size=1, max_size=4)
+_lines = st.lists(st.sampled_from(_FREE + _FENCES + _BRANCHES), min_size=1, max_size=3)
 X, Y = 0x20000, 0x20100
 
 
@@ -343,12 +343,13 @@ def build(first: list[str], second: list[str], calls: int) -> Program:
 _programs = st.builds(build, _lines, _lines, st.integers(0, 2))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=800, deadline=None, derandomize=True)
 @given(_programs, st.sampled_from(CACHE_TYPES))
 def test_naive_agrees_on_random_programs(program: Program, model: Model) -> None:
     """Both models have the same executions of random small programs."""
-    if sum(len(e) for e in explore(program).paths) > 60:
-        return
+    # The naive model tries everything: leave it what it can do.
+    explored = explore(program)
+    assume(sum(World(program, p, False, False).tries() for p in combinations(explored)) < 300)
     fast, naive = outcomes(program, model)
     assert fast == naive
 
