@@ -21,6 +21,9 @@ FORMS = ("near", "far", "null", "ret0")
 LITERAL = 8
 """Bytes in a literal."""
 
+PROPERTIES = ("live", "cmodx", "fresh", "settled", "prefix", "atomic", "landing")
+"""What a design can claim, and the checker checks: see docs/checker.md."""
+
 _FULL = (1 << 64) - 1
 
 
@@ -162,6 +165,7 @@ class Design:
     about     the comment at the top of its text
     isa       the instruction set: "a64"
     sources   where it comes from: message ids, commits
+    claims    which of PROPERTIES it claims to have
     align     of the trampoline's first byte, in bytes
     labels    offsets of the labels in the trampoline
     items     its words and literals, as the text lists them
@@ -185,8 +189,10 @@ class Design:
         labels: Mapping[str, int],
         items: Sequence[Item],
         retarget: Code,
+        claims: Sequence[str] = (),
     ) -> None:
         """What the text says, as read: see the class."""
+        self.claims = tuple(claims)
         self.name, self.about, self.isa, self.sources = name, about, isa, tuple(sources)
         self.align, self.labels, self.items, self.retarget = align, labels, tuple(items), retarget
         inside = [item for item in items if item.offset is not None]

@@ -68,6 +68,7 @@ class Program:
     lse2     whether FEAT_LSE2 is there: accesses within 16 aligned bytes are single-copy atomic
     line     bytes in a cache line, for DC and IC; 4 makes each word a line of its own, which is
              the fewest maintenance can reach
+    torn     addresses of stores that are made in two halves, to see what depends on their being one
     """
 
     code: Mapping[int, int]
@@ -76,6 +77,7 @@ class Program:
     cse: tuple[int, ...] = ()
     lse2: bool = False
     line: int = 4
+    torn: frozenset[int] = frozenset()
 
     @cached_property
     def _bytes(self) -> dict[int, int]:
@@ -554,7 +556,12 @@ class _Run:
         rmw    the index of the first read that it forms an atomic pair with
         """
         number = 0
-        for at, part in self.accesses(address, size, elements):
+        parts = self.accesses(address, size, elements)
+        if state.pc - a64.WORD in self.program.torn:
+            parts = (
+                (at + half, part // 2) for at, part in parts for half in (0, part // 2)
+            )  # state.pc is behind the store already
+        for at, part in parts:
             state.groups += 1
             for atom in self.memory.split(at, part):
                 piece = value >> 8 * (atom.address - address) & ((1 << 8 * atom.size) - 1)
@@ -659,7 +666,7 @@ def _adr(run: _Run, state: _State, insn: a64.Instruction) -> None:
 
 def _wide(run: _Run, state: _State, insn: a64.Instruction) -> None:
     """MOVN, MOVZ, MOVK."""
-    shift = next((int(t[4:]) for t in _words(insn) if t.startswith("lsl#")), 0)
+    shift = insn.get("s")
     mask = _mask(register_size(insn, "d"))
     d, value = insn["d"], insn["i"] << shift
     if insn.name == "movk":
@@ -677,7 +684,7 @@ def _arithmetic(run: _Run, state: _State, insn: a64.Instruction) -> None:
     words = _words(insn)
     left = state.x[n] & (1 << bits) - 1
     if "m" not in insn:
-        right = insn["i"] << (12 if "lsl#12" in words else 0)
+        right = insn["i"] << insn.get("s")
     elif "sxtw" in words:
         right = _sign(state.x[m], 32)
     else:
@@ -721,7 +728,8 @@ def _address(state: _State, insn: a64.Instruction) -> tuple[int, int, int]:
         offset = state.x[m]
         if "sxtw" in words or "uxtw" in words:
             offset = _sign(offset, 32) if "sxtw" in words else offset & _mask(4)
-        offset <<= next((int(t[4:]) for t in words if t.startswith("lsl#")), 0)
+        if "lsl" in words:
+            offset <<= int(words[words.index("lsl") + 1].removeprefix("#"))
         return base + offset & _FULL, n, m
     offset = _field(insn, "i", 0)
     address = base + offset & _FULL
