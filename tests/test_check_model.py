@@ -262,6 +262,9 @@ def test_limits() -> None:
     assert explored.paths == ((),)
     with pytest.raises(TooBig, match=r"Limits\.paths"):
         explore(parsed("CoRR").program, Limits(paths=1))
+    for bound in ("combinations", "executions"):
+        with pytest.raises(TooBig, match=rf"Limits\.{bound}"):
+            list(allowed(explore(parsed("CoRR").program, Limits(**{bound: 1}))))
 
 
 def test_unmodelled() -> None:

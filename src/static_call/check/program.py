@@ -96,11 +96,15 @@ class Limits:
     steps   instructions in one path; longer ones are cut
     unroll  executions of the same instruction in one path; longer paths are cut
     paths   paths of one thread
+    combinations  of one path of each thread
+    executions    allowed, of one program
     """
 
     steps: int = 400
     unroll: int = 4
     paths: int = 20000
+    combinations: int = 1000000
+    executions: int = 1000000
 
 
 class Event(NamedTuple):
@@ -181,13 +185,15 @@ DEFAULT = Limits()
 class Explored:
     """What the threads can do.
 
-    paths  by thread
-    cut    whether paths were left out since they met Limits.steps or Limits.unroll
+    paths   by thread
+    cut     whether paths were left out since they met Limits.steps or Limits.unroll
+    limits  the bounds on what is done with them
     """
 
     program: Program
     paths: tuple[tuple[Path, ...], ...]
     cut: bool
+    limits: Limits = DEFAULT
 
 
 def explore(program: Program, limits: Limits = DEFAULT) -> Explored:
@@ -213,7 +219,8 @@ def explore(program: Program, limits: Limits = DEFAULT) -> Explored:
         writes = sum(run.most_writes for run in runs)
         if not memory.changed or (rounds > writes + 1 and not memory.split_changed):
             break
-    return Explored(program, tuple(tuple(run.paths) for run in runs), any(r.cut for r in runs))
+    paths = tuple(tuple(run.paths) for run in runs)
+    return Explored(program, paths, any(run.cut for run in runs), limits)
 
 
 class _Memory:
