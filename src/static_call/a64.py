@@ -6,14 +6,15 @@ assembly as GNU as takes it. Everything else here is derived from the rows.
 
 Addresses and immediates are ints; a word is an int of 32 bits. PC-relative operands are absolute
 addresses (of a page, for ADRP): encoding and decoding take the address `at` of the instruction.
+(Disassemblers write them so; GNU as takes a bare number there for a distance.)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, cached_property
+from typing import NamedTuple
 
 from static_call.errors import StaticCallError
 
@@ -39,7 +40,7 @@ class Misaligned(A64Error):
 
 
 class BadRegister(A64Error):
-    """A register's number or kind does not fit the instruction."""
+    """There is no register of this number."""
 
 
 class BadSyntax(A64Error):
@@ -53,8 +54,7 @@ class BadSyntax(A64Error):
         self.column = column
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(NamedTuple):
     """A name in an operand, whose value comes later; `lo12` takes its low 12 bits."""
 
     name: str
@@ -66,196 +66,209 @@ class Symbol:
 
 Value = int | Symbol
 
-_CONDITIONS = "eq ne cs cc mi pl vs vc hi ls ge lt gt le al nv".split()
-_OPTIONS = {
-    1: "oshld", 2: "oshst", 3: "osh", 5: "nshld", 6: "nshst", 7: "nsh",
-    9: "ishld", 10: "ishst", 11: "ish", 13: "ld", 14: "st", 15: "sy",
+_CONDITIONS = (
+    "eq", "ne", "cs", "cc", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al", "nv",
+)  # fmt: skip
+_X = {f"x{number}": number for number in range(31)}
+_LONG = {"fp": 29, "lr": 30, "ip0": 16, "ip1": 17}
+_NAMES = {
+    "x:": _X | {"xzr": 31} | _LONG,
+    "s:": _X | {"sp": 31} | _LONG,
+    "w:": {f"w{number}": number for number in range(31)} | {"wzr": 31},
+    "o:": {
+        "oshld": 1, "oshst": 2, "osh": 3, "nshld": 5, "nshst": 6, "nsh": 7,
+        "ishld": 9, "ishst": 10, "ish": 11, "ld": 13, "st": 14, "sy": 15,
+    },
 }  # fmt: skip
+"""What the values of some kinds of operand are called; first the name that is printed."""
 
-# Operands, in the table's `assembly`: a kind and the letters of the fields that hold it.
+_PRINTED = {
+    kind: {value: name for name, value in reversed(names.items())} for kind, names in _NAMES.items()
+}
+
+# Operands, in the table's assembly: a kind and the letters of the fields that hold it.
 #   x:n w:n   a register, 31 is the zero register      s:n   a 64-bit one, 31 is SP
-#   #i #i*8   an unsigned immediate, in units of 8     ~i*8  a signed one
-#   #b+32     an unsigned immediate, from 32 on        o:o   a barrier option
+#   #i #i*8   an unsigned immediate, in units of 8     %i*8  the same, printed in decimal
+#   ~i*8      a signed one                             o:o   a barrier option
 #   @i*4      a PC-relative address, in units of 4     @@il  a PC-relative page (fields i, l joined)
-#   lsl:s     an amount to shift left
-_OPERAND = re.compile(r"(x:|w:|s:|o:|lsl:|#|~|@@|@)([a-z]+)(?:\*(\d+))?(?:\+(\d+))?")
-_TOKEN = re.compile(r"\[|\]!|\]|lsl\s*#\d+|[^\s,\[\]]+")
+_OPERAND = re.compile(r"([xwso]:|#|%|~|@@|@)([a-z]+)(?:\*(\d+))?")
+_TOKEN = re.compile(r"\]!|[\[\],]|#?[^\s,\[\]#]+|\S")
+_NUMBER = re.compile(r"-?(?:0x[0-9a-f]{1,99}|[1-9][0-9]{0,99}|0)", re.IGNORECASE)
+_SYMBOL = re.compile(r"(:lo12:)?([a-z_.$][\w.$]*|[0-9]+[bf])", re.IGNORECASE | re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
+def number(text: str) -> int | None:
+    """The number that a text is, as GNU as writes decimal and hexadecimal; None if it isn't one."""
+    return int(text, 0) if _NUMBER.fullmatch(text) else None
+
+
+class Operand(NamedTuple):
     """One operand of a row: its kind (see the comment above) and where its bits are."""
 
     kind: str
     name: str
     bits: tuple[tuple[int, int], ...]  # (lowest bit, width), most significant part first
     unit: int = 1
-    bias: int = 0
 
     @property
     def width(self) -> int:
+        """How many bits it has in a word."""
         return sum(width for _, width in self.bits)
+
+    @property
+    def relative(self) -> bool:
+        """Whether the value is an address, and the bits are its distance."""
+        return self.kind in ("@", "@@")
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The lowest and the highest count of units that fit."""
+        if self.relative or self.kind == "~":
+            half = 1 << self.width - 1
+            return -half, half - 1
+        return 0, (1 << self.width) - 1
 
     def insert(self, value: int, at: int) -> int:
         """The operand's bits in a word at address `at`.
 
         Raises OutOfRange, Misaligned or BadRegister where the value does not fit.
         """
-        if self.kind in ("x:", "w:", "s:") and not 0 <= value <= 31:
-            raise BadRegister(f"there is no register {value}")
-        if self.kind == "@@":
-            distance, unit = _signed(value - (at & -PAGE), 64), PAGE
-        elif self.kind == "@":
-            distance, unit = _signed(value - at, 64), self.unit
-        else:
-            distance, unit = value - self.bias, self.unit
-        if distance % unit:
-            raise Misaligned(f"{value:#x} is not a multiple of {unit}")
         low, high = self.span
-        if not low <= distance // unit <= high:
-            raise OutOfRange(self._range(value, at))
-        raw, word = distance // unit, 0
+        if self.is_register and not low <= value <= high:
+            raise BadRegister(f"there is no register {value}")
+        if self.relative:
+            count, rest = divmod(_signed(value - self._origin(at), 64), self.unit)
+        else:
+            count, rest = divmod(value, self.unit)
+        if rest:
+            raise Misaligned(f"{value:#x} is not a multiple of {self.unit}")
+        if not low <= count <= high:
+            limits = f"{low * self.unit:#x}..{high * self.unit:#x}"
+            if self.relative:
+                where = f"out of reach from {at:#x}: the offset must be"
+                raise OutOfRange(f"{value:#x} is {where} {limits}")
+            raise OutOfRange(f"{value:#x} is out of range: {limits}")
+        word = 0
         for low, width in reversed(self.bits):
-            word |= (raw & ((1 << width) - 1)) << low
-            raw >>= width
+            word |= (count & ((1 << width) - 1)) << low
+            count >>= width
         return word
 
     def extract(self, word: int, at: int) -> int:
         """The operand's value in `word` at address `at`."""
-        raw = 0
+        count = 0
         for low, width in self.bits:
-            raw = raw << width | (word >> low & ((1 << width) - 1))
-        if self.kind == "@@":
-            return (at & -PAGE) + _signed(raw, self.width) * PAGE & _ADDRESS
-        if self.kind == "@":
-            return at + _signed(raw, self.width) * self.unit & _ADDRESS
-        if self.kind == "~":
-            return _signed(raw, self.width) * self.unit
-        return raw * self.unit + self.bias
+            count = count << width | (word >> low & ((1 << width) - 1))
+        if self.relative:
+            return self._origin(at) + _signed(count, self.width) * self.unit & _ADDRESS
+        return (_signed(count, self.width) if self.kind == "~" else count) * self.unit
 
-    @property
-    def span(self) -> tuple[int, int]:
-        """The lowest and the highest count of units that fit."""
-        if self.kind in ("@", "@@", "~"):
-            half = 1 << self.width - 1
-            return -half, half - 1
-        return 0, (1 << self.width) - 1
-
-    def _range(self, value: int, at: int) -> str:
-        unit = PAGE if self.kind == "@@" else self.unit
-        low, high = (count * unit + self.bias for count in self.span)
-        if self.kind in ("@", "@@"):
-            return f"{value:#x} is out of reach from {at:#x}: the offset must be {low:#x}..{high:#x}"
-        return f"{value:#x} is out of range: {low:#x}..{high:#x}"
+    def _origin(self, at: int) -> int:
+        """The address that the distance of a PC-relative operand counts from."""
+        return at & -PAGE if self.kind == "@@" else at
 
     def parse(self, text: str) -> Value:
         """The value that an operand's text stands for.
 
         Raises ValueError where it cannot be one, A64Error where it never fits.
         """
-        if self.kind in ("x:", "w:", "s:"):
-            return self._register(text.lower())
-        if self.kind == "o:" and text.lower() in _OPTIONS.values():
-            return next(value for value, name in _OPTIONS.items() if name == text.lower())
-        if self.kind == "lsl:" and (match := re.fullmatch(r"lsl\s*#(\d+)", text.lower())):
-            return int(match[1])
-        if self.kind != "lsl:" and re.fullmatch(r"#?-?(0x[0-9a-f]+|0|[1-9]\d*)", text.lower()):
-            value = int(text.removeprefix("#"), 0)
-            if self.kind not in ("@", "@@"):  # whether an address is in reach, encoding knows
+        value = _NAMES.get(self.kind, {}).get(text.lower())
+        if value is not None:
+            return value
+        text = text.removeprefix("#")
+        value = None if self.is_register else number(text)
+        if value is not None:
+            if not self.relative:  # whether an address is in reach, encoding knows
                 self.insert(value, 0)
             return value
-        match = re.fullmatch(r"#?(:lo12:)?([A-Za-z_.$][\w.$]*|\d+[bf])", text)
-        relative = self.kind in ("@", "@@")
-        if match and (relative or self.kind == "#") and bool(match[1]) != relative:
-            return Symbol(match[2], lo12=bool(match[1]))
+        symbol = _SYMBOL.fullmatch(text)
+        if symbol and (self.relative or self.kind == "#") and bool(symbol[1]) != self.relative:
+            return Symbol(symbol[2], lo12=bool(symbol[1]))
         raise ValueError(f"expected {self.what}")
 
-    def _register(self, text: str) -> int:
-        letter = "w" if self.kind == "w:" else "x"
-        special = {"sp": 31} if self.kind == "s:" else {f"{letter}zr": 31}
-        if letter == "x":
-            special["lr"] = 30
-        if text in special:
-            return special[text]
-        if (match := re.fullmatch(rf"{letter}(\d|[12]\d|30)", text)) is None:
-            raise ValueError(f"expected {self.what}")
-        return int(match[1])
+    @property
+    def is_register(self) -> bool:
+        """Whether it is a general-purpose register, its zero register or SP."""
+        return self.kind in ("x:", "w:", "s:")
 
     @property
     def what(self) -> str:
         """What the operand is, for an error's text."""
         return {
             "x:": "a 64-bit register", "w:": "a 32-bit register", "s:": "a 64-bit register or sp",
-            "o:": "a barrier option", "lsl:": "lsl and an amount",
-            "@": "a label or an address", "@@": "a label or an address",
+            "o:": "a barrier option", "@": "a label or an address", "@@": "a label or an address",
         }.get(self.kind, "an immediate")  # fmt: skip
 
     def format(self, value: Value, symbolise: Callable[[int], str]) -> str:
         """The operand as assembly; `symbolise` names addresses."""
         if isinstance(value, Symbol):
             return str(value)
-        if self.kind == "o:":
-            return _OPTIONS.get(value, f"#{value:#x}")
-        if self.kind in ("@", "@@"):
+        if self.relative:
             return symbolise(value)
-        if self.kind == "~":
-            return f"#{value}"
-        if self.kind == "lsl:":
-            return f"lsl #{value}"
-        if self.kind == "#":
-            return f"#{value:#x}"
-        if value == 31:
-            return {"x:": "xzr", "w:": "wzr", "s:": "sp"}[self.kind]
-        return f"{'w' if self.kind == 'w:' else 'x'}{value}"
+        if printed := _PRINTED.get(self.kind, {}).get(value):
+            return printed
+        return f"#{value}" if self.kind in ("%", "~") else f"#{value:#x}"
 
 
-@dataclass(frozen=True, slots=True)
 class Row:
     """One instruction of the table.
 
     name    its mnemonic, with the words that are part of it ("dc cvau", "bti c")
-    mask    the bits that identify it, and `value`, what they are
-    tokens  its assembly behind the name: Operands, and the words and brackets between them
     cmodx   "every" if it is on the list of instructions that may be modified while they may
             execute (Arm ARM B2.2.5) in every edition, "newer" if in newer ones, "" if in none
     alias   the row is only another way to write what another row decodes to
+
+    Where its bits are is found out when it is first used: most programs use few rows.
     """
 
-    name: str
-    mask: int
-    value: int
-    tokens: tuple[Operand | str, ...]
-    cmodx: str
-    alias: bool
+    def __init__(
+        self, name: str, bits: str, assembly: str = "", cmodx: str = "", *, alias: bool = False
+    ) -> None:
+        """A row from its text; in `bits`, high to low, `i26` is a field of 26 bits."""
+        self.name, self.cmodx, self.alias = name, cmodx, alias
+        self._bits, self._assembly = bits, assembly
 
-    @property
+    def __repr__(self) -> str:
+        return f"Row({self.name!r}, {self._bits!r}, {self._assembly!r})"
+
+    def _parts(self) -> Iterator[tuple[str, int, int]]:
+        """The parts of its bits: text, lowest bit, width."""
+        low = 32
+        for part in self._bits.split():
+            width = len(part) if part[0] in "01" else int(part[1:])
+            low -= width
+            yield part, low, width
+        assert low == 0, self
+
+    @cached_property
+    def mask(self) -> int:
+        """The bits that identify it."""
+        return sum((1 << width) - 1 << low for part, low, width in self._parts() if part[0] in "01")
+
+    @cached_property
+    def value(self) -> int:
+        """What the bits of `mask` are."""
+        return sum(int(part, 2) << low for part, low, _ in self._parts() if part[0] in "01")
+
+    @cached_property
+    def tokens(self) -> tuple[Operand | str, ...]:
+        """Its assembly behind the name: Operands, and the words and punctuation between them."""
+        fields = {part[0]: (low, width) for part, low, width in self._parts()}
+
+        def token(text: str) -> Operand | str:
+            match = _OPERAND.fullmatch(text)
+            if match is None:
+                return text
+            kind, letters, unit = match.groups()
+            bits = tuple(fields[letter] for letter in letters)
+            return Operand(kind, letters, bits, PAGE if kind == "@@" else int(unit or 1))
+
+        return tuple(token(text) for text in _TOKEN.findall(self._assembly))
+
+    @cached_property
     def operands(self) -> tuple[Operand, ...]:
+        """The operands among its tokens."""
         return tuple(token for token in self.tokens if isinstance(token, Operand))
-
-
-def _row(name: str, bits: str, assembly: str = "", cmodx: str = "", *, alias: bool = False) -> Row:
-    """A row from its text; in `bits`, high to low, `i26` is a field of 26 bits."""
-    mask = value = 0
-    low = 32
-    fields: dict[str, tuple[int, int]] = {}
-    for part in bits.split():
-        if part[0] in "01":
-            low -= len(part)
-            mask |= ((1 << len(part)) - 1) << low
-            value |= int(part, 2) << low
-        else:
-            low -= int(part[1:])
-            fields[part[0]] = (low, int(part[1:]))
-    assert low == 0, (name, bits)
-    tokens: list[Operand | str] = []
-    for text in _TOKEN.findall(assembly):
-        if match := _OPERAND.fullmatch(text):
-            kind, letters, unit, bias = match.groups()
-            where = tuple(fields[letter] for letter in letters)
-            tokens.append(Operand(kind, letters, where, int(unit or 1), int(bias or 0)))
-        else:
-            tokens.append(text)
-    return Row(name, mask, value, tuple(tokens), cmodx, alias)
 
 
 _HINTS = {
@@ -270,82 +283,79 @@ _HINTS = {
 # The first row that matches decodes a word, so the special case stands before the general one.
 TABLE: tuple[Row, ...] = (
     # Branches
-    _row("b", "000101 i26", "@i*4", "every"),
-    _row("bl", "100101 i26", "@i*4", "every"),
+    Row("b", "000101 i26", "@i*4", "every"),
+    Row("bl", "100101 i26", "@i*4", "every"),
     *(
-        _row(f"b.{condition}", f"01010100 i19 0 {number:04b}", "@i*4", "newer")
+        Row(f"b.{condition}", f"01010100 i19 0 {number:04b}", "@i*4", "newer")
         for number, condition in enumerate(_CONDITIONS)
     ),
-    _row("cbz", "00110100 i19 t5", "w:t, @i*4", "newer"),
-    _row("cbz", "10110100 i19 t5", "x:t, @i*4", "newer"),
-    _row("cbnz", "00110101 i19 t5", "w:t, @i*4", "newer"),
-    _row("cbnz", "10110101 i19 t5", "x:t, @i*4", "newer"),
-    _row("tbz", "00110110 b5 i14 t5", "w:t, #b, @i*4", "newer"),
-    _row("tbz", "10110110 b5 i14 t5", "x:t, #b+32, @i*4", "newer"),
-    _row("tbz", "00110110 b5 i14 t5", "x:t, #b, @i*4", "newer", alias=True),
-    _row("tbnz", "00110111 b5 i14 t5", "w:t, #b, @i*4", "newer"),
-    _row("tbnz", "10110111 b5 i14 t5", "x:t, #b+32, @i*4", "newer"),
-    _row("tbnz", "00110111 b5 i14 t5", "x:t, #b, @i*4", "newer", alias=True),
-    _row("br", "1101011000011111000000 n5 00000", "x:n"),
-    _row("blr", "1101011000111111000000 n5 00000", "x:n"),
-    _row("ret", "1101011001011111000000 11110 00000"),
-    _row("ret", "1101011001011111000000 n5 00000", "x:n"),
+    Row("b.hs", "01010100 i19 0 0010", "@i*4", "newer", alias=True),
+    Row("b.lo", "01010100 i19 0 0011", "@i*4", "newer", alias=True),
+    Row("cbz", "00110100 i19 t5", "w:t, @i*4", "newer"),
+    Row("cbz", "10110100 i19 t5", "x:t, @i*4", "newer"),
+    Row("cbnz", "00110101 i19 t5", "w:t, @i*4", "newer"),
+    Row("cbnz", "10110101 i19 t5", "x:t, @i*4", "newer"),
+    Row("tbz", "00110110 b5 i14 t5", "w:t, %b, @i*4", "newer"),
+    Row("tbz", "h1 0110110 b5 i14 t5", "x:t, %hb, @i*4", "newer"),
+    Row("tbnz", "00110111 b5 i14 t5", "w:t, %b, @i*4", "newer"),
+    Row("tbnz", "h1 0110111 b5 i14 t5", "x:t, %hb, @i*4", "newer"),
+    Row("br", "1101011000011111000000 n5 00000", "x:n"),
+    Row("blr", "1101011000111111000000 n5 00000", "x:n"),
+    Row("ret", "1101011001011111000000 11110 00000"),
+    Row("ret", "1101011001011111000000 n5 00000", "x:n"),
     # Exceptions
-    _row("svc", "11010100000 i16 00001", "#i", "every"),
-    _row("hvc", "11010100000 i16 00010", "#i", "every"),
-    _row("smc", "11010100000 i16 00011", "#i", "every"),
-    _row("brk", "11010100001 i16 00000", "#i", "every"),
-    _row("udf", "0000000000000000 i16", "#i", "newer"),
+    Row("svc", "11010100000 i16 00001", "#i", "every"),
+    Row("hvc", "11010100000 i16 00010", "#i", "every"),
+    Row("smc", "11010100000 i16 00011", "#i", "every"),
+    Row("brk", "11010100001 i16 00000", "#i", "every"),
+    Row("udf", "0000000000000000 i16", "#i", "newer"),
     # Hints: of these only NOP is on the CMODX list
-    _row("nop", "11010101000000110010 0000000 11111", "", "every"),
-    *(
-        _row(name, f"11010101000000110010 {number:07b} 11111")
-        for number, name in _HINTS.items()
-    ),
-    _row("hint", "11010101000000110010 i7 11111", "#i"),
+    Row("nop", "11010101000000110010 0000000 11111", "", "every"),
+    *(Row(name, f"11010101000000110010 {number:07b} 11111") for number, name in _HINTS.items()),
+    Row("hint", "11010101000000110010 i7 11111", "#i"),
     # Barriers, cache maintenance, system registers
-    _row("dmb", "11010101000000110011 o4 10111111", "o:o"),
-    _row("ssbb", "11010101000000110011 0000 10011111"),
-    _row("pssbb", "11010101000000110011 0100 10011111"),
-    _row("dsb", "11010101000000110011 o4 10011111", "o:o"),
-    _row("isb", "11010101000000110011 1111 11011111", "", "every"),
-    _row("isb", "11010101000000110011 i4 11011111", "#i", "every"),
-    _row("dc cvau", "110101010000101101111011001 t5", "x:t"),
-    _row("ic ivau", "110101010000101101110101001 t5", "x:t"),
-    _row("mrs", "110101010011101100000000001 t5", "x:t, ctr_el0"),
+    Row("dmb", "11010101000000110011 o4 10111111", "o:o"),
+    Row("ssbb", "11010101000000110011 0000 10011111"),
+    Row("pssbb", "11010101000000110011 0100 10011111"),
+    Row("dsb", "11010101000000110011 o4 10011111", "o:o"),
+    Row("isb", "11010101000000110011 1111 11011111", "", "every"),
+    Row("isb", "11010101000000110011 i4 11011111", "#i", "every"),
+    Row("dc cvau", "110101010000101101111011001 t5", ", x:t"),
+    Row("ic ivau", "110101010000101101110101001 t5", ", x:t"),
+    Row("mrs", "110101010011101100000000001 t5", "x:t, ctr_el0"),
     # Addresses and constants
-    _row("adr", "0 l2 10000 i19 d5", "x:d, @il"),
-    _row("adrp", "1 l2 10000 i19 d5", "x:d, @@il"),
-    _row("add", "1001000100 i12 n5 d5", "s:d, s:n, #i"),
-    _row("add", "1001000101 i12 n5 d5", "s:d, s:n, #i, lsl#12"),
-    _row("add", "10001011000 m5 000000 n5 d5", "x:d, x:n, x:m"),
-    _row("add", "10001011000 m5 s6 n5 d5", "x:d, x:n, x:m, lsl:s"),
-    _row("sub", "1101000100 i12 n5 d5", "s:d, s:n, #i"),
-    _row("sub", "1101000101 i12 n5 d5", "s:d, s:n, #i, lsl#12"),
-    _row("orr", "10101010000 m5 000000 n5 d5", "x:d, x:n, x:m"),
-    _row("orr", "10101010000 m5 s6 n5 d5", "x:d, x:n, x:m, lsl:s"),
-    _row("mov", "10101010000 m5 000000 11111 d5", "x:d, x:m", alias=True),
-    _row("mov", "11010010100 i16 d5", "x:d, #i", alias=True),
-    _row("mov", "01010010100 i16 d5", "w:d, #i", alias=True),
+    Row("adr", "0 l2 10000 i19 d5", "x:d, @il"),
+    Row("adrp", "1 l2 10000 i19 d5", "x:d, @@il"),
+    Row("add", "1001000100 i12 n5 d5", "s:d, s:n, #i"),
+    Row("add", "100100010 s1 i12 n5 d5", "s:d, s:n, #i, lsl %s*12"),
+    Row("add", "10001011000 m5 000000 n5 d5", "x:d, x:n, x:m"),
+    Row("add", "10001011000 m5 s6 n5 d5", "x:d, x:n, x:m, lsl %s"),
+    Row("sub", "1101000100 i12 n5 d5", "s:d, s:n, #i"),
+    Row("sub", "110100010 s1 i12 n5 d5", "s:d, s:n, #i, lsl %s*12"),
+    Row("orr", "10101010000 m5 000000 n5 d5", "x:d, x:n, x:m"),
+    Row("orr", "10101010000 m5 s6 n5 d5", "x:d, x:n, x:m, lsl %s"),
+    Row("mov", "10101010000 m5 000000 11111 d5", "x:d, x:m", alias=True),
+    Row("mov", "11010010100 i16 d5", "x:d, #i", alias=True),
+    Row("mov", "01010010100 i16 d5", "w:d, #i", alias=True),
     *(
-        _row(name, f"{wide}{op}100101 {part:02b} i16 d5", f"{register}:d, #i, {shift}")
+        Row(name, f"{wide}{op}100101 {shift} i16 d5", f"{register}:d, #i{shifted}")
         for name, op in (("movn", "00"), ("movz", "10"), ("movk", "11"))
-        for register, wide, parts in (("w", "0", 2), ("x", "1", 4))
-        for part, shift in enumerate(("", "lsl#16", "lsl#32", "lsl#48")[:parts])
+        for register, wide, shifts in (("w", "0", "0 s1"), ("x", "1", "s2"))
+        for shift, shifted in (("00", ""), (shifts, ", lsl %s*16"))
     ),
     # Loads and stores
-    _row("ldr", "00011000 i19 t5", "w:t, @i*4"),
-    _row("ldr", "01011000 i19 t5", "x:t, @i*4"),
-    _row("ldr", "1011100101 000000000000 n5 t5", "w:t, [s:n]"),
-    _row("ldr", "1011100101 i12 n5 t5", "w:t, [s:n, #i*4]"),
-    _row("ldr", "1111100101 000000000000 n5 t5", "x:t, [s:n]"),
-    _row("ldr", "1111100101 i12 n5 t5", "x:t, [s:n, #i*8]"),
-    _row("str", "1011100100 000000000000 n5 t5", "w:t, [s:n]"),
-    _row("str", "1011100100 i12 n5 t5", "w:t, [s:n, #i*4]"),
-    _row("str", "1111100100 000000000000 n5 t5", "x:t, [s:n]"),
-    _row("str", "1111100100 i12 n5 t5", "x:t, [s:n, #i*8]"),
+    Row("ldr", "00011000 i19 t5", "w:t, @i*4"),
+    Row("ldr", "01011000 i19 t5", "x:t, @i*4"),
+    Row("ldr", "1011100101 000000000000 n5 t5", "w:t, [s:n]"),
+    Row("ldr", "1011100101 i12 n5 t5", "w:t, [s:n, #i*4]"),
+    Row("ldr", "1111100101 000000000000 n5 t5", "x:t, [s:n]"),
+    Row("ldr", "1111100101 i12 n5 t5", "x:t, [s:n, #i*8]"),
+    Row("str", "1011100100 000000000000 n5 t5", "w:t, [s:n]"),
+    Row("str", "1011100100 i12 n5 t5", "w:t, [s:n, #i*4]"),
+    Row("str", "1111100100 000000000000 n5 t5", "x:t, [s:n]"),
+    Row("str", "1111100100 i12 n5 t5", "x:t, [s:n, #i*8]"),
     *(
-        _row(name, f"{wide}010100{mode}{load} {offset} u5 n5 t5", form.replace("r:", register))
+        Row(name, f"{wide}010100{mode}{load} {offset} u5 n5 t5", form.replace("r:", register))
         for name, load in (("stp", "0"), ("ldp", "1"))
         for register, wide, size in (("w:", "0", 4), ("x:", "1", 8))
         for mode, offset, form in (
@@ -451,16 +461,27 @@ TABLE: tuple[Row, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Instruction:
     """An instruction: a row of the table and its operands' values by field name.
 
     A word that is not in the table is one too: `row` is None and `word` is set.
     """
 
-    row: Row | None
-    fields: Mapping[str, Value]
-    word: int = 0
+    __slots__ = ("fields", "row", "word")
+
+    def __init__(self, row: Row | None, fields: Mapping[str, Value], word: int = 0) -> None:
+        """See the class."""
+        self.row, self.fields, self.word = row, fields, word
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Instruction)
+            and (self.row, self.fields) == (other.row, other.fields)
+            and (self.row is not None or self.word == other.word)
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
     @property
     def name(self) -> str:
@@ -473,13 +494,25 @@ class Instruction:
         return self.row.cmodx if self.row else ""
 
     def __getitem__(self, field: str) -> int:
-        """A field's value, where it is a number."""
-        value = self.fields[field]
-        assert isinstance(value, int), f"{self} has a symbol in {field}"
-        return value
+        """A field's value, where it is a number. Raises KeyError where there is no such field."""
+        if field not in self.fields:
+            raise KeyError(field)
+        return self.get(field)
 
     def __contains__(self, field: str) -> bool:
         return field in self.fields
+
+    def get(self, field: str) -> int:
+        """A field's value; 0 where the instruction has no such field."""
+        value = self.fields.get(field, 0)
+        assert isinstance(value, int), f"{self} has a symbol in {field}"
+        return value
+
+    @property
+    def size(self) -> int:
+        """The bytes of its first register: 4 for W, 8 for X, 0 where it has none."""
+        first = self.row.operands[0].kind if self.row and self.row.operands else ""
+        return {"w:": 4, "x:": 8, "s:": 8}.get(first, 0)
 
     @property
     def symbols(self) -> list[tuple[Operand, Symbol]]:
@@ -514,18 +547,15 @@ class Instruction:
         return word
 
     def format(self, symbolise: Callable[[int], str] = hex) -> str:
-        """The instruction as GNU as takes it; `symbolise` names addresses."""
+        """The instruction as GNU as takes it, where `symbolise` names addresses."""
         if self.row is None:
             return f".inst {self.word:#010x}"
         texts = [
-            token.replace("#", " #")
-            if isinstance(token, str)
-            else token.format(self.fields[token.name], symbolise)
+            token if isinstance(token, str) else token.format(self.fields[token.name], symbolise)
             for token in self.row.tokens
         ]
-        mnemonic, *words = self.name.split()
-        text = ", ".join([*words, *texts]).replace("[, ", "[").replace(", ]", "]")
-        return f"{mnemonic} {text}".rstrip()
+        text = " ".join([self.row.name, *texts])
+        return text.replace(" ,", ",").replace("[ ", "[").replace(" ]", "]")
 
     def __str__(self) -> str:
         return self.format()
@@ -565,20 +595,32 @@ def parse(line: str) -> Instruction:
 
     Raises BadSyntax with the column where the line stops making sense.
     """
-    mnemonic = re.match(r"\s*(\S+)", line)
-    if mnemonic is None:
-        raise BadSyntax("expected an instruction")
     texts = [(match[0], match.start()) for match in _TOKEN.finditer(line)]
-    rows = [row for row in TABLE if row.name.split()[0] == texts[0][0].lower()]
-    if not rows:
-        raise BadSyntax(f"{texts[0][0]} is not an instruction of the table", texts[0][1])
-    furthest = BadSyntax("", -1)
+    if not texts:
+        raise BadSyntax("expected an instruction", len(line))
+    mnemonic, column = texts[0]
+    rows = _by_mnemonic().get(mnemonic.lower())
+    if rows is None:
+        raise BadSyntax(f"{mnemonic} is not an instruction of the table", column)
+    errors = []
     for row in rows:
         try:
             return _parse_as(row, texts, len(line))
         except BadSyntax as error:
-            furthest = max(furthest, error, key=lambda error: error.column)
-    raise furthest
+            errors.append(error)
+    furthest = max(error.column for error in errors)
+    messages = [str(error) for error in errors if error.column == furthest]
+    wrong = [message for message in messages if not message.startswith("expected ")]
+    text = " or ".join(dict.fromkeys(wrong[:1] or messages)).replace(" or expected ", " or ")
+    raise BadSyntax(text, furthest)
+
+
+@cache
+def _by_mnemonic() -> dict[str, list[Row]]:
+    rows: dict[str, list[Row]] = {}
+    for row in TABLE:
+        rows.setdefault(row.name.partition(" ")[0], []).append(row)
+    return rows
 
 
 def _parse_as(row: Row, texts: list[tuple[str, int]], end: int) -> Instruction:
@@ -587,7 +629,7 @@ def _parse_as(row: Row, texts: list[tuple[str, int]], end: int) -> Instruction:
     fields: dict[str, Value] = {}
     for token, (text, column) in zip(expected, texts):
         if isinstance(token, str):
-            if re.sub(r"\s", "", text.lower()) != token:
+            if text.lower() != token:
                 raise BadSyntax(f"expected {token}", column)
             continue
         try:
@@ -596,8 +638,7 @@ def _parse_as(row: Row, texts: list[tuple[str, int]], end: int) -> Instruction:
             raise BadSyntax(str(error), column) from None
     if len(texts) < len(expected):
         missing = expected[len(texts)]
-        what = missing if isinstance(missing, str) else missing.what
-        raise BadSyntax(f"expected {what}", end)
+        raise BadSyntax(f"expected {missing if isinstance(missing, str) else missing.what}", end)
     if len(texts) > len(expected):
         raise BadSyntax("expected the end of the line", texts[len(expected)][1])
     return Instruction(row, fields)

@@ -5,10 +5,10 @@ All of it is derived from the design's text, which notation.py reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from functools import cached_property
+from typing import NamedTuple
 
 from static_call import a64
 from static_call.errors import StaticCallError
@@ -32,6 +32,8 @@ class Ret0(Enum):
     def __repr__(self) -> str:
         return self.value
 
+    __str__ = __repr__
+
 
 RET0 = Ret0.RET0
 """The target that returns 0."""
@@ -48,8 +50,7 @@ class Unsupported(StaticCallError):
     """The design has no form for what was asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quad:
+class Quad(NamedTuple):
     """A literal's contents: a number, or a label's address."""
 
     value: int | str
@@ -61,8 +62,7 @@ class Quad:
 Contents = a64.Instruction | Quad
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One word or literal of a design.
 
     label     its first label, or ""
@@ -85,8 +85,7 @@ class Item:
         return self.contents.get("", self.contents.get(form))
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """A slot or a literal of a trampoline at an address, and what a form puts into it.
 
     value  None where the form leaves it as it is
@@ -97,12 +96,12 @@ class Cell:
     value: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Recognised:
+class Recognised(NamedTuple):
     """What a recogniser found at an address.
 
     form      the form that the slots are in; where there are none, that the literal says
-    target    the function called; None in the null form, RET0 in the ret0 form
+    target    the function called; None where a call returns at once, RET0 where it returns 0: in
+              those forms, and in the far form while the literal already or still says so
     outside   the addresses of the literals in other sections, by label
     literals  the values of the literals, by label
     agrees    whether slots and literals say the same: after a completed retarget they do, but a
@@ -118,8 +117,7 @@ class Recognised:
     agrees: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What a call through a trampoline executes, beyond the caller's BL and the target.
 
     instructions  executed, RET of the null and the ret0 form included
@@ -133,8 +131,7 @@ class Cost:
     indirect: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Fixup:
+class _Fixup(NamedTuple):
     """A place in the trampoline's code that depends on where something is."""
 
     offset: int
@@ -142,17 +139,22 @@ class _Fixup:
     symbol: a64.Symbol
 
 
-@dataclass(frozen=True, slots=True)
-class _Template:
-    """A form as a pattern: the bytes that every trampoline in it shares, and the fixups."""
+class _Template(NamedTuple):
+    """A form as a pattern.
+
+    mask, value  the bits that every trampoline in it shares
+    fixups       what its other bits depend on
+    idle         the slots that the form leaves as they are: an offset, and the patterns that may
+                 stand there, each a mask and a value
+    """
 
     form: str
     mask: int
     value: int
     fixups: tuple[_Fixup, ...]
+    idle: tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
 
 
-@dataclass(frozen=True)
 class Design:
     """A trampoline design.
 
@@ -161,46 +163,49 @@ class Design:
     isa       the instruction set: "a64"
     sources   where it comes from: message ids, commits
     align     of the trampoline's first byte, in bytes
-    size      of the trampoline, in bytes, literals in other sections apart
-    entry     offset of the instruction that callers branch to
     labels    offsets of the labels in the trampoline
-    outside   labels of the literals in other sections
     items     its words and literals, as the text lists them
     retarget  the code that changes its cells: see retarget.py
+
+    size      of the trampoline, in bytes, literals in other sections apart
+    entry     offset of the instruction that callers branch to
+    outside   labels of the literals in other sections
+    forms     the forms that its cells list, in the order of FORMS
+    cells     what retargeting changes, in the order of the retarget's registers
+    slots     the cells that hold an instruction
     """
 
-    name: str
-    about: str
-    isa: str
-    sources: tuple[str, ...]
-    align: int
-    size: int
-    entry: int
-    labels: Mapping[str, int] = field(hash=False)
-    outside: tuple[str, ...]
-    items: tuple[Item, ...] = field(hash=False)
-    retarget: Code
+    def __init__(
+        self,
+        name: str,
+        about: str,
+        isa: str,
+        sources: Sequence[str],
+        align: int,
+        labels: Mapping[str, int],
+        items: Sequence[Item],
+        retarget: Code,
+    ) -> None:
+        """What the text says, as read: see the class."""
+        self.name, self.about, self.isa, self.sources = name, about, isa, tuple(sources)
+        self.align, self.labels, self.items, self.retarget = align, labels, tuple(items), retarget
+        inside = [item for item in items if item.offset is not None]
+        self.size = sum(item.size for item in inside)
+        first = next((item.offset for item in inside if item.size == a64.WORD), 0)
+        self.entry = labels.get("entry", first or 0)
+        self.outside = tuple(item.label for item in items if item.offset is None)
+        listed = {form for item in items for form in item.contents}
+        self.forms = tuple(form for form in FORMS if form in listed)
+        self.cells = [item for item in items if item.cell]
+        self.slots = [item for item in self.cells if item.size == a64.WORD]
+
+    def __repr__(self) -> str:
+        return f"<design {self.name}>"
 
     @property
     def summary(self) -> str:
         """The first line of `about`."""
         return self.about.partition("\n")[0]
-
-    @cached_property
-    def forms(self) -> tuple[str, ...]:
-        """The forms that its cells list, in the order of FORMS."""
-        listed = {form for item in self.items for form in item.contents}
-        return tuple(form for form in FORMS if form in listed)
-
-    @property
-    def cells(self) -> list[Item]:
-        """What retargeting changes, in the order of the retarget's registers."""
-        return [item for item in self.items if item.cell]
-
-    @property
-    def slots(self) -> list[Item]:
-        """The cells that hold an instruction."""
-        return [item for item in self.cells if item.size == a64.WORD]
 
     def symbols(self, entry: int, outside: Mapping[str, int]) -> dict[str, int]:
         """The addresses of all labels of a trampoline whose entry is at `entry`."""
@@ -212,17 +217,9 @@ class Design:
     ) -> list[Cell]:
         """The cells of a trampoline at `entry`, with what `form` puts into them.
 
-        Raises a64.OutOfRange where the form does not reach.
+        Raises a64.OutOfRange where the form does not reach, Unsupported where there is none.
         """
-        symbols = self.symbols(entry, outside)
-        if target is not None:
-            symbols["target"] = target
-        base = entry - self.entry
-        cells = []
-        for item in self.cells:
-            at = outside[item.label] if item.offset is None else base + item.offset
-            cells.append(Cell(item, at, _value(item.holds(form), at, symbols)))
-        return cells
+        return [Cell(*one) for one in self._contents(self.cells, entry, form, target, outside)]
 
     def assemble(
         self, entry: int, form: str, target: int | None, outside: Mapping[str, int] | None = None
@@ -231,23 +228,43 @@ class Design:
 
         entry    the address that callers branch to
         outside  the addresses of the literals in other sections, by label
-        Raises a64.OutOfRange where the form does not reach the target or a literal.
+        Raises a64.OutOfRange where the form does not reach the target or a literal, a64.Misaligned
+        where `entry` or a literal is not aligned, Unsupported where there is no such form.
         """
         outside = outside or {}
+        text = bytearray()
+        pieces = []
+        base = entry - self.entry
+        if base % self.align:
+            raise a64.Misaligned(f"{self.name} at {base:#x}: not aligned to {self.align} bytes")
+        for item, at, value in self._contents(self.items, entry, form, target, outside):
+            if item.offset is None and at % LITERAL:
+                raise a64.Misaligned(f"the literal at {at:#x} is not aligned to {LITERAL} bytes")
+            data = (value or 0).to_bytes(item.size, "little")
+            if item.offset is None:
+                pieces.append((at, data))
+            else:
+                text += data
+        return [(base, bytes(text)), *pieces]
+
+    def _contents(
+        self,
+        items: Sequence[Item],
+        entry: int,
+        form: str,
+        target: int | None,
+        outside: Mapping[str, int],
+    ) -> Iterator[tuple[Item, int, int | None]]:
+        """The items, their addresses, and what the form puts there."""
+        if form not in self.forms:
+            raise Unsupported(f"the design {self.name} has no {form} form")
         symbols = self.symbols(entry, outside)
         if target is not None:
             symbols["target"] = target
         base = entry - self.entry
-        text = bytearray(self.size)
-        pieces = []
-        for item in self.items:
+        for item in items:
             at = outside[item.label] if item.offset is None else base + item.offset
-            data = (_value(item.holds(form), at, symbols) or 0).to_bytes(item.size, "little")
-            if item.offset is None:
-                pieces.append((at, data))
-            else:
-                text[item.offset : item.offset + item.size] = data
-        return [(base, bytes(text)), *pieces]
+            yield item, at, _value(item.holds(form), at, symbols)
 
     def form_for(self, entry: int, target: Target, outside: Mapping[str, int]) -> str:
         """The form that calls `target` from a trampoline at `entry`: near where that reaches.
@@ -263,6 +280,8 @@ class Design:
         assert isinstance(target, int)
         if target % a64.WORD:
             raise a64.Misaligned(f"the target {target:#x} is not aligned to {a64.WORD} bytes")
+        if target & ~_FULL:
+            raise a64.OutOfRange(f"the target {target:#x} is no 64-bit address")
         for form in ("near", "far"):
             if form in self.forms:
                 try:
@@ -281,21 +300,22 @@ class Design:
         read  gives memory as it is when the program runs: relocations applied
         """
         base = entry - self.entry
-        data = read(base, self.size)
-        if len(data) < self.size:
+        if base < 0 or base % a64.WORD or len(data := read(base, self.size)) < self.size:
             return None
         block = int.from_bytes(data, "little")
         found = [
             recognised
             for template in self._templates
             if block & template.mask == template.value
+            if all(
+                any(block >> 8 * offset & mask == value for mask, value in patterns)
+                for offset, patterns in template.idle
+            )
             if (recognised := self._solve(template, entry, data, read))
         ]
         return next((one for one in found if one.agrees), found[0] if found else None)
 
-    def _solve(
-        self, template: _Template, entry: int, data: bytes, read: Read
-    ) -> Recognised | None:
+    def _solve(self, template: _Template, entry: int, data: bytes, read: Read) -> Recognised | None:
         """The trampoline as the template's form, with target and literals; None if it isn't."""
         base = entry - self.entry
         known = {name: (at, _FULL) for name, at in self.symbols(entry, {}).items()}
@@ -313,19 +333,31 @@ class Design:
         outside = {label: symbols[label] for label in self.outside}
         literals = {}
         agrees = True
-        for item in (item for item in self.cells if item.size == LITERAL):
+        for item in (item for item in self.items if item.size == LITERAL):
             at = outside[item.label] if item.offset is None else base + item.offset
             if len(raw := read(at, LITERAL)) < LITERAL:
                 return None
-            literals[item.label] = value = int.from_bytes(raw, "little")
+            value = int.from_bytes(raw, "little")
             contents = item.holds(template.form)
-            if isinstance(contents, Quad):
-                if contents.value == "target":
-                    symbols.setdefault("target", value)
-                agrees &= _value(contents, at, symbols) == value
+            if isinstance(contents, Quad) and contents.value == "target":
+                symbols.setdefault("target", value)
+            fits = contents is None or _value(contents, at, symbols) == value
+            if item.cell:
+                literals[item.label] = value
+                agrees &= fits
+            elif not fits:
+                return None
         target: Target = symbols.get("target")
-        if template.form in ("null", "ret0"):
-            target = None if template.form == "null" else RET0
+        meanings: dict[str, Target] = {"null": None, "ret0": RET0}
+        if template.form in meanings:
+            target = meanings[template.form]
+        elif target is None:
+            return None
+        else:
+            for form, meaning in meanings.items():
+                stubs = [item.holds(form) for item in self.cells if item.size == LITERAL]
+                if target in [_value(stub, 0, symbols) for stub in stubs if stub]:
+                    target, agrees = meaning, False  # a retarget stopped behind its literal
         return Recognised(self, entry, template.form, target, outside, literals, agrees)
 
     @cached_property
@@ -334,60 +366,69 @@ class Design:
         templates = [self._template(form) for form in self.forms]
         return sorted(
             templates,
-            key=lambda one: any(
-                isinstance(held := item.holds(one.form), Quad) and held.value == "target"
-                for item in self.items
-            )
-            or any(fixup.symbol.name == "target" for fixup in one.fixups),
+            key=lambda one: (
+                any(
+                    isinstance(held := item.holds(one.form), Quad) and held.value == "target"
+                    for item in self.items
+                )
+                or any(fixup.symbol.name == "target" for fixup in one.fixups)
+            ),
         )
 
     def _template(self, form: str) -> _Template:
         mask = value = 0
         fixups = []
+        idle = []
         for item in self.items:
-            contents = item.holds(form)
-            if item.offset is None or contents is None:
+            if item.offset is None or item.size != a64.WORD:
                 continue
-            if isinstance(contents, Quad):
-                if not item.cell and isinstance(contents.value, int):
-                    mask |= _FULL << 8 * item.offset
-                    value |= contents.value << 8 * item.offset
+            contents = item.holds(form)
+            if contents is None:
+                held = [self._pattern(one, item.offset)[:2] for one in item.contents.values()]
+                idle.append((item.offset, ((0xFFFFFFFF, 0), *held)))
                 continue
             word_mask, word, free = self._pattern(contents, item.offset)
             fixups += free
             mask |= word_mask << 8 * item.offset
             value |= word << 8 * item.offset
-        return _Template(form, mask, value, tuple(fixups))
+        return _Template(form, mask, value, tuple(fixups), tuple(idle))
 
-    def _pattern(self, insn: a64.Instruction, offset: int) -> tuple[int, int, list[_Fixup]]:
-        """The word's bits that never change, and what the others depend on."""
-        fields = dict(insn.fields)
+    def _pattern(self, contents: Contents, offset: int) -> tuple[int, int, list[_Fixup]]:
+        """The word's bits that never change, what they are, and what the others depend on."""
+        assert isinstance(contents, a64.Instruction)
+        fields = dict(contents.fields)
         mask = 0xFFFFFFFF
         fixups = []
-        for operand, symbol in insn.symbols:
+        for operand, symbol in contents.symbols:
             if operand.kind == "@" and symbol.name in self.labels:
                 fields[operand.name] = self.labels[symbol.name]
                 continue
             fields[operand.name] = offset if operand.kind == "@" else 0
             mask &= ~sum(((1 << width) - 1) << low for low, width in operand.bits)
             fixups.append(_Fixup(offset, operand, symbol))
-        return mask, a64.Instruction(insn.row, fields).encode(offset) & mask, fixups
+        return mask, a64.Instruction(contents.row, fields).encode(offset) & mask, fixups
 
     def cost(self, form: str) -> Cost:
-        """What a call in this form executes, found by following the assembled trampoline."""
-        entry = 16 * self.align + self.entry
-        outside = {label: 1 << 20 | 8 * i for i, label in enumerate(self.outside)}
-        target = 64 * self.align + a64.PAGE
+        """What a call in this form executes, found by following the assembled trampoline.
+
+        Raises Unsupported where there is no such form, or it does more than can be followed.
+        """
+        entry = (1 << 16) + self.entry
+        outside = {label: (1 << 18) + LITERAL * i for i, label in enumerate(self.outside)}
+        target = 1 << 17
         memory = self.assemble(entry, form, target, outside)
-        instructions = loads = taken = indirect = 0
+        path = []
         for done in walk(_reader(memory), entry):
-            instructions += 1
-            loads += done.load is not None
-            taken += done.taken
-            indirect += done.indirect
-            if done.next == target:
-                break
-        return Cost(instructions, loads, taken, indirect)
+            path.append(done)
+            if done.next == target or done.insn.name == "ret":
+                return Cost(
+                    instructions=len(path),
+                    loads=sum(done.load is not None for done in path),
+                    taken=sum(done.taken for done in path),
+                    indirect=sum(done.indirect for done in path),
+                )
+        where = f"behind {path[-1].insn}" if path else "at the entry"
+        raise Unsupported(f"cannot follow the {form} form of {self.name} {where}")
 
     def listing(self) -> Iterator[tuple[Item, str]]:
         """The items with their contents as text, forms and all."""
@@ -395,8 +436,11 @@ class Design:
             if "" in item.contents:
                 yield item, str(item.contents[""])
             else:
-                forms = (f"{form}: {contents}" for form, contents in item.contents.items())
-                yield item, "{ " + " | ".join(forms) + " }"
+                forms: dict[str, list[str]] = {}
+                for form, contents in item.contents.items():
+                    forms.setdefault(str(contents), []).append(form)
+                cell = " | ".join(f"{', '.join(names)}: {text}" for text, names in forms.items())
+                yield item, "{ " + cell + " }"
 
 
 def _value(contents: Contents | None, at: int, symbols: Mapping[str, int]) -> int | None:

@@ -7,20 +7,29 @@ them. This file knows how that is written down; what it means stands in design.p
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from functools import cache
+from io import StringIO
+from typing import NamedTuple
 
 from static_call import a64
-from static_call.design import FORMS, Contents, Design, Item, Quad
+from static_call.design import FORMS, LITERAL, Contents, Design, Item, Quad
 from static_call.errors import StaticCallError
-from static_call.retarget import RETARGET, Cse
+from static_call.retarget import RETARGET, Cse, allowed
 
-_NAME = r"[A-Za-z_.$][\w.$]*"
-_LABEL = re.compile(rf"\s*({_NAME}|\d+):")
-_DIRECTIVES = (".isa", ".source", ".align", ".section")
-SHIPPED = Path(__file__).parent / "designs"
+SHIPPED = os.path.join(os.path.dirname(__file__), "designs")
 """The folder with the designs that the package ships."""
+
+MAX_CELLS = 8
+"""A retarget gets two registers for each cell, of x0 to x15."""
+
+MAX_SIZE = a64.PAGE
+"""The most bytes of a trampoline: every operand reaches every label."""
+
+_MAX_TEXT = 1 << 16
+_LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*|[0-9]+):", re.ASCII)
+_OPERAND = re.compile(r"[#-]*([\w.$]+)", re.ASCII)
 
 
 class NotationError(StaticCallError):
@@ -37,7 +46,7 @@ class UnknownDesign(StaticCallError):
 
 def shipped() -> list[str]:
     """The names of the designs that the package ships."""
-    return sorted(path.stem for path in SHIPPED.glob("*.s"))
+    return sorted(name[:-2] for name in os.listdir(SHIPPED) if name.endswith(".s"))
 
 
 def load(name: str) -> Design:
@@ -45,17 +54,26 @@ def load(name: str) -> Design:
 
     Raises UnknownDesign, or NotationError for a text that cannot be read.
     """
-    path = SHIPPED / f"{name}.s" if name in shipped() else Path(name)
+    if name in shipped():
+        return _load_shipped(name)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+        with open(name, encoding="utf-8") as file:
+            text = file.read(_MAX_TEXT)
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the name
         if "/" in name or name.endswith(".s"):
             reason = getattr(error, "strerror", None) or "not a text file"
             raise UnknownDesign(f"{name}: {reason}") from None
         known = ", ".join(shipped())
         raise UnknownDesign(f"no design {name!r}: give a file or one of {known}") from None
-    shown = name if path == Path(name) else f"{name}.s"
-    return read(text, shown, path.stem)
+    if len(text) == _MAX_TEXT:
+        raise UnknownDesign(f"{name}: not a design: longer than {_MAX_TEXT} characters")
+    return read(text, name, os.path.basename(name).removesuffix(".s"))
+
+
+@cache
+def _load_shipped(name: str) -> Design:
+    with open(os.path.join(SHIPPED, f"{name}.s"), encoding="utf-8") as file:
+        return read(file.read(), f"{name}.s", name)
 
 
 def read(text: str, path: str, name: str) -> Design:
@@ -63,145 +81,213 @@ def read(text: str, path: str, name: str) -> Design:
     return _Reader(text, path, name).design()
 
 
+class _Line(NamedTuple):
+    """A line of the text, with columns from 0: its labels, its body and where that starts."""
+
+    number: int
+    labels: list[tuple[str, int]]
+    body: str
+    column: int
+    comment: str
+
+
+def _split(number: int, text: str) -> _Line:
+    code, slashes, comment = text.partition("//")
+    labels = []
+    start = 0
+    while match := _LABEL.match(code, start):
+        labels.append((match[1], match.start(1)))
+        start = match.end()
+    column = len(code) - len(code[start:].lstrip())
+    if code[column : column + 8].rstrip().lower() == ".source":  # takes the line as it is
+        code, slashes, comment = text, "", ""
+    return _Line(number, labels, code[column:].rstrip(), column, slashes + comment.rstrip())
+
+
 class _Reader:
-    """One pass over the lines; the labels are looked up at the end."""
+    """Takes the lines one by one; labels may be used before they stand, so they wait to the end."""
 
     def __init__(self, text: str, path: str, name: str) -> None:
         self.path, self.name = path, name
-        self.lines = text.splitlines()
-        self.line = 0
-        self.about: list[str] = []
+        self.lines = [_split(n, line) for n, line in enumerate(StringIO(text, newline=None), 1)]
+        self.numeric = [
+            (label, line.number)
+            for line in self.lines
+            for label, _ in line.labels
+            if label.isdigit()
+        ]
+        self.line = 1
         self.sources: list[str] = []
-        self.align: int | None = None
+        self.align = a64.WORD
         self.section = ".text"
         self.size = 0
         self.labels: dict[str, int] = {}  # in .text: the offset
         self.outside: list[str] = []  # in other sections
-        self.numbered: list[tuple[str, int, str]] = []  # 1:, the line, its name among the labels
-        self.pending: list[str] = []
+        self.pending: dict[str, tuple[int, int]] = {}  # labels of what comes next: line and column
+        self.uses: list[tuple[str, int, int]] = []  # a label, line and column
         self.items: list[Item] = []
-        self.uses: list[tuple[int, int, str]] = []  # line, column, label
-        self.retarget: list[a64.Instruction | Cse] = []
-        self.in_retarget = False
+        self.retarget: list[a64.Instruction | Cse] | None = None
 
-    def fail(self, message: str, column: int = 0, line: int | None = None) -> NotationError:
+    def fail(self, message: str, column: int = 0, line: int = 0) -> NotationError:
         return NotationError(self.path, line or self.line, column + 1, message)
 
     def design(self) -> Design:
-        for self.line, raw in enumerate(self.lines, 1):
-            code, comment, text = raw.partition("//")
-            if comment and not code.strip() and not self.items and not self.pending:
-                self.about.append(text.removeprefix(" ").rstrip())
-            self.read_line(code.rstrip())
-        self.line = max(len(self.lines), 1)
+        for line in self.lines:
+            self.line = line.number
+            for label, column in line.labels:
+                self.define(label, column)
+            if line.body:
+                self.read_body(line.body, line.column)
         self.check()
-        align = self.align or max((item.size for item in self.items), default=a64.WORD)
         return Design(
             name=self.name,
-            about="\n".join(self.about).strip(),
+            about=self.about(),
             isa="a64",
-            sources=tuple(self.sources),
-            align=align,
-            size=self.size,
-            entry=self.labels.get("entry", self.first_instruction()),
+            sources=self.sources,
+            align=max(self.align, *(item.size for item in self.items)),
             labels=self.labels,
-            outside=tuple(self.outside),
-            items=tuple(self.items),
-            retarget=tuple(self.retarget),
+            items=self.items,
+            retarget=tuple(self.retarget or ()),
         )
 
-    def read_line(self, code: str) -> None:
-        column = 0
-        while match := _LABEL.match(code, column):
-            self.define(match[1], match.start(1))
-            column = match.end()
-        body = code[column:]
-        column += len(body) - len(body.lstrip())
-        body = body.strip()
-        if not body:
-            return
-        if self.in_retarget:
-            self.retarget.append(self.read_step(body, column))
-        elif body.split()[0].lower() in _DIRECTIVES:
-            self.read_directive(body, column)
-        else:
-            self.add(dict(self.read_contents(body, column)), body.startswith("{"), column)
+    def about(self) -> str:
+        """The comment that the text begins with."""
+        comments = []
+        for line in self.lines:
+            if line.labels or line.body:
+                break
+            comments.append(line.comment.removeprefix("//").removeprefix(" "))
+        return "\n".join(comments).strip()
 
     def define(self, label: str, column: int) -> None:
+        twice = self.fail(f"the label {label} stands twice", column)
         if label == "retarget":
-            self.in_retarget = True
-        elif self.in_retarget:
+            if self.retarget is not None:
+                raise twice
+            self.retarget = []
+        elif self.retarget is not None:
             raise self.fail("no labels behind retarget: its code runs straight through", column)
-        elif label.isdigit():
-            # 1: may stand many times; each use names the nearest, so each gets a name of its own.
-            self.pending.append(f"{label}@{self.line}")
-            self.numbered.append((label, self.line, f"{label}@{self.line}"))
-        elif label in self.labels or label in self.outside or label in self.pending:
-            raise self.fail(f"the label {label} stands twice", column)
         elif label == "target":
             raise self.fail("target is the function called: no label may have that name", column)
+        elif label in self.labels or label in self.outside or label in self.pending:
+            raise twice
         else:
-            self.pending.append(label)
+            self.pending[self.numbered(label, self.line)] = self.line, column
+
+    def numbered(self, label: str, line: int) -> str:
+        """The label; 1: may stand many times, so each gets a name of its own."""
+        return f"{label}@{line}" if label.isdigit() else label
+
+    def use(self, label: str, column: int, forms: list[str]) -> str:
+        """Notes that a label is used, and names it; 1f and 1b are the nearest 1: in a direction."""
+        if label == "target" and (not forms or not {"near", "far"}.issuperset(forms)):
+            raise self.fail("target has a place in the near and far forms of cells only", column)
+        if label[0].isdigit():
+            number, behind = label[:-1], label[-1] == "f"
+            lines = [
+                line
+                for label, line in self.numeric
+                if label == number and (line > self.line) == behind
+            ]
+            if not lines:
+                raise self.fail(f"no {number}: {'behind' if behind else 'before'} this", column)
+            label = self.numbered(number, lines[0 if behind else -1])
+        self.uses.append((label, self.line, column))
+        return label
+
+    def read_body(self, body: str, column: int) -> None:
+        """What stands behind the labels of a line."""
+        word = body.split()[0].lower()
+        if self.retarget is not None:
+            self.retarget.append(self.read_step(body, column))
+        elif word.startswith(".") and word != ".quad":
+            self.read_directive(body, column)
+        elif body.startswith("{"):
+            self.add(self.read_cell(body, column), True, column)
+        else:
+            self.add({"": self.read_contents(body, column, [])}, False, column)
 
     def read_directive(self, body: str, column: int) -> None:
-        directive, _, argument = body.partition(" ")
-        argument = argument.strip()
-        column += len(body) - len(argument)
+        directive = body.split()[0]
+        argument = body[len(directive) :].strip()
+        where = column + len(body) - len(argument)
         match directive.lower():
             case ".isa":
                 if argument != "a64":
-                    raise self.fail(f"expected a64, not {argument or 'nothing'}", column)
+                    raise self.fail(f"expected a64, not {argument or 'nothing'}", where)
             case ".source":
-                self.sources.append(argument.strip('"'))
+                if not argument:
+                    raise self.fail("expected where the design comes from", where)
+                self.sources.append(argument)
             case ".align":
                 if self.items:
                     raise self.fail("expected .align before the first instruction", column)
                 if not re.fullmatch(r"[2-9]|1[0-2]", argument):
-                    raise self.fail("expected a power of two, 2 (4 bytes) to 12", column)
+                    raise self.fail("expected a power of two, 2 (4 bytes) to 12", where)
                 self.align = 1 << int(argument)
             case ".section":
-                if not re.fullmatch(_NAME, argument):
-                    raise self.fail("expected a section's name", column)
+                if not re.fullmatch(r"[\w.$-]+", argument, re.ASCII):
+                    raise self.fail("expected a section's name", where)
                 self.section = argument
+            case _:
+                known = ".isa, .source, .align or .section"
+                raise self.fail(f"{directive} is not a directive: expected {known}", column)
 
-    def read_contents(self, body: str, column: int) -> Iterator[tuple[str, Contents]]:
-        """The contents by form; by "" where they are the same in every form."""
-        if not body.startswith("{"):
-            yield "", self.read_one(body, column)
-            return
-        if not body.endswith("}"):
+    def read_cell(self, body: str, column: int) -> dict[str, Contents]:
+        """The contents by form, from `{ form, form: contents | form: contents }`."""
+        inside, closed, rest = body[1:].partition("}")
+        if not closed:
             raise self.fail("expected }", column + len(body))
-        seen: set[str] = set()
-        start = 1
-        for part in body[1:-1].split("|"):
-            match = re.match(r"\s*(\w+(?:\s*,\s*\w+)*)\s*:\s*", part)
-            if match is None:
-                raise self.fail("expected a form and a colon", column + start)
-            contents = self.read_one(part[match.end() :].rstrip(), column + start + match.end())
-            for form in re.split(r"\s*,\s*", match[1]):
-                where = column + start + part.index(form)
+        if rest:
+            where = column + len(body) - len(rest.lstrip())
+            raise self.fail("expected the end of the line", where)
+        found: dict[str, Contents] = {}
+        start = column + 1
+        for part in inside.split("|"):
+            names, colon, text = part.partition(":")
+            if not colon:
+                raise self.fail("expected a form and a colon", start + _indent(part))
+            forms = []
+            for name in names.split(","):
+                form, where = name.strip(), start + _indent(name)
                 if form not in FORMS:
-                    raise self.fail(f"expected a form ({', '.join(FORMS)}), not {form}", where)
-                if form in seen:
+                    raise self.fail(f"expected a form ({', '.join(FORMS)}), not {form!r}", where)
+                if form in found or form in forms:
                     raise self.fail(f"the form {form} stands twice", where)
-                seen.add(form)
-                yield form, contents
-            start += len(part) + 1
+                forms.append(form)
+                start += len(name) + 1
+            contents = self.read_contents(text.strip(), start + _indent(text), forms)
+            found |= dict.fromkeys(forms, contents)
+            start += len(text) + 1
+        return found
 
-    def read_one(self, text: str, column: int) -> Contents:
-        if match := re.match(r"\.quad\b\s*", text):
-            value = text[match.end() :]
-            if re.fullmatch(r"0x[0-9a-fA-F]+|\d+", value):
-                return Quad(int(value, 0))
-            if re.fullmatch(rf"{_NAME}|\d+[bf]", value):
-                return Quad(self.use(value, column + match.end()))
-            raise self.fail("expected a number or a label", column + match.end())
-        instruction = self.read_instruction(text, column)
-        fields = dict(instruction.fields)
-        for operand, symbol in instruction.symbols:
-            name = self.use(symbol.name, column + text.rfind(symbol.name))
-            fields[operand.name] = a64.Symbol(name, symbol.lo12)
-        return a64.Instruction(instruction.row, fields)
+    def read_contents(self, text: str, column: int, forms: list[str]) -> Contents:
+        """An instruction or a literal, in these forms of a cell."""
+        if text[:6].rstrip().lower() == ".quad":
+            return self.read_quad(text[5:].strip(), column + 5 + _indent(text[5:]), forms)
+        insn = self.read_instruction(text, column)
+        assert insn.row is not None
+        fields = dict(insn.fields)
+        for operand in insn.row.operands:
+            value = fields[operand.name]
+            if isinstance(value, a64.Symbol):
+                at = [match.start() for match in _OPERAND.finditer(text) if match[1] == value.name]
+                name = self.use(value.name, column + at[-1], forms)
+                fields[operand.name] = a64.Symbol(name, value.lo12)
+            elif operand.relative:
+                at = [match.start() for match in _OPERAND.finditer(text)]
+                raise self.fail(
+                    "expected a label: a trampoline has no fixed place", column + at[-1]
+                )
+        return a64.Instruction(insn.row, fields)
+
+    def read_quad(self, value: str, column: int, forms: list[str]) -> Quad:
+        number = a64.number(value)
+        if number is not None and number >> 64 == 0:
+            return Quad(number)
+        if number is None and re.fullmatch(r"[A-Za-z_.$][\w.$]*|[0-9]+[bf]", value, re.ASCII):
+            return Quad(self.use(value, column, forms))
+        raise self.fail("expected a 64-bit number or a label", column)
 
     def read_instruction(self, text: str, column: int) -> a64.Instruction:
         try:
@@ -210,71 +296,63 @@ class _Reader:
             raise self.fail(str(error), column + error.column) from None
 
     def read_step(self, body: str, column: int) -> a64.Instruction | Cse:
+        """One line behind `retarget:`."""
         if body.lower() == "cse":
             return Cse()
-        instruction = self.read_instruction(body, column)
-        if instruction.name not in RETARGET or instruction.symbols:
-            raise self.fail(
-                f"expected cse or one of {', '.join(RETARGET)}, on registers and numbers", column
-            )
-        return instruction
-
-    def use(self, label: str, column: int) -> str:
-        """Notes that a label is used; a numbered one becomes the name of the nearest."""
-        if label[0].isdigit():
-            number, forward = label[:-1], label[-1] == "f"
-            if not forward:
-                found = [name for other, _, name in self.numbered if other == number]
-                if not found:
-                    raise self.fail(f"no {number}: before this", column)
-                return found[-1]
-            for line in range(self.line, len(self.lines)):
-                if re.match(rf"\s*{number}:", self.lines[line]):
-                    return f"{number}@{line + 1}"
-            raise self.fail(f"no {number}: behind this", column)
-        self.uses.append((self.line, column, label))
-        return label
+        insn = self.read_instruction(body, column)
+        if not allowed(insn):
+            known = ", ".join(RETARGET)
+            raise self.fail(f"expected cse or one of {known}, on registers and numbers", column)
+        return insn
 
     def add(self, contents: dict[str, Contents], cell: bool, column: int) -> None:
         """One more word or literal, where the section now stands."""
-        sizes = {8 if isinstance(one, Quad) else a64.WORD for one in contents.values()}
-        if len(sizes) != 1:
+        sizes = {LITERAL if isinstance(one, Quad) else a64.WORD for one in contents.values()}
+        if len(sizes) > 1:
             raise self.fail("a literal and an instruction cannot share a place", column)
-        if cell and not self.pending:
-            raise self.fail("expected a label before {: what retargeting changes has a name", column)
         size = sizes.pop()
-        label = next((name for name in self.pending if "@" not in name), "")
-        label = label or (self.pending[0] if self.pending else "")
-        if self.section == ".text":
-            self.labels.update(dict.fromkeys(self.pending, self.size))
-            self.items.append(Item(label, self.size, size, cell, contents))
+        inside = self.section == ".text"
+        if cell and not self.pending:
+            raise self.fail(
+                "expected a label before {: what retargeting changes has a name", column
+            )
+        if cell and sum(item.cell for item in self.items) == MAX_CELLS:
+            raise self.fail(f"expected at most {MAX_CELLS} cells", column)
+        if cell and inside and self.size % size:
+            raise self.fail(f"expected a literal at a multiple of 8 bytes, not {self.size}", column)
+        if not inside and not (cell and size == LITERAL and len(self.pending) == 1):
+            raise self.fail(f"expected one label and a literal in braces in {self.section}", column)
+        label = min(self.pending, key=lambda name: "@" in name, default="")
+        self.items.append(
+            Item(label, self.size if inside else None, size, cell, contents, self.section)
+        )
+        if inside:
+            self.labels |= dict.fromkeys(self.pending, self.size)
             self.size += size
         else:
-            if not cell or size != 8:
-                raise self.fail(f"expected a literal of several forms in {self.section}", column)
             self.outside.append(label)
-            self.items.append(Item(label, None, size, cell, contents, self.section))
+        if self.size > MAX_SIZE:
+            raise self.fail(f"expected at most {MAX_SIZE} bytes", column)
         self.pending.clear()
-
-    def first_instruction(self) -> int:
-        return next(
-            (i.offset for i in self.items if i.size == a64.WORD and i.offset is not None), 0
-        )
 
     def check(self) -> None:
         """What can only be said at the end."""
-        forms = {form for item in self.items for form in item.contents}
-        if not any(item.size == a64.WORD for item in self.items):
+        for label, (line, column) in self.pending.items():
+            raise self.fail(f"nothing stands at the label {label.partition('@')[0]}", column, line)
+        for label, line, column in self.uses:
+            if label not in ("target", *self.labels, *self.outside):
+                raise self.fail(f"no label {label}", column, line)
+        code = [item.offset for item in self.items if item.size == a64.WORD]
+        if not code:
             raise self.fail("expected an instruction")
-        if not forms & {"near", "far"}:
+        if self.labels.get("entry", code[0]) not in code:
+            raise self.fail("expected an instruction at the label entry")
+        if not {form for item in self.items for form in item.contents} & {"near", "far"}:
             raise self.fail("expected a cell with a near or a far form: nothing reaches target")
-        if self.pending:
-            raise self.fail(f"nothing stands at the label {self.pending[0]}")
         if not self.retarget:
             raise self.fail("expected retarget: and the code that changes the cells")
-        cells = sum(item.cell for item in self.items)
-        if cells > 8:
-            raise self.fail(f"{cells} cells: the registers x0 to x15 hold eight")
-        for line, column, label in self.uses:
-            if label != "target" and label not in self.labels and label not in self.outside:
-                raise self.fail(f"no label {label}", column, line)
+
+
+def _indent(text: str) -> int:
+    """How many blanks a text begins with."""
+    return len(text) - len(text.lstrip())

@@ -9,7 +9,7 @@ A place that can't (a file, another process) takes the steps themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from static_call import a64
 
@@ -19,7 +19,6 @@ Read = Callable[[int, int], bytes]
 _MASK = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
 class Cse:
     """A context synchronisation event on every PE that may be executing (Arm ARM B2.7.4.2).
 
@@ -27,15 +26,20 @@ class Cse:
     SYNC_CORE in a process, an ISB where there is one PE.
     """
 
-    def __str__(self) -> str:
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cse)
+
+    def __hash__(self) -> int:
+        return hash(Cse)
+
+    def __repr__(self) -> str:
         return "cse"
 
 
 Code = Sequence[a64.Instruction | Cse]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One step of a retarget.
 
     op       "store", a barrier as in assembly ("dmb ishst"), "dc cvau", "ic ivau", "isb" or "cse"
@@ -50,12 +54,27 @@ class Step:
 
     def __str__(self) -> str:
         if self.op == "store":
-            return f"store {self.size} bytes at {self.address:#x}: {self.value:#0{2 * self.size + 2}x}"
+            return (
+                f"store {self.size} bytes at {self.address:#x}: {self.value:#0{2 * self.size + 2}x}"
+            )
         return f"{self.op} {self.address:#x}" if self.address else self.op
 
 
-def _offset(insn: a64.Instruction) -> int:
-    return insn["i"] if "i" in insn else 0
+RETARGET = ("str", "stp", "ldr", "orr", "dmb", "dsb", "isb", "dc cvau", "ic ivau")
+"""The instructions that a retarget may use, besides cse."""
+
+
+def allowed(insn: a64.Instruction) -> bool:
+    """Whether a retarget may use the instruction, which is what `steps` can follow.
+
+    Its operands are registers and numbers; what it loads or stores is at [register, offset], the
+    register neither SP, which is the place's own, nor changed by it.
+    """
+    if insn.name not in RETARGET or insn.symbols or insn.row is None:
+        return False
+    if insn.name in ("str", "stp", "ldr"):
+        return insn.row.tokens[-1] == "]" and insn["n"] != 31
+    return True
 
 
 def steps(code: Code, registers: Sequence[int], read: Read) -> tuple[Step, ...]:
@@ -78,20 +97,19 @@ def steps(code: Code, registers: Sequence[int], read: Read) -> tuple[Step, ...]:
         if isinstance(insn, Cse):
             taken.append(Step("cse"))
             continue
-        size = 4 if insn.row and insn.row.tokens and _is_w(insn) else 8
         x[31] = 0
+        address, size = x[insn.get("n")] + insn.get("i") & _MASK, insn.size
+        mask = (1 << 8 * size) - 1
         match insn.name:
             case "str":
-                value = x[insn["t"]] & (1 << 8 * size) - 1
-                taken.append(Step("store", x[insn["n"]] + _offset(insn), value, size))
+                taken.append(Step("store", address, x[insn["t"]] & mask, size))
             case "stp":
-                mask = (1 << 8 * size) - 1
-                value = x[insn["t"]] & mask | (x[insn["u"]] & mask) << 8 * size
-                taken.append(Step("store", x[insn["n"]] + _offset(insn), value, 2 * size))
+                pair = x[insn["t"]] & mask | (x[insn["u"]] & mask) << 8 * size
+                taken.append(Step("store", address, pair, 2 * size))
             case "ldr":
-                x[insn["t"]] = load(x[insn["n"]] + _offset(insn), size)
+                x[insn["t"]] = load(address, size)
             case "orr":
-                x[insn["d"]] = x[insn["n"]] | x[insn["m"]] << (insn["s"] if "s" in insn else 0) & _MASK
+                x[insn["d"]] = x[insn["n"]] | x[insn["m"]] << insn.get("s") & _MASK
             case "dc cvau" | "ic ivau":
                 taken.append(Step(insn.name, x[insn["t"]]))
             case _:
@@ -99,10 +117,14 @@ def steps(code: Code, registers: Sequence[int], read: Read) -> tuple[Step, ...]:
     return tuple(taken)
 
 
-RETARGET = ("str", "stp", "ldr", "orr", "dmb", "dsb", "isb", "dc cvau", "ic ivau")
-"""The instructions that a retarget may use, besides cse."""
+class Retarget(NamedTuple):
+    """A retarget of one trampoline, ready to be performed by a place.
 
+    code       the design's retarget text, as instructions
+    registers  what x0, x1, ... hold when it is entered: each cell's address and new contents
+    steps      what the code then does: for a place that cannot run it
+    """
 
-def _is_w(insn: a64.Instruction) -> bool:
-    assert insn.row is not None
-    return insn.row.operands[0].kind == "w:"
+    code: Code
+    registers: tuple[int, ...]
+    steps: tuple[Step, ...]

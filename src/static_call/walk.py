@@ -7,7 +7,7 @@ It is how the cost of a call, a trampoline's destination and a veneer's are foun
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from static_call import a64
 from static_call.retarget import Read
@@ -16,12 +16,11 @@ _MASK = (1 << 64) - 1
 _SKIPPED = frozenset({"nop", "bti", "bti c", "bti j", "bti jc"})
 
 
-@dataclass(frozen=True, slots=True)
-class Executed:
+class Executed(NamedTuple):
     """One executed instruction: where it was, what it was, where execution goes on.
 
     next    the address executed next; None after RET and where that cannot be known
-    load    the address that it loaded 8 bytes from, or None
+    load    the address that it loaded from, or None
     writes  the register that it wrote, or None
     """
 
@@ -33,13 +32,13 @@ class Executed:
 
     @property
     def taken(self) -> bool:
-        """Whether it branched."""
-        return self.next != self.address + a64.WORD
+        """Whether it branched, be it to the instruction behind it."""
+        return self.insn.name in ("b", "br", "ret") or self.next != self.address + a64.WORD
 
     @property
     def indirect(self) -> bool:
         """Whether it branched to an address in a register; RET, which is predicted, is apart."""
-        return self.insn.name in ("br", "blr")
+        return self.insn.name == "br"
 
 
 def walk(read: Read, start: int, limit: int = 64) -> Iterator[Executed]:
@@ -69,35 +68,41 @@ def _execute(insn: a64.Instruction, pc: int, known: dict[int, int], read: Read) 
         case "ret":
             return Executed(pc, insn, None)
         case "cbz" | "cbnz" if insn["t"] in known:
-            zero = known[insn["t"]] == 0
+            zero = known[insn["t"]] & (1 << 8 * insn.size) - 1 == 0
             return Executed(pc, insn, insn["i"] if zero == (insn.name == "cbz") else after)
         case "adr" | "adrp":
             return _write(pc, insn, known, insn["il"])
         case "movz":
-            return _write(pc, insn, known, insn["i"])
-        case "add" if insn["n"] in known:
-            other = known.get(insn["m"]) if "m" in insn else insn["i"]
-            plain = "s" not in insn and "lsl#12" not in insn.row.tokens  # type: ignore[union-attr]
-            return _write(pc, insn, known, known[insn["n"]] + other) if other is not None and plain else None
+            return _write(pc, insn, known, insn["i"] << insn.get("s"))
+        case "movk" if insn["d"] in known:
+            kept = known[insn["d"]] & ~(0xFFFF << insn.get("s"))
+            return _write(pc, insn, known, kept | insn["i"] << insn.get("s"))
+        case "add" if "m" in insn and insn["n"] in known and insn["m"] in known:
+            return _write(pc, insn, known, known[insn["n"]] + (known[insn["m"]] << insn.get("s")))
+        case "add" if "i" in insn and insn["n"] in known:
+            return _write(pc, insn, known, known[insn["n"]] + (insn["i"] << insn.get("s")))
         case "ldr" if "n" not in insn:
             return _load(pc, insn, known, read, insn["i"])
         case "ldr" if insn["n"] in known:
-            return _load(pc, insn, known, read, known[insn["n"]] + (insn["i"] if "i" in insn else 0))
+            return _load(pc, insn, known, read, known[insn["n"]] + insn.get("i") & _MASK)
     return None
 
 
 def _write(pc: int, insn: a64.Instruction, known: dict[int, int], value: int) -> Executed:
-    known[insn["d"]] = value & _MASK
+    if insn["d"] != 31:  # the zero register, or SP
+        known[insn["d"]] = value & (1 << 8 * insn.size) - 1
     return Executed(pc, insn, pc + a64.WORD, writes=insn["d"])
 
 
 def _load(pc: int, insn: a64.Instruction, known: dict[int, int], read: Read, at: int) -> Executed:
-    known[insn["t"]] = int.from_bytes(read(at, 8), "little")
+    data = read(at, insn.size)
+    known.pop(insn["t"], None)
+    if len(data) == insn.size and insn["t"] != 31:
+        known[insn["t"]] = int.from_bytes(data, "little")
     return Executed(pc, insn, pc + a64.WORD, load=at, writes=insn["t"])
 
 
-@dataclass(frozen=True, slots=True)
-class Detour:
+class Detour(NamedTuple):
     """Where a veneer, a PLT entry or a branch-only stub leads.
 
     target  the address that it branches to
@@ -115,11 +120,15 @@ def detour(read: Read, address: int) -> Detour | None:
 
     GNU ld's and lld's veneers and PLT entries use x16 and x17 alone, as AAPCS64 6.1.1 has them.
     """
-    got = None
+    loaded: dict[int, int] = {}  # by register, where its value came from
     for count, done in enumerate(walk(read, address, limit=8), 1):
-        if done.writes not in (None, 16, 17):
-            return None
-        got = done.load if done.load is not None else got
         if done.insn.name in ("b", "br"):
+            got = loaded.get(done.insn["n"]) if done.insn.name == "br" else None
             return Detour(done.next, got, count)
+        if done.writes is not None:
+            if done.writes not in (16, 17):
+                return None
+            loaded.pop(done.writes, None)
+            if done.load is not None:
+                loaded[done.writes] = done.load
     return None

@@ -4,7 +4,7 @@
 // would need a relocation in text.
 
         .isa    a64
-        .source the seed, with the rule of Arm ARM B2.2.5
+        .source Ard Biesheuvel, quoted in linux-arm-kernel 2021-09-21, Re: [PATCH 2/4] arm64: implement support for static call trampolines
         .align  3
 
         bti     c

@@ -1,13 +1,13 @@
 // Inline stub: a branch in reach, an inline literal beyond it, stubs to return
 //
-// The default. The seed's slot + inline literal, made to keep two rules: the slot holds a branch or
+// The default. Mark Rutland's slot + inline literal, made to keep two rules: the slot holds a branch or
 // a NOP, nothing else, since those may be modified while they may execute (Arm ARM B2.2.5); and the
 // literal always holds an address that can be branched to, so that a thread which was preempted
 // behind the slot arrives somewhere right whenever it goes on. NULL and RET0 are branches to the
 // trampoline's own stubs, so they need nothing from the image that it is in.
 
         .isa    a64
-        .source the seed, with the rule of Arm ARM B2.2.5
+        .source Mark Rutland, linux-arm-kernel 2021-09-21, Re: [PATCH 2/4] arm64: implement support for static call trampolines
         .align  3
 
         bti     c

@@ -1,12 +1,12 @@
 // Slot + ADRP literal: a branch in reach, a literal in .rodata beyond it
 //
-// As Ard Biesheuvel put it together in the mail of 2021-09-21 that started this project. The mail
+// As Ard Biesheuvel put it together in the discussion of 2021-09-21. The mail
 // gives no code that patches it: what stands here keeps to the order that its thread arrived at
 // (the literal always and first, then the slot, then maintenance). RET is not among the
 // instructions that may be modified while they may execute.
 
         .isa    a64
-        .source the seed: linux-arm-kernel, 2021-09-21, "Re: [PATCH 2/4] arm64: implement support for static call trampolines"
+        .source Ard Biesheuvel, quoted in linux-arm-kernel 2021-09-21, Re: [PATCH 2/4] arm64: implement support for static call trampolines
         .align  3
 
         bti     c

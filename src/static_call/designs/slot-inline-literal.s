@@ -1,12 +1,12 @@
 // Slot + inline literal: a branch in reach, a literal behind the code beyond it
 //
-// As Mark Rutland wrote it in the mail of 2021-09-21 that started this project: 24 bytes and one
+// As Mark Rutland wrote it in the discussion of 2021-09-21: 24 bytes and one
 // address to record. The mail gives no code that patches it: what stands here keeps to the order
 // that its thread arrived at (the literal always and first, then the slot, then maintenance). RET is
 // not among the instructions that may be modified while they may execute.
 
         .isa    a64
-        .source the seed: linux-arm-kernel, 2021-09-21, "Re: [PATCH 2/4] arm64: implement support for static call trampolines"
+        .source Mark Rutland, linux-arm-kernel 2021-09-21, Re: [PATCH 2/4] arm64: implement support for static call trampolines
         .align  3
 
         bti     c

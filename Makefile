@@ -1,0 +1,40 @@
+# make demo   sets up what it needs and runs the main job on examples/
+# make test   runs all tests
+# make bench  measures: see bench/
+
+PYTHON ?= python3
+VENV   ?= .venv
+BUILD  ?= build
+BIN    := $(VENV)/bin
+
+# What the tests run; the demo needs none of it.
+DEBIAN := gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu \
+          clang lld qemu-user
+
+.PHONY: demo test bench lint clean
+
+demo: $(VENV)/package
+	@scripts/demo $(BIN) $(BUILD)/demo
+
+test: $(VENV)/tests
+	@scripts/debian $(DEBIAN)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2
+
+bench: $(VENV)/tests
+	$(BIN)/python bench/run.py
+
+$(VENV)/package: pyproject.toml
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/debian python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/tests: $(VENV)/package
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(BUILD)

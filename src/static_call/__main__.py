@@ -1,0 +1,7 @@
+"""python -m static_call: the command line."""
+
+import sys
+
+from static_call.cli import main
+
+sys.exit(main())

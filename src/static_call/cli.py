@@ -1,0 +1,419 @@
+"""The command line: parses, calls, prints. What is heavy is imported where it is used."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from static_call.errors import StaticCallError
+
+TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
+if TYPE_CHECKING:
+    from static_call.design import Design, Target
+    from static_call.elf import Image
+    from static_call.find import Found
+
+    _Run = Callable[[argparse.Namespace], int]
+
+_TEXT = "str:"
+_EPILOG = """\
+exit status: 0 done, 1 the answer is no, 2 misuse
+"""
+
+
+class Misuse(StaticCallError):
+    """The command line makes no sense."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line; returns the exit status. Every refusal is one line on stderr."""
+    options = _parser().parse_args(arguments)
+    run: _Run = options.run
+    try:
+        status = run(options)
+        sys.stdout.flush()
+        return status
+    except Misuse as error:
+        return _refuse(str(error), 2)
+    except StaticCallError as error:
+        return _refuse(str(error))
+    except BrokenPipeError:
+        # The reader of our output has seen enough; keep the interpreter from flushing again.
+        sys.stdout = None
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _refuse(f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        return _refuse("interrupted", 130)
+
+
+def _refuse(message: str, status: int = 1) -> int:
+    print(f"static-call: {message}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="static-call",
+        description="Static calls for arm64: list them, look at them, retarget them.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    verbs = parser.add_subparsers(metavar="VERB", required=True, prog="static-call")
+
+    def verb(name: str, run: _Run, text: str) -> argparse.ArgumentParser:
+        one = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        one.set_defaults(run=run)
+        return one
+
+    def design_option(one: argparse.ArgumentParser) -> None:
+        one.add_argument(
+            "-d", "--design", action="append", default=[], metavar="FILE",
+            help="also know the design in FILE (may be repeated)",
+        )  # fmt: skip
+
+    designs = verb("designs", _designs, "list trampoline designs, or show one")
+    designs.add_argument("design", nargs="*", help="a shipped design's name or a file")
+    designs.add_argument("--json", action="store_true", help="print JSON")
+
+    listed = verb("list", _list, "list the static calls of an ELF file")
+    listed.add_argument("file")
+    listed.add_argument("--sites", action="store_true", help="count the calls of each (slower)")
+    listed.add_argument("--scan", action="store_true", help="find trampolines by shape, not symbol")
+    listed.add_argument("--json", action="store_true", help="print JSON")
+    design_option(listed)
+
+    show = verb("show", _show, "show a static call's trampoline as a listing")
+    show.add_argument("file")
+    show.add_argument("name", help="the static call's name, or its trampoline's address")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    design_option(show)
+
+    change = verb("set", _set, "retarget static calls of an ELF file")
+    change.add_argument("file")
+    change.add_argument(
+        "change", nargs="+", metavar="NAME=TARGET",
+        help="TARGET is a symbol, 0xADDR, null or ret0; NAME may be a trampoline's 0xADDR",
+    )  # fmt: skip
+    change.add_argument("-o", "--output", metavar="OUT", help="write a copy, leave FILE as it is")
+    design_option(change)
+
+    call = verb("call", _call, "call a function of an ELF file in the emulated machine")
+    call.add_argument("file")
+    call.add_argument("name", help="a static call, or else a function")
+    call.add_argument("argument", nargs="*", help="an integer, or str:TEXT")
+    call.add_argument(
+        "--set", action="append", default=[], metavar="NAME=TARGET", dest="change",
+        help="retarget a static call in the machine first (may be repeated)",
+    )  # fmt: skip
+    call.add_argument(
+        "--bits", type=int, choices=(8, 16, 32, 64), default=64,
+        help="how much of the result counts: 32 for an int",
+    )  # fmt: skip
+    call.add_argument("--count", action="store_true", help="count the executed instructions")
+    design_option(call)
+
+    verb("cflags", _cflags, "print the compiler's flags for static_call.h")
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"static-call {version('static-call')}")
+        parser.exit()
+
+
+def _load_designs(extra: Sequence[str]) -> list[Design]:
+    """The user's own designs, which come first, and the shipped ones."""
+    from static_call import notation
+
+    return [notation.load(name) for name in (*extra, *notation.shipped())]
+
+
+def _table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> None:
+    """Prints aligned columns; numbers to the right; bold heads on a terminal."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *texts)]
+    right = [bool(rows) and all(isinstance(cell, int) for cell in column) for column in zip(*rows)]
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if index < len(right) and right[index] else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(cells, widths))
+        )
+        return "  ".join(padded).rstrip()
+
+    print(bold + line(head) + plain)
+    for row in texts:
+        print(line(row))
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    print(json.dumps(value, indent=2))
+
+
+def _designs(options: argparse.Namespace) -> int:
+    from static_call import notation
+    from static_call.design import FORMS
+
+    designs = [notation.load(name) for name in options.design or notation.shipped()]
+    costs = [{form: design.cost(form) for form in design.forms} for design in designs]
+    if options.json:
+        _print_json(
+            [
+                {
+                    "name": design.name,
+                    "summary": design.summary,
+                    "isa": design.isa,
+                    "sources": list(design.sources),
+                    "size": design.size,
+                    "align": design.align,
+                    "forms": {
+                        form: {
+                            "instructions": cost.instructions,
+                            "loads": cost.loads,
+                            "taken": cost.taken,
+                            "indirect": cost.indirect,
+                        }
+                        for form, cost in its_costs.items()
+                    },
+                }
+                for design, its_costs in zip(designs, costs)
+            ]
+        )
+        return 0
+    if options.design:
+        for design in designs:
+            _print_design(design)
+        return 0
+    rows = [
+        [
+            design.name,
+            design.size,
+            *(its_costs[form].instructions if form in its_costs else "-" for form in FORMS),
+            design.summary.partition(": ")[2] or design.summary,
+        ]
+        for design, its_costs in zip(designs, costs)
+    ]
+    _table(rows, ["design", "bytes", *FORMS, "what it is"])
+    print("\nUnder each form: instructions that a call executes beyond a direct call.")
+    return 0
+
+
+def _print_design(design: Design) -> None:
+    print(f"{design.name}: {design.summary}")
+    for source in design.sources:
+        print(f"  source: {source}")
+    print(f"  {design.size} bytes, aligned to {design.align}, entered at byte {design.entry}\n")
+    for item, text in design.listing():
+        where = f"{item.offset:4}" if item.offset is not None else f"{item.section:>4}"
+        label = f"{item.label.partition('@')[0]}:" if item.label else ""
+        print(f"  {where}  {label:<9}{text}")
+    print("\n  retarget:")
+    for step in design.retarget:
+        print(f"        {step}")
+    print()
+    _table(
+        [
+            [form, cost.instructions, cost.loads, cost.taken, cost.indirect]
+            for form in design.forms
+            for cost in [design.cost(form)]
+        ],
+        ["form", "instructions", "loads", "taken branches", "indirect"],
+    )
+
+
+def _list(options: argparse.Namespace) -> int:
+    from static_call import find
+    from static_call.elf import Image
+
+    designs = _load_designs(options.design)
+    image = Image.open(options.file)
+    calls = find.scan(image, designs) if options.scan else find.find(image, designs)
+    sites = image.sites([call.entry for call in calls]) if options.sites else {}
+    if options.json:
+        _print_json(
+            {"file": options.file, "static_calls": [_as_json(c, sites.get(c.entry)) for c in calls]}
+        )
+        return 0
+    if not calls:
+        more = "" if options.scan else ": try --scan, which looks for trampolines by shape"
+        print(f"{options.file}: no static calls{more}", file=sys.stderr)
+        return 1
+    rows = [
+        [call.name, hex(call.entry), *_says(call), _key(call)]
+        + ([sites.get(call.entry, 0)] if options.sites else [])
+        for call in calls
+    ]
+    head = ["name", "trampoline", "design", "form", "target", "key"]
+    _table(rows, head + (["sites"] if options.sites else []))
+    return 0
+
+
+def _says(call: Found) -> list[str]:
+    """Design, form and target of a static call for a person."""
+    if call.state is None:
+        return ["?", "?", "not a trampoline of a known design"]
+    target = str(call.goal) if call.goal else {"null": "-", "ret0": "0"}[call.state.form]
+    return [call.state.design.name, call.state.form, target]
+
+
+def _key(call: Found) -> str:
+    from static_call.static_call import RETURN0
+
+    if call.key is None:
+        return "-"
+    if call.value is None:
+        return "null"
+    return "ret0" if call.value.name == RETURN0 else str(call.value)
+
+
+def _as_json(call: Found, sites: int | None) -> dict[str, object]:
+    """The documented shape: docs/reference.md."""
+    state, goal, value = call.state, call.goal, call.value
+    result: dict[str, object] = {
+        "name": call.name,
+        "address": call.entry,
+        "design": state.design.name if state else None,
+        "form": state.form if state else None,
+        "target": goal and {"address": goal.address, "symbol": goal.name, "via": goal.via},
+        "literals": dict(state.literals) if state else {},
+        "key": None
+        if call.key is None
+        else {
+            "address": call.key,
+            "value": value.address if value else 0,
+            "symbol": value.name if value else "",
+        },
+    }
+    if sites is not None:
+        result["sites"] = sites
+    return result
+
+
+def _show(options: argparse.Namespace) -> int:
+    from static_call import find
+    from static_call.elf import Image
+
+    designs = _load_designs(options.design)
+    image = Image.open(options.file)
+    call = _lookup(image, designs, options.name)
+    lines = list(find.listing(call, image))
+    if options.json:
+        shown = [{"address": at, "bytes": data, "text": text} for at, data, text, _ in lines]
+        _print_json({**_as_json(call, image.sites([call.entry])[call.entry]), "listing": shown})
+        return 0
+    design, form, target = _says(call)
+    print(f"{call.name}: {design}, {form}, target {target}, key {_key(call)}\n")
+    width = max(len(text) for _, _, text, forms in lines if forms)
+    for at, data, text, forms in lines:
+        mark = "->" if at == call.entry else "  "
+        comment = f"  // {forms}" if forms else ""
+        print(f"{mark} {at:#x}  {data:<16}  {text:<{width}}{comment}".rstrip())
+    if not call.known.agrees:
+        print(
+            "\nThe slot's branch and the literal name different addresses: a veneer or a PLT entry"
+        )
+        print("lies between, or a retarget was not finished.")
+    return 0
+
+
+def _lookup(image: Image, designs: Sequence[Design], name: str) -> Found:
+    """A static call by its name, or by its trampoline's address."""
+    from static_call import find
+
+    if not name.startswith("0x"):
+        return find.find(image, designs, [name])[0]
+    return find.at(image, designs, _number(name))
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise Misuse(f"{text} is not an address") from None
+
+
+def _set(options: argparse.Namespace) -> int:
+    from static_call.elf import Image
+    from static_call.places.elf_file import ElfFile
+
+    changes = _changes(options.change)
+    designs = _load_designs(options.design)
+    image = Image.open(options.file)
+    place = ElfFile(image)
+    forms = []
+    for name, target in changes.items():
+        call = _lookup(image, designs, name).static_call(place)
+        call.update(_target(target))
+        forms.append(call.form)
+    place.commit(options.output)
+    for (name, target), form in zip(changes.items(), forms):
+        print(f"{name} = {target} ({form})")
+    return 0
+
+
+def _changes(texts: Sequence[str]) -> dict[str, str]:
+    """The targets' texts by name, of NAME=TARGET each."""
+    changes: dict[str, str] = {}
+    for text in texts:
+        name, _, target = text.partition("=")
+        if not (name and target):
+            raise Misuse(f"{text}: expected NAME=TARGET")
+        if name in changes:
+            raise Misuse(f"{name} is set twice")
+        changes[name] = target
+    return changes
+
+
+def _call(options: argparse.Namespace) -> int:
+    from static_call.places.emulator import Emulator
+
+    machine = Emulator()
+    image = machine.load(options.file, options.design)
+    for name, target in _changes(options.change).items():
+        image.static_call(name).update(_target(target))
+    arguments = [_argument(text) for text in options.argument]
+    called = image.static_calls.get(options.name)
+    address = called.address if called else image.resolve(options.name)
+    more = ""
+    if options.count:
+        result, executed = machine.trace(address, *arguments)
+        more = f" ({len(executed)} instructions)"
+    else:
+        result = machine.call(address, *arguments)
+    result &= (1 << options.bits) - 1
+    print(f"{result} = {result:#x}{more}")
+    return 0
+
+
+def _argument(text: str) -> int | bytes:
+    if text.startswith(_TEXT):
+        return text.removeprefix(_TEXT).encode() + b"\0"
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise Misuse(f"argument {text}: expected an integer or {_TEXT}TEXT") from None
+
+
+def _target(text: str) -> Target | str:
+    from static_call.design import RET0
+
+    if text in ("null", "ret0"):
+        return None if text == "null" else RET0
+    return _number(text) if text.startswith("0x") else text
+
+
+def _cflags(_: argparse.Namespace) -> int:
+    from os.path import dirname, join
+
+    print(f"-I{join(dirname(__file__), 'include')}")
+    return 0

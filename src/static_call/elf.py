@@ -1,0 +1,595 @@
+"""ELF images of arm64: memory as a loader makes it, symbols, relocations, and searches.
+
+For linked files, little-endian: executables, shared objects, kernels (vmlinux). Headers are read
+here with struct, not by a library: a library's import alone costs as much as listing a kernel's
+static calls does, and each number of a header is checked before it is used, so that a damaged file
+gets one clear line. Tables of symbols, which may have some hundred thousand entries, are passed
+over in chunks as packed columns and never become a Python object for each entry.
+
+The file is read by pread and never mapped: a file that another process truncates would end this
+one by a signal. Layouts are those of the ELF gABI; numbers of arm64 are those of aaelf64.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+from static_call import relocation
+from static_call.errors import StaticCallError
+from static_call.packed import u64s
+from static_call.relocation import RelaTables, Relocation
+from static_call.sites import count_sites
+from static_call.symbols import ENTRY_SIZE, LOCAL, Symbol, SymbolTable
+
+_EHDR = struct.Struct("<4s4B8x2HI3QI6H")
+_PHDR = struct.Struct("<2I6Q")
+_SHDR = struct.Struct("<2I4Q2I2Q")
+_NOTE = struct.Struct("<3I4s")
+
+_MACHINES = {3: "x86", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S/390", 40: "32-bit Arm",
+             62: "x86-64", 243: "RISC-V", 258: "LoongArch"}  # fmt: skip
+_ARM64 = 183
+_TYPES = {1: "a relocatable object: link it first", 4: "a core dump"}
+_EXEC, _DYN = 2, 3
+_PT_LOAD, _PT_DYNAMIC, _PT_GNU_PROPERTY = 1, 2, 0x6474E553
+_PF_X, _PF_W = 1, 2
+_SHT_SYMTAB, _SHT_STRTAB, _SHT_RELA, _SHT_NOBITS, _SHT_DYNSYM, _SHT_RELR = 2, 3, 4, 8, 11, 19
+_SHF_ALLOC, _SHF_EXECINSTR = 2, 4
+_DT_PLTRELSZ, _DT_STRTAB, _DT_SYMTAB, _DT_RELA, _DT_RELASZ = 2, 5, 6, 7, 8
+_DT_STRSZ, _DT_JMPREL, _DT_RELRSZ, _DT_RELR = 10, 23, 35, 36
+_NT_GNU_PROPERTY_TYPE_0, _AARCH64_FEATURE_1_AND, _BTI = 5, 0xC0000000, 1
+
+_CHUNK = 1 << 17  # bytes read at once in a search; fits a second-level cache
+_BLOCK = 1 << 12  # bytes of memory that read() keeps ready
+_TOP = 1 << 64
+_NONE = (0, 0)
+
+
+class ElfError(StaticCallError):
+    """Something about an ELF file; the text begins with its path."""
+
+
+class NotArm64(ElfError):
+    """The file is not an ELF file of the kind that holds static calls: arm64 and linked."""
+
+
+class Damaged(ElfError):
+    """The file's headers or tables contradict the file."""
+
+
+class NotInFile(ElfError):
+    """The memory at an address is not held by the file: .bss, or nothing at all."""
+
+
+class NoSuchSymbol(ElfError):
+    """The file defines no symbol of this name."""
+
+
+class AmbiguousSymbol(ElfError):
+    """Several symbols of this name lie at different addresses."""
+
+
+class Segment(NamedTuple):
+    """A program header: `file_size` bytes of the file, then zeros up to `size`."""
+
+    type: int
+    flags: int
+    offset: int
+    address: int
+    file_size: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """The address behind its memory."""
+        return self.address + self.size
+
+    @property
+    def executable(self) -> bool:
+        """Whether the program may execute it."""
+        return bool(self.flags & _PF_X)
+
+    def holds(self, address: int, size: int) -> bool:
+        """Whether the file holds memory at an address of the segment; .bss it doesn't."""
+        return address - self.address + size <= self.file_size
+
+    @property
+    def writable(self) -> bool:
+        """Whether the program, and so a loader, may write to it."""
+        return bool(self.flags & _PF_W)
+
+
+class Tables(NamedTuple):
+    """The offset in the file and the size, in bytes, of what relocations are made of.
+
+    rela, plt, relr   DT_RELA, DT_JMPREL and DT_RELR; (0, 0) for what is not there
+    symbols, strings  what RELA entries refer to; the size of `symbols` is not known
+    """
+
+    rela: tuple[int, int]
+    plt: tuple[int, int]
+    relr: tuple[int, int]
+    symbols: tuple[int, int]
+    strings: tuple[int, int]
+
+
+class Section(NamedTuple):
+    """A section header."""
+
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    entry_size: int
+
+
+class Image:
+    """An arm64 ELF file that is linked: an executable, a shared object, a kernel.
+
+    path      as it was opened
+    type      "EXEC" or "DYN"
+    entry     the address where execution begins
+    segments  the program headers with PT_LOAD, by address
+    sections  the section headers; none in a file stripped of them
+    stat      of the file, when it was opened
+    """
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Image:
+        """The image that a file is.
+
+        Raises OSError where it cannot be opened, NotArm64 and Damaged.
+        """
+        return cls(os.fspath(path))
+
+    def __init__(self, path: str) -> None:
+        """See open."""
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self.stat = os.fstat(self._fd)
+        if not stat.S_ISREG(self.stat.st_mode):
+            raise NotArm64(f"{path}: not a regular file")
+        self._read_headers()
+        # The blocks last used are kept: a trampoline is looked at once for each design.
+        self._block = lru_cache(maxsize=256)(self._make_block)
+
+    def close(self) -> None:
+        """Closes the file; nothing can be read afterwards."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    _fd = -1
+    __del__ = close
+
+    def __enter__(self) -> Image:
+        """Closes itself at the end of a with statement."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See __enter__."""
+        self.close()
+
+    def fileno(self) -> int:
+        """The descriptor of the open file, read-only."""
+        return self._fd
+
+    @property
+    def position_independent(self) -> bool:
+        """Whether it may be loaded at another address than it was linked for."""
+        return self.type == "DYN"
+
+    # Headers
+
+    def _read_headers(self) -> None:
+        data = self._pread(0, _EHDR.size)
+        if data[:4] != b"\x7fELF":
+            raise NotArm64(f"{self.path}: not an ELF file")
+        if len(data) < _EHDR.size:
+            raise Damaged(f"{self.path}: the file ends within its ELF header")
+        (_, klass, encoding, _, _, type_, machine, _, self.entry, phoff, shoff, _, _, phentsize,
+         phnum, shentsize, shnum, _) = _EHDR.unpack(data)  # fmt: skip
+        if klass != 2:
+            raise NotArm64(f"{self.path}: a 32-bit ELF file, not one for arm64")
+        if encoding != 1:
+            raise NotArm64(f"{self.path}: a big-endian ELF file: only little-endian arm64 is known")
+        if machine != _ARM64:
+            other = _MACHINES.get(machine, f"machine {machine}")
+            raise NotArm64(f"{self.path}: an ELF file for {other}, not for arm64")
+        if type_ not in (_EXEC, _DYN):
+            other = _TYPES.get(type_, f"an ELF file of type {type_}, neither executable nor shared")
+            raise NotArm64(f"{self.path}: {other}")
+        self.type = "EXEC" if type_ == _EXEC else "DYN"
+        if phnum == 0xFFFF or (shoff and not shnum):
+            raise Damaged(f"{self.path}: header counts as only relocatable objects have them")
+        headers = self._headers(_PHDR, phoff, phentsize, phnum, "program header")
+        every = [
+            Segment(kind, flags, offset, address, file_size, size)
+            for kind, flags, offset, address, _, file_size, size, _ in headers
+        ]
+        self.segments = sorted(
+            (one for one in every if one.type == _PT_LOAD and one.size), key=lambda one: one.address
+        )
+        self._starts = [one.address for one in self.segments]
+        self._check_segments()
+        self._others = {one.type: one for one in reversed(every) if one.type != _PT_LOAD}
+        headers = self._headers(_SHDR, shoff, shentsize, shnum, "section header")
+        self.sections = [
+            Section(kind, flags, address, offset, size, link, entry_size)
+            for _, kind, flags, address, offset, size, link, _, _, entry_size in headers
+        ]
+
+    def _headers(
+        self, layout: struct.Struct, offset: int, size: int, count: int, what: str
+    ) -> Iterable[tuple[int, ...]]:
+        if not count:
+            return ()
+        if size != layout.size:
+            raise Damaged(f"{self.path}: a {what} has {layout.size} bytes, not {size}")
+        return layout.iter_unpack(self._inside(offset, count * size, f"{what} table"))
+
+    def _check_segments(self) -> None:
+        """Every segment lies in the file and in the address space, none on another."""
+        before = 0
+        for one in self.segments:
+            where = f"{self.path}: the segment at {one.address:#x}"
+            if one.offset + one.file_size > self.stat.st_size:
+                raise Damaged(
+                    f"{where} ends at byte {one.offset + one.file_size:#x} of the file, "
+                    f"which has {self.stat.st_size:#x}: is it truncated?"
+                )
+            if one.file_size > one.size or one.end > _TOP:
+                raise Damaged(f"{where} has an impossible size")
+            if one.address < before:
+                raise Damaged(f"{where} overlaps the one before it")
+            before = one.end
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        """Bytes of the file; fewer where it ends."""
+        return os.pread(self._fd, size, offset) if offset < self.stat.st_size else b""
+
+    def _inside(self, offset: int, size: int, what: str) -> bytes:
+        """Bytes that must be there: all of them, or Damaged."""
+        self._check_inside(offset, size, what)
+        data = self._pread(offset, size)
+        if len(data) < size:
+            raise Damaged(f"{self.path}: the file became shorter while it was read")
+        return data
+
+    def _check_inside(self, offset: int, size: int, what: str) -> None:
+        if offset + size > self.stat.st_size:
+            raise Damaged(
+                f"{self.path}: its {what} ends at byte {offset + size:#x}, "
+                f"the file at {self.stat.st_size:#x}: is it truncated?"
+            )
+
+    @cached_property
+    def guarded(self) -> bool:
+        """Whether it is marked for BTI: its code is mapped guarded where the machine has BTI.
+
+        PT_GNU_PROPERTY says so, which is what Linux and ld.so go by. A kernel is never marked.
+        """
+        note = self._others.get(_PT_GNU_PROPERTY)
+        if note is None:
+            return False
+        data = self._inside(note.offset, note.file_size, "GNU property note")
+        if len(data) < _NOTE.size:
+            return False
+        name_size, size, kind, name = _NOTE.unpack_from(data)
+        if (name_size, kind, name) != (4, _NT_GNU_PROPERTY_TYPE_0, b"GNU\0"):
+            return False
+        at, end = _NOTE.size, min(_NOTE.size + size, len(data))
+        while at + 12 <= end:
+            kind, size, value = struct.unpack_from("<3I", data, at)
+            if kind == _AARCH64_FEATURE_1_AND:
+                return bool(value & _BTI)
+            at += 8 + (size + 7 & -8)
+        return False
+
+    # Memory
+
+    def read(self, address: int, size: int) -> bytes:
+        """Memory of the program, loaded where it was linked for, relocations applied.
+
+        A symbol that another file defines counts as 0; what only a running program knows
+        (R_AARCH64_IRELATIVE, TLS) stays as the file has it. Fewer bytes where memory ends.
+        """
+        pieces = []
+        while size > 0:
+            number = bisect_right(self._starts, address) - 1
+            if number < 0 or address >= self.segments[number].end:
+                break
+            block, at = divmod(address - self._starts[number], _BLOCK)
+            piece = self._block(number, block)[at : at + size]
+            pieces.append(piece)
+            address += len(piece)
+            size -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _make_block(self, number: int, block: int) -> bytes:
+        """A block of a segment's memory."""
+        segment = self.segments[number]
+        at = block * _BLOCK
+        start = segment.address + at
+        size = min(_BLOCK, segment.size - at)
+        held = max(0, min(size, segment.file_size - at))
+        data = bytearray(size)
+        if held:
+            data[:held] = self._inside(segment.offset + at, held, "segment")
+        for entry in self._rela.between(start - relocation.WORD + 1, start + size):
+            value = self._relocated(entry)
+            if value is not None:
+                for i, byte in enumerate(value.to_bytes(relocation.WORD, "little")):
+                    if 0 <= entry.place + i - start < size:
+                        data[entry.place + i - start] = byte
+        return bytes(data)
+
+    def _relocated(self, entry: relocation.Entry) -> int | None:
+        """What a relocation stores; None where that cannot be known here."""
+        if entry.type == relocation.RELATIVE:
+            return entry.addend % _TOP
+        if entry.type in (relocation.ABS64, relocation.GLOB_DAT, relocation.JUMP_SLOT):
+            if not entry.symbol:
+                return entry.addend % _TOP
+            symbol = self._relocation_symbols[entry.symbol]
+            return (symbol.value + entry.addend) % _TOP if symbol.defined else 0
+        return None
+
+    def segment(self, address: int) -> Segment | None:
+        """The PT_LOAD segment that an address is in."""
+        number = bisect_right(self._starts, address) - 1
+        return (
+            self.segments[number] if number >= 0 and address < self.segments[number].end else None
+        )
+
+    def offset(self, address: int, size: int) -> int:
+        """Where in the file memory comes from. Raises NotInFile for .bss and where nothing is."""
+        segment = self.segment(address)
+        if segment is None:
+            raise NotInFile(f"{self.path}: nothing is at {address:#x}")
+        if not segment.holds(address, size):
+            raise NotInFile(
+                f"{self.path}: the {size} bytes at {address:#x} are not in the file: "
+                "memory that starts as zeros (.bss)"
+            )
+        return segment.offset + address - segment.address
+
+    def executable(self, address: int) -> bool:
+        """Whether there is code at an address: in an executable segment and, if told, section."""
+        segment = self.segment(address)
+        if segment is None or not segment.executable:
+            return False
+        return not self._code_sections or any(
+            one.address <= address < one.address + one.size for one in self._code_sections
+        )
+
+    # Relocations
+
+    @cached_property
+    def dynamic(self) -> dict[int, tuple[int, int]]:
+        """The tags of PT_DYNAMIC: the value of each, and where in the file that is."""
+        segment = self._others.get(_PT_DYNAMIC)
+        if segment is None:
+            return {}
+        data = self._inside(segment.offset, segment.file_size, "dynamic section")
+        words = u64s(data)
+        tags: dict[int, tuple[int, int]] = {}
+        for index in range(0, len(words) - 1, 2):
+            if not words[index]:
+                break
+            tags[words[index]] = (words[index + 1], segment.offset + 8 * (index + 1))
+        return tags
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Where the tables of relocations are.
+
+        PT_DYNAMIC says so, as it does to a loader. A kernel relocates itself and has none: there
+        it is the sections that are part of the image.
+        """
+        if self.dynamic:
+            return Tables(
+                self._named_table(_DT_RELA, _DT_RELASZ),
+                self._named_table(_DT_JMPREL, _DT_PLTRELSZ),
+                self._named_table(_DT_RELR, _DT_RELRSZ),
+                self._named_table(_DT_SYMTAB, None),
+                self._named_table(_DT_STRTAB, _DT_STRSZ),
+            )
+        found = {one.type: one for one in reversed(self.sections) if one.flags & _SHF_ALLOC}
+        rela, relr = found.get(_SHT_RELA), found.get(_SHT_RELR)
+        symbols, strings = self._linked(rela.link) if rela and rela.link else (_NONE, _NONE)
+        return Tables(self._extent(rela), _NONE, self._extent(relr), symbols, strings)
+
+    def _named_table(self, tag: int, size_tag: int | None) -> tuple[int, int]:
+        """The file offset and size of a table that the dynamic section names."""
+        address, _ = self.dynamic.get(tag, _NONE)
+        size, _ = self.dynamic.get(size_tag, _NONE) if size_tag is not None else (0, 0)
+        if not address or (size_tag is not None and not size):
+            return _NONE
+        try:
+            return self.offset(address, size), size
+        except NotInFile:
+            raise Damaged(
+                f"{self.path}: its dynamic section names a table of {size} bytes at {address:#x}, "
+                "which the file does not hold"
+            ) from None
+
+    def _extent(self, section: Section | None) -> tuple[int, int]:
+        return (section.offset, section.size) if section else _NONE
+
+    @cached_property
+    def _rela(self) -> RelaTables:
+        return RelaTables(
+            [
+                (offset, self._inside(offset, size, "relocation table"))
+                for offset, size in (self.tables.rela, self.tables.plt)
+                if size
+            ]
+        )
+
+    @cached_property
+    def _relocation_symbols(self) -> SymbolTable:
+        return SymbolTable(self._pread, self.tables.symbols, self.tables.strings)
+
+    @cached_property
+    def relr_places(self) -> array[int]:
+        """The places that the RELR table relocates, ascending."""
+        places = array("Q")
+        before = -relocation.WORD
+        for place in relocation.relr_places(self._inside(*self.tables.relr, "RELR table")):
+            # Ascending and held by the file: so the file's size bounds their number, too.
+            segment = self.segment(place)
+            if place < before + relocation.WORD or segment is None or not segment.holds(place, 8):
+                raise Damaged(f"{self.path}: its RELR table relocates {place:#x}, which cannot be")
+            places.append(before := place)
+        return places
+
+    def relocations(self, start: int = 0, end: int = _TOP) -> Iterator[Relocation]:
+        """The dynamic relocations with start <= place < end.
+
+        As a loader takes them: RELR first, and the entries for a place in their order.
+        """
+        places = self.relr_places
+        for place in places[bisect_left(places, start) : bisect_left(places, end)]:
+            yield Relocation(place, relocation.RELR, "", 0, None)
+        for entry in self._rela.between(start, end):
+            name = self._relocation_symbols[entry.symbol].name if entry.symbol else ""
+            yield Relocation(entry.place, entry.type, name, entry.addend, entry.offset)
+
+    def relocation(self, address: int) -> Relocation | None:
+        """The dynamic relocation whose place is an address; the last applied of several."""
+        found = list(self.relocations(address, address + 1))
+        return found[-1] if found else None
+
+    # Symbols
+
+    def _linked(self, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Where a symbol table is and where its strings are, by the number of its section."""
+        if not 0 < index < len(self.sections):
+            raise Damaged(f"{self.path}: there is no section {index}, which another one names")
+        table = self.sections[index]
+        if table.entry_size != ENTRY_SIZE:
+            raise Damaged(
+                f"{self.path}: a symbol table with entries of {table.entry_size} bytes, "
+                f"not {ENTRY_SIZE}"
+            )
+        if not 0 < table.link < len(self.sections) or self.sections[table.link].type != _SHT_STRTAB:
+            raise Damaged(f"{self.path}: section {table.link} is no string table, as it should be")
+        strings = self.sections[table.link]
+        self._check_inside(table.offset, table.size, "symbol table")
+        self._check_inside(strings.offset, strings.size, "string table")
+        return self._extent(table), self._extent(strings)
+
+    @cached_property
+    def _symbol_tables(self) -> list[SymbolTable]:
+        """.symtab, which strip takes away, and .dynsym."""
+        return [
+            SymbolTable(self._pread, *self._linked(index))
+            for kind in (_SHT_SYMTAB, _SHT_DYNSYM)
+            for index, one in enumerate(self.sections)
+            if one.type == kind
+        ]
+
+    def symbols(self, *prefixes: str) -> list[Symbol]:
+        """The symbols that the file defines and whose name starts with one of the prefixes."""
+        found = {
+            (symbol.name, symbol.value): symbol
+            for table in reversed(self._symbol_tables)
+            for symbol in table.named(*prefixes)
+            if symbol.defined
+        }
+        return list(found.values())
+
+    def symbol(self, name: str) -> Symbol:
+        """The symbol of this name that the file defines; a global one before local ones.
+
+        Raises NoSuchSymbol, and AmbiguousSymbol where local ones lie at several addresses.
+        """
+        found = [one for table in self._symbol_tables for one in table.named(name + "\0")]
+        defined = [one for one in found if one.defined]
+        if not defined:
+            why = "it is another file's" if found else "none has this name"
+            if not self._symbol_tables:
+                why = "it has no symbol table"
+            raise NoSuchSymbol(f"{self.path}: no symbol {name}: {why}")
+        chosen = [one for one in defined if one.binding != LOCAL] or defined
+        addresses = sorted({one.value for one in chosen})
+        if len(addresses) > 1:
+            places = ", ".join(map(hex, addresses))
+            raise AmbiguousSymbol(f"{self.path}: {name} is at {places}: say which by the address")
+        return min(chosen, key=lambda one: one.preference)
+
+    def names(self, addresses: Collection[int]) -> dict[int, str]:
+        """What is exactly at these addresses, by its symbol; the rest is left out.
+
+        Of several names a function's, a global one's and then the first in the alphabet.
+        """
+        best: dict[int, Symbol] = {}
+        for table in self._symbol_tables:
+            for symbol in table.at(set(addresses)):
+                other = best.get(symbol.value, symbol)
+                if symbol.defined:
+                    best[symbol.value] = min(symbol, other, key=lambda one: one.preference)
+        return {address: symbol.name for address, symbol in best.items()}
+
+    def function(self, address: int) -> Symbol | None:
+        """The function that an address is in, by the symbols' sizes."""
+        found = [
+            one
+            for table in self._symbol_tables
+            for one in table.functions_around(address)
+            if one.defined
+        ]
+        return min(found, key=lambda one: one.preference, default=None)
+
+    # Searches
+
+    @cached_property
+    def _code_sections(self) -> list[Section]:
+        return sorted(
+            (
+                one
+                for one in self.sections
+                if one.flags & _SHF_ALLOC and one.flags & _SHF_EXECINSTR and one.type != _SHT_NOBITS
+            ),
+            key=lambda one: one.address,
+        )
+
+    def _code(self, more: int = 0) -> Iterator[tuple[int, bytes]]:
+        """The code in chunks, with addresses, each with `more` bytes of the next one.
+
+        What is in executable sections; in a file without sections, in executable segments.
+        """
+        runs = [(one.address, one.offset, one.size) for one in self._code_sections] or [
+            (one.address, one.offset, one.file_size) for one in self.segments if one.executable
+        ]
+        done = 0
+        for address, offset, size in runs:
+            self._check_inside(offset, size, "code")
+            start = max(address, done) + 3 & -4  # nothing twice, even where sections overlap
+            for at in range(start - address, size, _CHUNK):
+                data = self._pread(offset + at, min(_CHUNK + more, size - at))
+                yield address + at, data
+            done = max(done, address + size)
+
+    def sites(self, entries: Collection[int]) -> dict[int, int]:
+        """How many BL and B in the code go to each of these addresses."""
+        return count_sites(self._code(), entries)
+
+    def find(self, pattern: bytes) -> Iterator[int]:
+        """The addresses, multiples of 4, where these bytes are in the code."""
+        for address, data in self._code(more=len(pattern) - 1):
+            at = data.find(pattern)
+            while at >= 0:
+                if (address + at) % 4 == 0:
+                    yield address + at
+                at = data.find(pattern, at + 1)

@@ -1,0 +1,117 @@
+"""An ELF file in the emulated machine: its functions can be called, its static calls updated.
+
+There is no kernel and no dynamic linker there. Functions of other files are missing: calling one is
+a fault that names it. Thread-local variables start as zeros, whatever the file says of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from static_call import find, notation, relocation
+from static_call.elf import Image
+from static_call.errors import StaticCallError
+from static_call.relocation import Relocation
+from static_call.static_call import StaticCall
+
+if TYPE_CHECKING:
+    from static_call.places.emulator import Emulator, Function
+
+_PAGE = 0x1000
+_LIMIT = 1 << 32  # bytes of memory that an image may take
+_PIECE = 1 << 20
+_THREAD_HEADER = 16  # bytes between the thread pointer and the variables: TLS variant 1
+_RESOLVED = (relocation.ABS64, relocation.GLOB_DAT, relocation.JUMP_SLOT)
+
+
+class EmulatedElf:
+    """An image in a machine, made by Emulator.load.
+
+    bias  what was added to its link addresses: 0 for a file that is not position-independent
+    """
+
+    def __init__(self, machine: Emulator, path: str, designs: Sequence[str] = ()) -> None:
+        """Loads a file; `designs` are files with designs of the user's own.
+
+        Raises OSError, elf.ElfError, or StaticCallError where there is no room.
+        """
+        self.machine = machine
+        self.image = Image.open(path)
+        self._designs = [notation.load(name) for name in (*designs, *notation.shipped())]
+        self.bias = self._map()
+        for segment in self.image.segments:
+            for at in range(segment.address, segment.address + segment.file_size, _PIECE):
+                size = min(_PIECE, segment.address + segment.file_size - at)
+                machine.write(at + self.bias, self.image.read(at, size))
+        self._relocate()
+
+    @cached_property
+    def static_calls(self) -> dict[str, StaticCall]:
+        """Its static calls by name, those whose design is known."""
+        found = find.find(self.image, self._designs)
+        return {one.name: one.static_call(self.machine, self.bias) for one in found if one.state}
+
+    def static_call(self, name: str) -> StaticCall:
+        """A static call by its name. Raises find.NoSuchCall, NotATrampoline."""
+        found = find.find(self.image, self._designs, [name])[0]
+        return found.static_call(self.machine, self.bias)
+
+    def function(self, name: str, *, bits: int = 64) -> Function:
+        """A function of the image; `bits` of its result count, 32 for a C int."""
+        return self.machine.function_at(self.resolve(name), name, bits=bits)
+
+    def resolve(self, name: str) -> int:
+        """The address of a symbol in the machine. Raises elf.NoSuchSymbol."""
+        return self.image.symbol(name).value + self.bias
+
+    def _map(self) -> int:
+        """Maps the segments where they were linked, or where there is room; returns the bias."""
+        segments = self.image.segments
+        if not segments:
+            raise StaticCallError(f"{self.image.path}: nothing in it is to be loaded")
+        low = segments[0].address & -_PAGE
+        high = segments[-1].end + _PAGE - 1 & -_PAGE
+        pages = sum((one.end - one.address) // _PAGE + 2 for one in segments)
+        if pages * _PAGE > _LIMIT:
+            raise StaticCallError(f"{self.image.path}: too big for the machine: {pages} pages")
+        bias = self.machine.room(high - low) - low if self.image.position_independent else 0
+        mapped = low
+        for one in segments:
+            # Segments may share a page: then the earlier one's page has both one's rights.
+            start, end = max(one.address & -_PAGE, mapped), one.end + _PAGE - 1 & -_PAGE
+            if one.address & -_PAGE < mapped:
+                page = mapped - _PAGE + bias
+                self.machine.allow(page, write=one.writable, execute=one.executable)
+            if start < end:
+                self.machine.map(
+                    start + bias, end - start, write=one.writable, execute=one.executable
+                )
+            mapped = max(mapped, end)
+        if self.image.guarded:
+            self.machine.guard(range(low + bias, high + bias))
+        return bias
+
+    def _relocate(self) -> None:
+        """Does the dynamic linker's work, with the bias; ifuncs last, as their resolvers run."""
+        resolvers = []
+        for one in self.image.relocations():
+            if one.type == relocation.IRELATIVE:
+                resolvers.append(one)
+            elif (value := self._value(one)) is not None:
+                self.machine.write(one.place + self.bias, value.to_bytes(8, "little"))
+        for one in resolvers:
+            function = self.machine.call(one.addend + self.bias, 0)  # AT_HWCAP: nothing optional
+            self.machine.write(one.place + self.bias, function.to_bytes(8, "little"))
+
+    def _value(self, one: Relocation) -> int | None:
+        """What a relocation stores; None for one that this loader knows nothing of."""
+        linked = int.from_bytes(self.image.read(one.place, 8), "little")
+        if one.type in (relocation.RELATIVE, relocation.RELR):
+            return linked + self.bias & (1 << 64) - 1
+        if one.type in _RESOLVED and one.symbol:
+            return linked + self.bias if linked else self.machine.missing(one.symbol)
+        if one.type == relocation.TPREL64:
+            return _THREAD_HEADER + one.addend & (1 << 64) - 1
+        return None

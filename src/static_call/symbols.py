@@ -1,0 +1,147 @@
+"""A symbol table of an ELF file, searched by name and by value.
+
+A kernel's has some hundred thousand entries, of which a search wants a few. So a search passes
+over one packed column of it, chunk by chunk, and only what it finds becomes a Python object.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import compress, count
+from typing import NamedTuple
+
+from static_call.packed import u32s, u64s
+
+ENTRY_SIZE = 24
+"""Bytes in an entry."""
+
+NOTYPE, OBJECT, FUNC, IFUNC = 0, 1, 2, 10
+"""The STT_ numbers of what may be called by its name; sections, files and TLS are left out."""
+
+LOCAL, GLOBAL, WEAK = 0, 1, 2
+"""STB_ numbers."""
+
+_ENTRY = struct.Struct("<IBBHQQ")
+_SYMBOLS = 1 << 11  # entries looked at at once
+_STRINGS = 1 << 18  # bytes of names looked at at once
+_NAME = 256  # bytes that most names are shorter than
+
+Entry = tuple[int, int, int, int, int, int]
+"""st_name, st_info, st_other, st_shndx, st_value, st_size."""
+
+
+class Symbol(NamedTuple):
+    """A symbol; `type` is its STT_ number, `binding` its STB_ number.
+
+    defined  whether this file defines it, and `value` is its address
+    """
+
+    name: str
+    value: int
+    size: int
+    type: int
+    binding: int
+    defined: bool
+
+    @property
+    def preference(self) -> tuple[int, int, str]:
+        """Sorts the symbols of an address: a function before data, a global one before a local."""
+        kind = {FUNC: 0, IFUNC: 0, OBJECT: 1}.get(self.type, 2)
+        return kind, {GLOBAL: 0, LOCAL: 2}.get(self.binding, 1), self.name
+
+
+class SymbolTable:
+    """A symbol table in a file.
+
+    read     gives bytes of the file at an offset; fewer where it ends
+    entries  the table's offset and size, in bytes
+    strings  the offset and size of its string table
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int, int], bytes],
+        entries: tuple[int, int],
+        strings: tuple[int, int],
+    ) -> None:
+        """See the class."""
+        self._read = read
+        self._offset, self._size = entries
+        self._strings, self._strings_size = strings
+
+    def named(self, *starts: str) -> Iterator[Symbol]:
+        """The symbols whose name starts with one of these; with a NUL at its end, is it.
+
+        A name may be the end of another one, as linkers merge them.
+        """
+        wanted = {at for start in starts for at in self._occurrences(start.encode())}
+        return self._symbols(self._select(lambda data: u32s(data)[::6], wanted))
+
+    def at(self, addresses: Collection[int]) -> Iterator[Symbol]:
+        """The symbols whose value is one of these addresses."""
+        return self._symbols(self._select(lambda data: u64s(data)[1::3], addresses))
+
+    def functions_around(self, address: int) -> Iterator[Symbol]:
+        """The functions that an address is in."""
+        for data in self._chunks():
+            words = u64s(data)
+            covers = (0 <= address - start < size for start, size in zip(words[1::3], words[2::3]))
+            for index in compress(count(), covers):
+                for symbol in self._symbols([_ENTRY.unpack_from(data, ENTRY_SIZE * index)]):
+                    if symbol.type in (FUNC, IFUNC):
+                        yield symbol
+
+    def __getitem__(self, index: int) -> Symbol:
+        """The symbol at an index, as relocations name them; an undefined one if it is of no use."""
+        data = self._read(self._offset + ENTRY_SIZE * index, ENTRY_SIZE)
+        found = list(self._symbols([_ENTRY.unpack(data)])) if len(data) == ENTRY_SIZE else []
+        return found[0] if found else Symbol("", 0, 0, NOTYPE, LOCAL, False)
+
+    def _chunks(self) -> Iterator[bytes]:
+        for at in range(0, self._size, ENTRY_SIZE * _SYMBOLS):
+            yield self._read(self._offset + at, min(ENTRY_SIZE * _SYMBOLS, self._size - at))
+
+    def _select(
+        self, column: Callable[[bytes], Iterable[int]], wanted: Collection[int]
+    ) -> Iterator[Entry]:
+        """The entries whose column holds one of the wanted numbers."""
+        if not wanted:
+            return
+        for data in self._chunks():
+            for index in compress(count(), map(wanted.__contains__, column(data))):
+                yield _ENTRY.unpack_from(data, ENTRY_SIZE * index)
+
+    def _symbols(self, entries: Iterable[Entry]) -> Iterator[Symbol]:
+        """The entries as symbols, without those that name no code or data."""
+        for name_at, info, _, section, value, size in entries:
+            if info & 15 not in (NOTYPE, OBJECT, FUNC, IFUNC):
+                continue
+            name = self._name(name_at)
+            if name and name[0] != "$":  # $x and $d: mapping symbols, aaelf64 section 5.5.5
+                yield Symbol(name, value, size, info & 15, info >> 4, section != 0)
+
+    def _occurrences(self, text: bytes) -> Iterator[int]:
+        """The offsets in the string table where a text stands."""
+        for start in range(0, self._strings_size, _STRINGS):
+            size = min(_STRINGS + len(text) - 1, self._strings_size - start)
+            data = self._read(self._strings + start, size)
+            at = data.find(text)
+            while at >= 0:
+                yield start + at
+                at = data.find(text, at + 1)
+
+    def _name(self, at: int) -> str:
+        """The name at an offset of the string table, printable; "" for one that is outside."""
+        size = _NAME
+        while True:
+            size = min(size, self._strings_size - at)
+            if size <= 0:
+                return ""
+            data, nul, _ = self._read(self._strings + at, size).partition(b"\0")
+            if nul:
+                name = data.decode(errors="backslashreplace")
+                return name if name.isprintable() else name.encode("unicode_escape").decode()
+            if size < _NAME or at + size >= self._strings_size:
+                return ""
+            size *= 16

@@ -1,0 +1,332 @@
+"""The command line on real files: what it prints, its exit status, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toolchain import GCC, need, qemu, run
+
+from static_call import notation
+
+ROOT = Path(__file__).parent.parent
+INCLUDE = ROOT / "src/static_call/include"
+POLICY = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "static_call.h"
+int slow(int x) { return x + 1; }
+int fast(int x) { return x + 2; }
+int hops(int x);
+__asm__(".text; .type hops, %function; hops: b fast; .size hops, .-hops");
+char data[8] = "data";
+DEFINE_STATIC_CALL(policy, slow);
+DEFINE_STATIC_CALL_NULL(hook, slow);
+DEFINE_STATIC_CALL_RET0(check, slow);
+int work(int x) { return static_call(policy)(x); }
+int tail(int x) { return static_call(check)(x) + static_call(policy)(x); }
+int main(int argc, char **argv)
+{
+	(void)argc;
+	printf("%d %d %d\\n", work(atoi(argv[1])), static_call(hook)(7), static_call(check)(7));
+	return 0;
+}
+"""
+KINDS = {
+    "static": ("-static", "-fno-pie", "-no-pie"),
+    "pie": ("-fPIE", "-pie"),
+    "static-pie": ("-fPIE", "-static-pie"),
+    "bti": ("-static", "-fno-pie", "-no-pie", "-mbranch-protection=standard"),
+}
+
+
+def tool(*arguments: str | Path, status: int = 0) -> str:
+    """Runs static-call; gives its output, or for a status other than 0 its one line of error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "static_call", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == status, done.stderr
+    if status == 0:
+        assert not done.stderr
+        return done.stdout
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def refused(*arguments: str | Path, status: int = 1) -> str:
+    """The one line that static-call refuses with."""
+    text = tool(*arguments, status=status)
+    assert text.startswith("static-call: ")
+    assert text.count("\n") == 1
+    return text
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The program of the tests, linked in each kind."""
+    need("aarch64-linux-gnu-gcc")
+    folder = tmp_path_factory.mktemp("programs")
+    source = folder / "policy.c"
+    source.write_text(POLICY)
+    built = {}
+    for kind, flags in KINDS.items():
+        built[kind] = folder / kind
+        GCC("-O1", "-g0", *flags, f"-I{INCLUDE}", source, "-o", built[kind])
+    return built
+
+
+@pytest.fixture
+def program(programs: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of the static one, to be changed."""
+    return Path(shutil.copy(programs["static"], tmp_path / "policy"))
+
+
+def calls(path: Path, *options: str) -> dict[str, dict[str, object]]:
+    """What list --json says, by name."""
+    listed = json.loads(tool("list", "--json", *options, path))
+    return {call["name"]: call for call in listed["static_calls"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_says_what_readelf_and_objdump_say(programs: dict[str, Path], kind: str) -> None:
+    """Addresses are those of readelf's symbols, sites those that objdump disassembles."""
+    path = programs[kind]
+    found = calls(path, "--sites")
+    assert set(found) == {"policy", "hook", "check"}
+    symbols = {
+        fields[7]: int(fields[1], 16)
+        for line in run("aarch64-linux-gnu-readelf", "-sW", path).stdout.splitlines()
+        if len(fields := line.split()) == 8 and fields[1] != "Value"
+    }
+    code = run("aarch64-linux-gnu-objdump", "-d", path).stdout
+    for name, call in found.items():
+        assert call["address"] == symbols[f"__SCT__{name}"]
+        assert call["design"] == ("adrp-stub" if "pie" in kind else "inline-stub")
+        assert call["sites"] == len(re.findall(rf"\s(?:b|bl)\t[0-9a-f]+ <__SCT__{name}>", code))
+        key = call["key"]
+        assert isinstance(key, dict)
+        assert key["address"] == symbols[f"__SCK__{name}"]
+    assert [found[name]["form"] for name in ("policy", "hook", "check")] == ["near", "null", "ret0"]
+    target = {"address": symbols["slow"], "symbol": "slow", "via": ""}
+    assert found["policy"]["target"] == target
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_set_changes_what_the_program_does(
+    programs: dict[str, Path], kind: str, tmp_path: Path
+) -> None:
+    """The real program, run by qemu, calls what it was set to, in every kind of link."""
+    path = Path(shutil.copy(programs[kind], tmp_path / kind))
+    assert qemu(path, "3") == "4 7 0\n"
+    tool("set", path, "policy=fast", "hook=slow", "check=fast")
+    assert qemu(path, "3") == "5 8 9\n"
+    tool("set", path, "policy=null", "hook=ret0", "check=null")
+    assert qemu(path, "3") == "3 0 7\n"
+    tool("set", path, "policy=slow", "hook=null", "check=ret0")
+    assert qemu(path, "3") == "4 7 0\n"
+    assert path.read_bytes() == programs[kind].read_bytes()  # nothing else was touched
+
+
+def test_set_takes_addresses_and_writes_copies(program: Path, tmp_path: Path) -> None:
+    """0xADDR serves for a name and for a target; -o leaves the file as it was."""
+    before = program.read_bytes()
+    entry = calls(program)["policy"]["address"]
+    line = run("aarch64-linux-gnu-nm", program).stdout
+    fast = re.search(r"^(\w+) T fast$", line, re.M)
+    assert fast
+    tool("set", program, f"{entry:#x}=0x{fast[1]}", "-o", tmp_path / "copy")
+    assert program.read_bytes() == before
+    assert qemu(tmp_path / "copy", "3") == "5 7 0\n"
+
+
+def test_call_runs_in_the_emulated_machine(program: Path) -> None:
+    """A function and a static call can be called, retargeted in the machine first."""
+    assert tool("call", program, "work", "3", "--bits", "32") == "4 = 0x4\n"
+    assert tool("call", program, "policy", "3", "--set", "policy=fast") == "5 = 0x5\n"
+    assert tool("call", program, "policy", "3", "--set", "policy=ret0") == "0 = 0x0\n"
+    assert re.fullmatch(
+        r"4 = 0x4 \(\d+ instructions\)\n", tool("call", "--count", program, "work", "3")
+    )
+    assert calls(program)["policy"]["form"] == "near"  # the file is as it was
+
+
+def test_show_prints_words_as_objdump_does(program: Path) -> None:
+    """The listing's words are the bytes that objdump shows at those addresses."""
+    shown = json.loads(tool("show", "--json", program, "policy"))
+    words = {line["address"]: line["bytes"] for line in shown["listing"]}
+    code = run("aarch64-linux-gnu-objdump", "-d", program).stdout
+    for address, word in words.items():
+        if len(word) == 8:
+            assert re.search(rf"^ +{address:x}:\t{word} ", code, re.M), hex(address)
+    text = tool("show", program, "policy")
+    assert "inline-stub, near, target slow, key slow" in text
+    assert re.search(r"slot: b 0x[0-9a-f]+ <slow>", text)
+
+
+def test_a_stub_that_only_branches_is_looked_through(program: Path) -> None:
+    """A target that only branches on is named with where it leads."""
+    tool("set", program, "policy=hops")
+    assert "fast via hops" in tool("list", program)
+    assert qemu(program, "3") == "5 7 0\n"
+
+
+def test_scan_finds_trampolines_without_symbols(program: Path) -> None:
+    """A stripped file has no names, but the same trampolines in the same forms."""
+    named = {call["address"]: call["form"] for call in calls(program).values()}
+    run("aarch64-linux-gnu-strip", program)
+    assert "no static calls" in tool("list", program, status=1)
+    found = calls(program, "--scan")
+    assert {call["address"]: call["form"] for call in found.values()} == named
+    entry = next(address for address, form in named.items() if form == "ret0")
+    tool("set", program, f"{entry:#x}=null")
+    assert qemu(program, "3") == "4 7 7\n"
+
+
+def test_a_design_of_ones_own_is_recognised(program: Path, tmp_path: Path) -> None:
+    """-d FILE works in list as a shipped design does."""
+    mine = tmp_path / "mine.s"
+    mine.write_text(Path(notation.SHIPPED, "inline-stub.s").read_text())
+    assert calls(program, "-d", str(mine))["policy"]["design"] == "mine"
+
+
+def test_designs_lists_and_shows() -> None:
+    """Every shipped design is listed; JSON has the costs that the header of the table speaks of."""
+    listed = {design["name"]: design for design in json.loads(tool("designs", "--json"))}
+    assert set(listed) == set(notation.shipped())
+    assert listed["inline-stub"]["forms"]["near"]["instructions"] == 2
+    assert listed["inline-stub"]["forms"]["far"]["instructions"] == 4
+    assert "dmb ishst" in tool("designs", "inline-stub")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (["nothing=fast"], "no static call nothing: it has check, hook, policy"),
+        (["policy=nowhere"], "nowhere"),
+        (["policy=data"], "not in executable"),
+        (["policy=0x3"], "not aligned to 4"),
+        (["policy=0x10000000"], "not in executable"),
+        (["policy=__SCT__policy"], "its own trampoline"),
+        (["hook=fast", "policy=nowhere"], "nowhere"),
+        (["0x400000=fast"], "no trampoline of a known design"),
+    ],
+)
+def test_what_set_refuses(program: Path, change: list[str], text: str) -> None:
+    """One line says what is wrong, and the file is as it was: all names or none."""
+    before = program.read_bytes()
+    assert text in refused("set", program, *change)
+    assert program.read_bytes() == before
+    assert os.listdir(program.parent) == [program.name]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["set", "FILE", "policy"], ["set", "FILE", "policy=fast", "policy=slow"],
+     ["set", "FILE", "=fast"], ["set", "FILE", "0xzz=fast"], ["call", "FILE", "work", "three"]],
+)  # fmt: skip
+def test_misuse_has_a_status_of_its_own(program: Path, arguments: list[str]) -> None:
+    """A command line that makes no sense ends with status 2."""
+    refused(*(str(program) if word == "FILE" else word for word in arguments), status=2)
+
+
+def test_foreign_bytes_under_a_trampolines_symbol(program: Path) -> None:
+    """list shows such a static call as none of a known design; show and set refuse it."""
+    entry = calls(program)["policy"]["address"]
+    assert isinstance(entry, int)
+    data = bytearray(program.read_bytes())
+    offset = _file_offset(program, entry)
+    assert data[offset : offset + 4] == bytes.fromhex("5f2403d5")
+    data[offset : offset + 4] = bytes.fromhex("1f2003d5")
+    program.write_bytes(data)
+    assert re.search(r"^policy +0x\w+ +\? +\? +not a trampoline", tool("list", program), re.M)
+    assert "no trampoline of a known design" in refused("show", program, "policy")
+    assert "no trampoline of a known design" in refused("set", program, "policy=fast")
+    assert calls(program)["hook"]["form"] == "null"
+
+
+def _file_offset(path: Path, address: int) -> int:
+    """Where readelf says that an address is in the file."""
+    for line in run("aarch64-linux-gnu-readelf", "-lW", path).stdout.splitlines():
+        fields = line.split()
+        if fields[:1] == ["LOAD"]:
+            offset, start, _, size = (int(field, 16) for field in fields[1:5])
+            if start <= address < start + size:
+                return address - start + offset
+    raise AssertionError(hex(address))
+
+
+def test_a_target_without_a_landing_pad(tmp_path: Path) -> None:
+    """In a BTI-marked file a far target needs a pad; a near one is reached without."""
+    need("aarch64-linux-gnu-gcc")
+    source = Path(__file__).parent / "c" / "pads.c"
+    path = tmp_path / "pads"
+    GCC(*KINDS["bti"], "-O1", f"-I{INCLUDE}", source, "-o", path,
+        "-Wl,--section-start=.far=0x20000000", "-Wl,-z,force-bti", "-Wl,--no-warnings")  # fmt: skip
+    before = path.read_bytes()
+    assert "landing pad" in refused("set", path, "policy=away")
+    assert path.read_bytes() == before
+    tool("set", path, "policy=bare")
+    assert tool("call", path, "main") == "2 = 0x2\n"
+    tool("set", path, "policy=padded")
+    assert calls(path)["policy"]["form"] == "far"
+    assert tool("call", path, "main") == "4 = 0x4\n"
+
+
+def test_a_shared_object_calls_others_functions(tmp_path: Path) -> None:
+    """A target behind a PLT entry, and one that another file defines, are named."""
+    need("aarch64-linux-gnu-gcc")
+    source = tmp_path / "lib.c"
+    source.write_text(
+        '#include "static_call.h"\n'
+        "int own(int x) { return x + 1; }\n"
+        "int other(int x);\n"
+        "DEFINE_STATIC_CALL(a, own);\nDEFINE_STATIC_CALL(b, other);\n"
+        "int use(int x) { return static_call(a)(x) + static_call(b)(x); }\n"
+    )
+    path = tmp_path / "lib.so"
+    GCC("-O1", "-fPIC", "-shared", f"-I{INCLUDE}", source, "-o", path)
+    text = tool("list", path)
+    assert re.search(r"^a .* near +own via 0x\w+ +own$", text, re.M), text
+    assert re.search(r"^b .* near +other via 0x\w+ +other$", text, re.M), text
+    tool("set", path, "a=null")
+    assert tool("call", path, "a", "3") == "3 = 0x3\n"
+
+
+def test_not_a_file_for_it(program: Path, tmp_path: Path) -> None:
+    """What is no arm64 ELF file gets one line, whatever the verb."""
+    text = tmp_path / "text"
+    text.write_text("hello")
+    for verb, *more in (["list"], ["show", "x"], ["set", "x=y"], ["call", "x"]):
+        assert "not an ELF file" in refused(verb, text, *more)
+        assert "No such file" in refused(verb, tmp_path / "none", *more)
+    elf = bytearray(program.read_bytes())
+    elf[18] = 62  # e_machine: EM_X86_64
+    text.write_bytes(elf)
+    assert "x86-64, not for arm64" in refused("list", text)
+    assert "not a regular file" in refused("list", tmp_path)
+
+
+def test_output_may_be_cut_off(program: Path) -> None:
+    """A reader that stops reading ends it quietly."""
+    done = subprocess.run(
+        f"{sys.executable} -m static_call list --json {program} | head -n 1",
+        shell=True, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "{\n"
+    assert not done.stderr
+
+
+def test_cflags_names_the_header() -> None:
+    """The folder that cflags prints has static_call.h."""
+    flags = tool("cflags").strip()
+    assert flags.startswith("-I")
+    assert Path(flags.removeprefix("-I"), "static_call.h").is_file()

@@ -1,0 +1,130 @@
+"""The arm64 compilers, binary tools and emulator that tests use, where they are installed.
+
+A test that needs one which is missing is skipped, and says which Debian package would run it. On CI
+(the environment variable CI) it fails instead.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+SYSROOT = "/usr/aarch64-linux-gnu"
+"""Where Debian puts the arm64 C library."""
+
+_PACKAGES = {
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+    "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu",
+    "aarch64-linux-gnu-ar": "binutils-aarch64-linux-gnu",
+    "aarch64-linux-gnu-as": "binutils-aarch64-linux-gnu",
+    "aarch64-linux-gnu-objdump": "binutils-aarch64-linux-gnu",
+    "aarch64-linux-gnu-readelf": "binutils-aarch64-linux-gnu",
+    "clang": "clang",
+    "clang++": "clang",
+    "ld.lld": "lld",
+    "make": "make",
+    "qemu-aarch64": "qemu-user",
+}
+
+
+def missing(what: str, remedy: str) -> NoReturn:
+    """Skips the running test, or fails it on CI."""
+    message = f"{what} is missing: {remedy}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def need(*tools: str) -> None:
+    """Skips the running test unless all these programs are there."""
+    for name in tools:
+        if shutil.which(name) is None:
+            missing(name, f"apt-get install {_PACKAGES[name]}")
+
+
+def run(
+    *command: str | Path, ok: bool = True, text: str = "", timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command with `text` for its input. With `ok`, the test fails if the command does."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=timeout,
+    )
+    if ok and done.returncode:
+        pytest.fail(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr}")
+    return done
+
+
+def qemu(program: Path, *arguments: str | Path, text: str = "", ok: bool = True) -> str:
+    """What an arm64 program prints under qemu-aarch64, an emulator of user space."""
+    return run_qemu(program, *arguments, text=text, ok=ok).stdout
+
+
+def run_qemu(
+    program: Path, *arguments: str | Path, text: str = "", ok: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Runs an arm64 program under qemu-aarch64 on a CPU that has all features."""
+    need("qemu-aarch64")
+    command = ("qemu-aarch64", "-cpu", "max", "-L", SYSROOT, program, *arguments)
+    return run(*command, text=text, ok=ok, timeout=30)
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C and C++ compiler for arm64 Linux, with its linker.
+
+    needs  the programs that it is made of
+    """
+
+    name: str
+    cc: tuple[str, ...]
+    cxx: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+    def __call__(
+        self, *arguments: str | Path, cxx: bool = False, ok: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the compiler: for C++ where `cxx`. Skips the test where it is not installed."""
+        need(*self.needs)
+        return run(*(self.cxx if cxx else self.cc), *arguments, ok=ok)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_CROSS = ("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++")
+_CLANG = ("--target=aarch64-linux-gnu", "-Wno-unused-command-line-argument")
+_LLD = (*_CLANG, "-fuse-ld=lld")
+_ZIG = (sys.executable, "-m", "ziglang")
+
+GCC = Compiler("gcc", _CROSS[:1], _CROSS[1:], _CROSS)
+# clang finds the C library and the start files through the cross gcc.
+CLANG = Compiler("clang", ("clang", *_CLANG), ("clang++", *_CLANG), ("clang", "clang++", *_CROSS))
+CLANG_LLD = Compiler(
+    "clang-lld", ("clang", *_LLD), ("clang++", *_LLD), ("clang", "clang++", "ld.lld", *_CROSS)
+)
+ZIG = Compiler(
+    "zig",
+    (*_ZIG, "cc", "-target", "aarch64-linux-musl"),
+    (*_ZIG, "c++", "-target", "aarch64-linux-musl"),
+)
+
+COMPILERS: Sequence[Compiler] = (GCC, CLANG, CLANG_LLD)
+
+
+def zig_is_there() -> bool:
+    """Whether the Python package ziglang is installed: a compiler that no test requires."""
+    return importlib.util.find_spec("ziglang") is not None
