@@ -367,7 +367,7 @@ TABLE: tuple[Row, ...] = (
     ),
     # What code around a trampoline and litmus tests use besides: comparisons and selections
     *(
-        _row(name, f"{wide}{op}{kind}", form.replace("r:", register), alias=alias)
+        Row(name, f"{wide}{op}{kind}", form.replace("r:", register), alias=alias)
         for register, wide in (("w:", "0"), ("x:", "1"))
         for name, op, kind, form, alias in (
             ("cmp", "11", "10001 00 i12 n5 11111", "r:n, #i", True),
@@ -381,16 +381,20 @@ TABLE: tuple[Row, ...] = (
             ("eor", "10", "01010 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
         )
     ),
-    _row("add", "0001000100 i12 n5 d5", "w:d, w:n, #i"),
-    _row("sub", "0101000100 i12 n5 d5", "w:d, w:n, #i"),
-    _row("add", "00001011000 m5 000000 n5 d5", "w:d, w:n, w:m"),
-    _row("orr", "00101010000 m5 000000 n5 d5", "w:d, w:n, w:m"),
-    _row("mov", "00101010000 m5 000000 11111 d5", "w:d, w:m", alias=True),
-    _row("add", "10001011001 m5 010 000 n5 d5", "s:d, s:n, w:m, uxtw"),
-    _row("add", "10001011001 m5 110 000 n5 d5", "s:d, s:n, w:m, sxtw"),
+    Row("add", "0001000100 i12 n5 d5", "w:d, w:n, #i"),
+    Row("sub", "0101000100 i12 n5 d5", "w:d, w:n, #i"),
+    Row("add", "00001011000 m5 000000 n5 d5", "w:d, w:n, w:m"),
+    Row("orr", "00101010000 m5 000000 n5 d5", "w:d, w:n, w:m"),
+    Row("mov", "00101010000 m5 000000 11111 d5", "w:d, w:m", alias=True),
+    Row("add", "10001011001 m5 010 000 n5 d5", "s:d, s:n, w:m, uxtw"),
+    Row("add", "10001011001 m5 110 000 n5 d5", "s:d, s:n, w:m, sxtw"),
     *(
-        _row(name, f"{wide}{op}011010100 m5 {number ^ invert:04b} {inc} n5 d5",
-             f"{form.replace('r:', register)}, {condition}", alias=alias)
+        Row(
+            name,
+            f"{wide}{op}011010100 m5 {number ^ invert:04b} {inc} n5 d5",
+            f"{form.replace('r:', register)}, {condition}",
+            alias=alias,
+        )
         for register, wide in (("w:", "0"), ("x:", "1"))
         for name, op, inc, form, invert, alias in (
             ("csel", "0", "00", "r:d, r:n, r:m", 0, False),
@@ -399,14 +403,18 @@ TABLE: tuple[Row, ...] = (
         for number, condition in enumerate(_CONDITIONS)
     ),
     *(
-        _row("cset", f"{wide}0011010100 11111 {number ^ 1:04b} 01 11111 d5",
-             f"{register}d, {condition}", alias=True)
+        Row(
+            "cset",
+            f"{wide}0011010100 11111 {number ^ 1:04b} 01 11111 d5",
+            f"{register}d, {condition}",
+            alias=True,
+        )
         for register, wide in (("w:", "0"), ("x:", "1"))
         for number, condition in enumerate(_CONDITIONS[:14])
     ),
     # Addressing modes, acquire and release, exclusives, atomics (FEAT_LSE, FEAT_LRCPC)
     *(
-        _row(name, f"{wide}111000{load}{bits}", form.replace("r:", register))
+        Row(name, f"{wide}111000{load}{bits}", form.replace("r:", register))
         for register, wide in (("w:", "10"), ("x:", "11"))
         for names, load in ((("str", "stur"), "00"), (("ldr", "ldur"), "01"))
         for name, bits, form in (
@@ -419,12 +427,12 @@ TABLE: tuple[Row, ...] = (
             (names[0], "1 m5 110 0 10 n5 t5", "r:t, [s:n, w:m, sxtw]"),
         )
     ),
-    _row("str", "11111000001 m5 011 1 10 n5 t5", "x:t, [s:n, x:m, lsl#3]"),
-    _row("ldr", "11111000011 m5 011 1 10 n5 t5", "x:t, [s:n, x:m, lsl#3]"),
-    _row("str", "10111000001 m5 011 1 10 n5 t5", "w:t, [s:n, x:m, lsl#2]"),
-    _row("ldr", "10111000011 m5 011 1 10 n5 t5", "w:t, [s:n, x:m, lsl#2]"),
+    Row("str", "11111000001 m5 011 1 10 n5 t5", "x:t, [s:n, x:m, lsl #3]"),
+    Row("ldr", "11111000011 m5 011 1 10 n5 t5", "x:t, [s:n, x:m, lsl #3]"),
+    Row("str", "10111000001 m5 011 1 10 n5 t5", "w:t, [s:n, x:m, lsl #2]"),
+    Row("ldr", "10111000011 m5 011 1 10 n5 t5", "w:t, [s:n, x:m, lsl #2]"),
     *(
-        _row(name, f"{wide}001000 {bits}", form.replace("r:", register))
+        Row(name, f"{wide}001000 {bits}", form.replace("r:", register))
         for register, wide in (("w:", "10"), ("x:", "11"))
         for name, bits, form in (
             ("stxr", "000 s5 0 11111 n5 t5", "w:s, r:t, [s:n]"),
@@ -440,24 +448,32 @@ TABLE: tuple[Row, ...] = (
         )
     ),
     *(
-        _row(name, f"{wide}111000 {acquire}{release}1 s5 {op} 00 n5 {target}", text, alias=alias)
+        Row(name, f"{wide}111000 {acquire}{release}1 s5 {op} 00 n5 {target}", text, alias=alias)
         for register, wide in (("w:", "10"), ("x:", "11"))
         for suffix, acquire, release in (("", 0, 0), ("a", 1, 0), ("l", 0, 1), ("al", 1, 1))
         for base, op in (
-            ("add", "0000"), ("clr", "0001"), ("eor", "0010"), ("set", "0011"), ("swp", "1000"),
+            ("add", "0000"),
+            ("clr", "0001"),
+            ("eor", "0010"),
+            ("set", "0011"),
+            ("swp", "1000"),
         )
         for name, target, text, alias in (
-            (f"{'' if base == 'swp' else 'ld'}{base}{suffix}", "t5",
-             f"{register}s, {register}t, [s:n]", False),
+            (
+                f"{'' if base == 'swp' else 'ld'}{base}{suffix}",
+                "t5",
+                f"{register}s, {register}t, [s:n]",
+                False,
+            ),
             (f"st{base}{suffix}", "11111", f"{register}s, [s:n]", True),
         )
         if not alias or (base != "swp" and not acquire)
     ),
-    _row("ldapr", "10111000101 11111 1100 00 n5 t5", "w:t, [s:n]"),
-    _row("ldapr", "11111000101 11111 1100 00 n5 t5", "x:t, [s:n]"),
+    Row("ldapr", "10111000101 11111 1100 00 n5 t5", "w:t, [s:n]"),
+    Row("ldapr", "11111000101 11111 1100 00 n5 t5", "x:t, [s:n]"),
     # Exception entry and return, for litmus tests that write what cannot be executed
-    _row("msr", "110101010001 1000010000 00001 t5", "elr_el1, x:t"),
-    _row("eret", "1101011010011111000000 11111 00000"),
+    Row("msr", "110101010001 1000010000 00001 t5", "elr_el1, x:t"),
+    Row("eret", "1101011010011111000000 11111 00000"),
 )
 
 

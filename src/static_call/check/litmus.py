@@ -400,7 +400,7 @@ class _Reader:
         """The word of an instruction that is a value: its branches are relative to itself."""
         plain = re.sub(r"\.\s*([+-])\s*(\d+)\b", lambda m: str(int(m[1] + m[2])), text)
         try:
-            return a64.assemble(plain.replace(",-", ", -"))
+            return a64.assemble(plain)
         except KeyError as error:
             raise self.fail(f"{text}: {error.args[0]} must be .+N in a value") from None
         except a64.A64Error as error:

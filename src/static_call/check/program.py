@@ -656,7 +656,8 @@ def _cbz(run: _Run, state: _State, insn: a64.Instruction) -> None:
 
 
 def _tbz(run: _Run, state: _State, insn: a64.Instruction) -> None:
-    zero = not state.x[insn["t"]] >> insn["b"] & 1
+    bit = insn["hb"] if "hb" in insn else insn["b"]  # as the row joins the fields
+    zero = not state.x[insn["t"]] >> bit & 1
     _branch_on(state, insn["t"], zero == (insn.name == "tbz"), insn["i"])
 
 
@@ -666,7 +667,7 @@ def _adr(run: _Run, state: _State, insn: a64.Instruction) -> None:
 
 def _wide(run: _Run, state: _State, insn: a64.Instruction) -> None:
     """MOVN, MOVZ, MOVK."""
-    shift = next((int(t[4:]) for t in _words(insn) if t.startswith("lsl#")), 0)
+    shift = _field(insn, "s", 0)
     mask = _mask(register_size(insn, "d"))
     d, value = insn["d"], insn["i"] << shift
     if insn.name == "movk":
@@ -684,7 +685,7 @@ def _arithmetic(run: _Run, state: _State, insn: a64.Instruction) -> None:
     words = _words(insn)
     left = state.x[n] & (1 << bits) - 1
     if "m" not in insn:
-        right = insn["i"] << (12 if "lsl#12" in words else 0)
+        right = insn["i"] << _field(insn, "s", 0)
     elif "sxtw" in words:
         right = _sign(state.x[m], 32)
     else:
@@ -728,7 +729,7 @@ def _address(state: _State, insn: a64.Instruction) -> tuple[int, int, int]:
         offset = state.x[m]
         if "sxtw" in words or "uxtw" in words:
             offset = _sign(offset, 32) if "sxtw" in words else offset & _mask(4)
-        offset <<= next((int(t[4:]) for t in words if t.startswith("lsl#")), 0)
+        offset <<= next((int(word[1:]) for word in words if word[0] == "#"), 0)
         return base + offset & _FULL, n, m
     offset = _field(insn, "i", 0)
     address = base + offset & _FULL
