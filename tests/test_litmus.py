@@ -8,7 +8,7 @@ from pathlib import Path
 import litmus_tests
 import pytest
 
-from static_call import a64
+from static_call.check.instructions import assemble
 from static_call.check.litmus import (
     LitmusError,
     Test,
@@ -143,7 +143,7 @@ def test_values_are_shown_as_what_they_are() -> None:
 )  # fmt: skip
 def test_show_instruction(line: str, shown: str) -> None:
     """Capitals, decimal numbers, no space behind commas, branches as .+N."""
-    assert show_instruction(a64.assemble(line)) == shown
+    assert show_instruction(assemble(line)) == shown
 
 
 def test_cmodx_flag() -> None:
@@ -285,7 +285,7 @@ def test_write_what_was_never_text() -> None:
     """A program from machine code: another run of code, a literal load, labels of its own."""
     lines = {0x1000: "bl 0x2000", 0x1004: "nop", 0x2000: "ldr x16, 0x3000", 0x2004: "br x16"}
     lines |= {0x4000: "mov w9, #1", 0x4004: "ret"}
-    code = {at: a64.assemble(line, at) for at, line in lines.items()}
+    code = {at: assemble(line, at) for at, line in lines.items()}
     program = Program(code, {0x3000: (0x4000).to_bytes(8, "little")}, (Thread(0x1000),))
     test = Test("calls", program, variables={"literal": Variable("literal", 0x3000)},
                 labels={"P0:target": 0x4000})  # fmt: skip
@@ -298,9 +298,9 @@ def test_write_what_was_never_text() -> None:
 
 def test_not_expressible() -> None:
     """What has no form in a litmus file is refused, by name."""
-    program = Program({0: a64.assemble("isb")}, {}, (Thread(0),), cse=(0,))
+    program = Program({0: assemble("isb")}, {}, (Thread(0),), cse=(0,))
     with pytest.raises(NotExpressible, match="every PE"):
         write(Test("t", program))
-    program = Program({0: a64.assemble("b 0x100")}, {}, (Thread(0),))
+    program = Program({0: assemble("b 0x100")}, {}, (Thread(0),))
     with pytest.raises(NotExpressible, match="0x0"):
         write(Test("t", program))

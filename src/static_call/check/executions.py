@@ -15,6 +15,7 @@ from math import prod
 from typing import NamedTuple
 
 from static_call import a64
+from static_call.check.instructions import decode
 from static_call.check.model import (
     GLOBAL,
     LOCAL,
@@ -125,7 +126,7 @@ def _listed(event: Event, edition: str) -> bool:
     """Whether the instruction fetched or written may be modified while it may execute."""
     if event.size != a64.WORD:
         return False
-    return a64.decode(event.value, event.address).cmodx in ("every", edition)
+    return decode(event.value, event.address).cmodx in ("every", edition)
 
 
 class Shape:

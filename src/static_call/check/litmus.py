@@ -17,6 +17,7 @@ from typing import TextIO
 
 from static_call import a64
 from static_call.check.executions import Execution, allowed
+from static_call.check.instructions import assemble, decode
 from static_call.check.model import Model
 from static_call.check.program import (
     DEFAULT,
@@ -319,7 +320,7 @@ class _Reader:
         text = re.sub(r"\.([+-])\s*(\d+)\b", lambda m: hex(address + int(m[1] + m[2])), text)
         text = re.sub(r"\bXSP\b", "sp", text, flags=re.IGNORECASE)
         try:
-            return a64.assemble(text, address, own)
+            return assemble(text, address, own)
         except KeyError as error:
             raise self.fail(f"{text}: no label {error.args[0]} in this thread", at) from None
         except a64.A64Error as error:
@@ -400,7 +401,7 @@ class _Reader:
         """The word of an instruction that is a value: its branches are relative to itself."""
         plain = re.sub(r"\.\s*([+-])\s*(\d+)\b", lambda m: str(int(m[1] + m[2])), text)
         try:
-            return a64.assemble(plain)
+            return assemble(plain)
         except KeyError as error:
             raise self.fail(f"{text}: {error.args[0]} must be .+N in a value") from None
         except a64.A64Error as error:
@@ -734,7 +735,7 @@ def _show(test: Test, place: Place, value: int) -> str:
 
 def show_instruction(word: int) -> str:
     """An instruction in herd7's spelling: capitals, decimal numbers, branches as .+N."""
-    insn = a64.decode(word)
+    insn = decode(word)
     return spell(insn, insn.format(lambda to: f".{(to + (1 << 63)) % (1 << 64) - (1 << 63):+d}"))
 
 

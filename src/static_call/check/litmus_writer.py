@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from static_call import a64
+from static_call.check.instructions import decode
 from static_call.check.litmus import TRUE, Register, Test, show_instruction, spell
 from static_call.check.program import SP, explore, register_size
 from static_call.errors import StaticCallError
@@ -101,7 +102,7 @@ class _Writer:
             wanted |= {value for value in owner.registers.values() if value in inside}
         for span in spans:
             for address in span:
-                insn = a64.decode(program.code[address], address)
+                insn = decode(program.code[address], address)
                 to = self.target(insn)
                 if to is not None and to in inside:
                     wanted.add(to)
@@ -139,7 +140,7 @@ class _Writer:
         return insn.name in ("ldr", "adr", "adrp")
 
     def instruction(self, address: int, thread: int, labels: Mapping[int, str]) -> str:
-        insn = a64.decode(self.program.code[address], address)
+        insn = decode(self.program.code[address], address)
         to = self.target(insn)
         if to is not None and to not in labels and self.data(insn):
             if insn.name == "adrp":
@@ -162,7 +163,7 @@ class _Writer:
             used = set(self.program.threads[thread].registers)
             used |= {r for (t, _), r in self.pointers.items() if t == thread}
             for at, word in self.program.code.items():
-                insn = a64.decode(word, at)
+                insn = decode(word, at)
                 for operand in insn.row.operands if insn.row else ():
                     if operand.kind in ("x:", "w:", "s:"):
                         used.add(insn[operand.name])

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
 from static_call import a64
+from static_call.check.instructions import decode
 from static_call.errors import StaticCallError
 
 SP = 32
@@ -574,12 +575,6 @@ class _Run:
                 dep = event.addr | event.data
                 state.stores[atom] = (piece, dep, dep | event.pick_addr | event.pick_data)
                 self.memory.write(self.index, atom, piece)
-
-
-@lru_cache(maxsize=8192)
-def decode(word: int, at: int) -> a64.Instruction:
-    """a64.decode, remembered."""
-    return a64.decode(word, at)
 
 
 # What each instruction does. Registers 0 to 30 are themselves; 33 holds the flags N, Z, C, V as
