@@ -12,9 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from naive_model import World
 
-from static_call import a64
 from static_call.check import model as tables
 from static_call.check.executions import INITIAL, Execution, allowed, combinations, forbidden
+from static_call.check.instructions import assemble as word
 from static_call.check.litmus import Test, read, run
 from static_call.check.model import AXIOMS, CACHE_TYPES, GLOBAL, INTERNAL, LOCAL, PICK, Model
 from static_call.check.program import Limits, Program, Thread, TooBig, Unmodelled, explore
@@ -158,7 +158,7 @@ def test_no_such_cache_type() -> None:
 
 def assemble(at: int, *lines: str) -> dict[int, int]:
     """Words by address."""
-    return {at + 4 * i: a64.assemble(line, at + 4 * i) for i, line in enumerate(lines)}
+    return {at + 4 * i: word(line, at + 4 * i) for i, line in enumerate(lines)}
 
 
 UPDATER, CALLER, CODE, POINTER = 0x1000, 0x2000, 0x3000, 0x8000
@@ -169,8 +169,8 @@ def published_by_pointer(*publish: str) -> Program:
     code = assemble(UPDATER, "str w0, [x1]", *publish, "str x1, [x3]")
     code |= assemble(CALLER, "ldr x5, [x3]", "br x5", "nop", "nop")
     code |= assemble(CODE, f"b {CODE + 8:#x}", "mov w9, #1", "nop")
-    cse = tuple(at for at, word in code.items() if at < CALLER and word == a64.assemble("isb"))
-    p0 = Thread(UPDATER, {0: a64.assemble("nop"), 1: CODE, 3: POINTER})
+    cse = tuple(at for at, held in code.items() if at < CALLER and held == word("isb"))
+    p0 = Thread(UPDATER, {0: word("nop"), 1: CODE, 3: POINTER})
     p1 = Thread(CALLER, {3: POINTER}, frozenset({CODE + 8, CALLER + 8}))
     return Program(code, {POINTER: (CALLER + 8).to_bytes(8, "little")}, (p0, p1), cse)
 
@@ -262,6 +262,9 @@ def test_limits() -> None:
     assert explored.paths == ((),)
     with pytest.raises(TooBig, match=r"Limits\.paths"):
         explore(parsed("CoRR").program, Limits(paths=1))
+    for bound in ("combinations", "executions"):
+        with pytest.raises(TooBig, match=rf"Limits\.{bound}"):
+            list(allowed(explore(parsed("CoRR").program, Limits(**{bound: 1}))))
 
 
 def test_unmodelled() -> None:
@@ -336,7 +339,7 @@ def build(first: list[str], second: list[str], calls: int) -> Program:
     for at, lines in ((0x1000, first), (0x2000, [*[f"bl {slot:#x}"] * calls, *second])):
         for i, line in enumerate(lines):
             code |= assemble(at + 4 * i, line.format(hex(at + 4 * i + 4)))
-    registers = {0: 1, 2: 2, 1: X, 3: Y, 11: a64.assemble("nop"), 12: slot, 14: X}
+    registers = {0: 1, 2: 2, 1: X, 3: Y, 11: word("nop"), 12: slot, 14: X}
     return Program(code, {}, (Thread(0x1000, registers), Thread(0x2000, registers)))
 
 

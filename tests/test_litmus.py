@@ -8,24 +8,24 @@ from pathlib import Path
 import litmus_tests
 import pytest
 
-from static_call import a64
+from static_call.check.instructions import assemble
 from static_call.check.litmus import (
     LitmusError,
-    NotExpressible,
     Test,
+    Variable,
     main_litmus,
     read,
     run,
     show_instruction,
-    write,
 )
+from static_call.check.litmus_writer import NotExpressible, write
 from static_call.check.model import CACHE_TYPES, Model
 from static_call.check.program import Program, Thread
 
 MP = r"""AArch64 MP
 "PodWW Rfe PodRR Fre"
 Generator=by hand
-(* a comment (* with
+(* a comment (* with { inside it *)
    lines *)
 {
   x=0; uint64_t y;
@@ -53,10 +53,7 @@ Observation MP Sometimes 1 3"""
 
 def with_condition(condition: str) -> str:
     """MP with another condition."""
-    return MP.replace("exists (1:X0=1 /\\ 1:X2=0)", condition).replace("(* with", "with")
-
-
-MP = with_condition("exists (1:X0=1 /\\ 1:X2=0)")
+    return MP.replace("exists (1:X0=1 /\\ 1:X2=0)", condition)
 
 
 def test_report() -> None:
@@ -116,9 +113,14 @@ exists (0:X9=0 /\\ 0:X4=NOP)
 
 @pytest.mark.parametrize(
     ("cache", "model"),
-    [("", Model()), ("IDC", Model(idc=True)), ("DIC IDC", Model(True, True)), ("IDC,DIC", Model(True, True)),
-     ("DIC", Model(True, True))],
-)  # fmt: skip
+    [
+        ("", Model()),
+        ("IDC", Model(idc=True)),
+        ("DIC IDC", Model(True, True)),
+        ("IDC,DIC", Model(True, True)),
+        ("DIC", Model(True, True)),
+    ],
+)
 def test_cache_type(cache: str, model: Model) -> None:
     """The header's CacheType is the model's, unless another one is asked for."""
     test = read(SELF.format(cache=cache))
@@ -141,7 +143,7 @@ def test_values_are_shown_as_what_they_are() -> None:
 )  # fmt: skip
 def test_show_instruction(line: str, shown: str) -> None:
     """Capitals, decimal numbers, no space behind commas, branches as .+N."""
-    assert show_instruction(a64.assemble(line)) == shown
+    assert show_instruction(assemble(line)) == shown
 
 
 def test_cmodx_flag() -> None:
@@ -173,15 +175,14 @@ exists (0:X7=42 /\\ t[0]=2)
     result = run(read(text))
     assert result.states == ("0:X7=42; t={2,2}; [t[0]]=2;",)
     assert result.holds
-    fatal = text.replace("| P0.F           ;", ";").replace("exists (0:X7=42 /\\ t[0]=2)", "")
-    fatal = "\n".join(
-        line.split("|")[0].rstrip(" ;")
-        + (" ;" if "|" in line else line[-1:] if line.endswith(";") else "")
-        if "|" in line
-        else line
-        for line in fatal.splitlines()
-    )
-    result = run(read(fatal + "\nexists (fault(P0:m,UndefinedInstruction))"))
+    fatal = """AArch64 fatal
+{ int t[2]={1,2}; }
+ P0 ;
+ m: UDF #0 ;
+locations [t;]
+exists (fault(P0:m,UndefinedInstruction))
+"""
+    result = run(read(fatal))
     assert result.holds
     assert result.states == ("t={1,2}; fault(P0:m,UndefinedInstruction);",)
 
@@ -284,9 +285,7 @@ def test_write_what_was_never_text() -> None:
     """A program from machine code: another run of code, a literal load, labels of its own."""
     lines = {0x1000: "bl 0x2000", 0x1004: "nop", 0x2000: "ldr x16, 0x3000", 0x2004: "br x16"}
     lines |= {0x4000: "mov w9, #1", 0x4004: "ret"}
-    code = {at: a64.assemble(line, at) for at, line in lines.items()}
-    from static_call.check.litmus import Variable
-
+    code = {at: assemble(line, at) for at, line in lines.items()}
     program = Program(code, {0x3000: (0x4000).to_bytes(8, "little")}, (Thread(0x1000),))
     test = Test("calls", program, variables={"literal": Variable("literal", 0x3000)},
                 labels={"P0:target": 0x4000})  # fmt: skip
@@ -299,9 +298,9 @@ def test_write_what_was_never_text() -> None:
 
 def test_not_expressible() -> None:
     """What has no form in a litmus file is refused, by name."""
-    program = Program({0: a64.assemble("isb")}, {}, (Thread(0),), cse=(0,))
+    program = Program({0: assemble("isb")}, {}, (Thread(0),), cse=(0,))
     with pytest.raises(NotExpressible, match="every PE"):
         write(Test("t", program))
-    program = Program({0: a64.assemble("b 0x100")}, {}, (Thread(0),))
+    program = Program({0: assemble("b 0x100")}, {}, (Thread(0),))
     with pytest.raises(NotExpressible, match="0x0"):
         write(Test("t", program))

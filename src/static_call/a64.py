@@ -12,7 +12,7 @@ addresses (of a page, for ADRP): encoding and decoding take the address `at` of 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from typing import NamedTuple
 
@@ -365,99 +365,6 @@ TABLE: tuple[Row, ...] = (
             ("11", "i7", f"r:t, r:u, [s:n, ~i*{size}]!"),
         )
     ),
-    # What code around a trampoline and litmus tests use besides: comparisons and selections
-    *(
-        Row(name, f"{wide}{op}{kind}", form.replace("r:", register), alias=alias)
-        for register, wide in (("w:", "0"), ("x:", "1"))
-        for name, op, kind, form, alias in (
-            ("cmp", "11", "10001 00 i12 n5 11111", "r:n, #i", True),
-            ("cmp", "11", "01011 000 m5 000000 n5 11111", "r:n, r:m", True),
-            ("adds", "01", "10001 00 i12 n5 d5", "r:d, r:n, #i", False),
-            ("adds", "01", "01011 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("subs", "11", "10001 00 i12 n5 d5", "r:d, r:n, #i", False),
-            ("subs", "11", "01011 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("sub", "10", "01011 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("and", "00", "01010 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("eor", "10", "01010 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-        )
-    ),
-    Row("add", "0001000100 i12 n5 d5", "w:d, w:n, #i"),
-    Row("sub", "0101000100 i12 n5 d5", "w:d, w:n, #i"),
-    Row("add", "00001011000 m5 000000 n5 d5", "w:d, w:n, w:m"),
-    Row("orr", "00101010000 m5 000000 n5 d5", "w:d, w:n, w:m"),
-    Row("mov", "00101010000 m5 000000 11111 d5", "w:d, w:m", alias=True),
-    Row("add", "10001011001 m5 010 000 n5 d5", "s:d, s:n, w:m, uxtw"),
-    Row("add", "10001011001 m5 110 000 n5 d5", "s:d, s:n, w:m, sxtw"),
-    *(
-        Row(name, f"{wide}{op}011010100 m5 {number ^ invert:04b} {inc} n5 d5",
-             f"{form.replace('r:', register)}, {condition}", alias=alias)
-        for register, wide in (("w:", "0"), ("x:", "1"))
-        for name, op, inc, form, invert, alias in (
-            ("csel", "0", "00", "r:d, r:n, r:m", 0, False),
-            ("csinc", "0", "01", "r:d, r:n, r:m", 0, False),
-        )
-        for number, condition in enumerate(_CONDITIONS)
-    ),
-    *(
-        Row("cset", f"{wide}0011010100 11111 {number ^ 1:04b} 01 11111 d5",
-             f"{register}d, {condition}", alias=True)
-        for register, wide in (("w:", "0"), ("x:", "1"))
-        for number, condition in enumerate(_CONDITIONS[:14])
-    ),
-    # Addressing modes, acquire and release, exclusives, atomics (FEAT_LSE, FEAT_LRCPC)
-    *(
-        Row(name, f"{wide}111000{load}{bits}", form.replace("r:", register))
-        for register, wide in (("w:", "10"), ("x:", "11"))
-        for names, load in ((("str", "stur"), "00"), (("ldr", "ldur"), "01"))
-        for name, bits, form in (
-            (names[0], "0 i9 01 n5 t5", "r:t, [s:n], ~i"),
-            (names[0], "0 i9 11 n5 t5", "r:t, [s:n, ~i]!"),
-            (names[1], "0 000000000 00 n5 t5", "r:t, [s:n]"),
-            (names[1], "0 i9 00 n5 t5", "r:t, [s:n, ~i]"),
-            (names[0], "1 m5 011 0 10 n5 t5", "r:t, [s:n, x:m]"),
-            (names[0], "1 m5 010 0 10 n5 t5", "r:t, [s:n, w:m, uxtw]"),
-            (names[0], "1 m5 110 0 10 n5 t5", "r:t, [s:n, w:m, sxtw]"),
-        )
-    ),
-    Row("str", "11111000001 m5 011 1 10 n5 t5", "x:t, [s:n, x:m, lsl #3]"),
-    Row("ldr", "11111000011 m5 011 1 10 n5 t5", "x:t, [s:n, x:m, lsl #3]"),
-    Row("str", "10111000001 m5 011 1 10 n5 t5", "w:t, [s:n, x:m, lsl #2]"),
-    Row("ldr", "10111000011 m5 011 1 10 n5 t5", "w:t, [s:n, x:m, lsl #2]"),
-    *(
-        Row(name, f"{wide}001000 {bits}", form.replace("r:", register))
-        for register, wide in (("w:", "10"), ("x:", "11"))
-        for name, bits, form in (
-            ("stxr", "000 s5 0 11111 n5 t5", "w:s, r:t, [s:n]"),
-            ("stlxr", "000 s5 1 11111 n5 t5", "w:s, r:t, [s:n]"),
-            ("ldxr", "010 11111 0 11111 n5 t5", "r:t, [s:n]"),
-            ("ldaxr", "010 11111 1 11111 n5 t5", "r:t, [s:n]"),
-            ("stlr", "100 11111 1 11111 n5 t5", "r:t, [s:n]"),
-            ("ldar", "110 11111 1 11111 n5 t5", "r:t, [s:n]"),
-            ("cas", "101 s5 0 11111 n5 t5", "r:s, r:t, [s:n]"),
-            ("casl", "101 s5 1 11111 n5 t5", "r:s, r:t, [s:n]"),
-            ("casa", "111 s5 0 11111 n5 t5", "r:s, r:t, [s:n]"),
-            ("casal", "111 s5 1 11111 n5 t5", "r:s, r:t, [s:n]"),
-        )
-    ),
-    *(
-        Row(name, f"{wide}111000 {acquire}{release}1 s5 {op} 00 n5 {target}", text, alias=alias)
-        for register, wide in (("w:", "10"), ("x:", "11"))
-        for suffix, acquire, release in (("", 0, 0), ("a", 1, 0), ("l", 0, 1), ("al", 1, 1))
-        for base, op in (
-            ("add", "0000"), ("clr", "0001"), ("eor", "0010"), ("set", "0011"), ("swp", "1000"),
-        )
-        for name, target, text, alias in (
-            (f"{'' if base == 'swp' else 'ld'}{base}{suffix}", "t5",
-             f"{register}s, {register}t, [s:n]", False),
-            (f"st{base}{suffix}", "11111", f"{register}s, [s:n]", True),
-        )
-        if not alias or (base != "swp" and not acquire)
-    ),
-    Row("ldapr", "10111000101 11111 1100 00 n5 t5", "w:t, [s:n]"),
-    Row("ldapr", "11111000101 11111 1100 00 n5 t5", "x:t, [s:n]"),
-    # Exception entry and return, for litmus tests that write what cannot be executed
-    Row("msr", "110101010001 1000010000 00001 t5", "elr_el1, x:t"),
-    Row("eret", "1101011010011111000000 11111 00000"),
 )
 
 
@@ -561,9 +468,12 @@ class Instruction:
         return self.format()
 
 
-def decode(word: int, at: int = 0) -> Instruction:
-    """The instruction that a word at address `at` is. Never raises: see Instruction."""
-    for row in _by_top_byte(word >> 24 & 0xFF):
+def decode(word: int, at: int = 0, more: Sequence[Row] = ()) -> Instruction:
+    """The instruction that a word at address `at` is, by the table and `more` rows.
+
+    Never raises: see Instruction.
+    """
+    for row in (*_by_top_byte(word >> 24 & 0xFF), *more):
         if word & row.mask == row.value:
             fields = {operand.name: operand.extract(word, at) for operand in row.operands}
             return Instruction(row, fields, word)
@@ -590,8 +500,10 @@ def assemble(line: str, at: int = 0, symbols: Mapping[str, int] | None = None) -
     return parse(line).bind(symbols or {}).encode(at)
 
 
-def parse(line: str) -> Instruction:
-    """The instruction that a line of assembly is, upper or lower case; its names stay Symbols.
+def parse(line: str, more: Sequence[Row] = ()) -> Instruction:
+    """The instruction that a line of assembly is, by the table and `more` rows.
+
+    Upper or lower case; its names stay Symbols.
 
     Raises BadSyntax with the column where the line stops making sense.
     """
@@ -599,8 +511,9 @@ def parse(line: str) -> Instruction:
     if not texts:
         raise BadSyntax("expected an instruction", len(line))
     mnemonic, column = texts[0]
-    rows = _by_mnemonic().get(mnemonic.lower())
-    if rows is None:
+    rows = list(_by_mnemonic().get(mnemonic.lower(), ()))
+    rows += [row for row in more if row.name == mnemonic.lower()]
+    if not rows:
         raise BadSyntax(f"{mnemonic} is not an instruction of the table", column)
     errors = []
     for row in rows:

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import product
+from math import prod
 from typing import NamedTuple
 
 from static_call import a64
+from static_call.check.instructions import decode
 from static_call.check.model import (
     GLOBAL,
     LOCAL,
@@ -28,7 +30,7 @@ from static_call.check.model import (
     same_line,
     triggers,
 )
-from static_call.check.program import Atom, Event, Explored, Path, Program, explore
+from static_call.check.program import Atom, Event, Explored, Path, Program, TooBig, explore
 
 INITIAL = -1
 """In Execution.rf: the read takes the initial value."""
@@ -124,7 +126,7 @@ def _listed(event: Event, edition: str) -> bool:
     """Whether the instruction fetched or written may be modified while it may execute."""
     if event.size != a64.WORD:
         return False
-    return a64.decode(event.value, event.address).cmodx in ("every", edition)
+    return decode(event.value, event.address).cmodx in ("every", edition)
 
 
 class Shape:
@@ -415,8 +417,16 @@ class _Candidates:
 
 
 def combinations(explored: Explored) -> Iterator[tuple[Path, ...]]:
-    """One path of each thread, such that each read's value is written by one of them."""
+    """One path of each thread, such that each read's value is written by one of them.
+
+    Raises program.TooBig.
+    """
     program = explored.program
+    if prod(map(len, explored.paths)) > explored.limits.combinations:
+        raise TooBig(
+            f"{' x '.join(str(len(paths)) for paths in explored.paths)} paths of the threads to "
+            f"combine, more than {explored.limits.combinations}: raise Limits.combinations"
+        )
     options = []
     for paths in explored.paths:
         with_needs = []
@@ -467,10 +477,15 @@ def allowed(
     Raises program.TooBig and program.Unmodelled.
     """
     explored = explore(what) if isinstance(what, Program) else what
+    count = 0
     for paths in combinations(explored):
         if where is None or where(paths):
             shape = _shape(explored.program, model, paths)
-            yield from _Candidates(shape, paths, every).run()
+            for execution in _Candidates(shape, paths, every).run():
+                count += 1
+                if count > explored.limits.executions:
+                    raise TooBig(f"more than {count - 1} executions: raise Limits.executions")
+                yield execution
 
 
 class Refused(NamedTuple):

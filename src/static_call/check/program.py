@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
 from static_call import a64
+from static_call.check.instructions import decode
 from static_call.errors import StaticCallError
 
 SP = 32
@@ -98,11 +99,15 @@ class Limits:
     steps   instructions in one path; longer ones are cut
     unroll  executions of the same instruction in one path; longer paths are cut
     paths   paths of one thread
+    combinations  of one path of each thread
+    executions    allowed, of one program
     """
 
     steps: int = 400
     unroll: int = 4
     paths: int = 20000
+    combinations: int = 1000000
+    executions: int = 1000000
 
 
 class Event(NamedTuple):
@@ -183,13 +188,15 @@ DEFAULT = Limits()
 class Explored:
     """What the threads can do.
 
-    paths  by thread
-    cut    whether paths were left out since they met Limits.steps or Limits.unroll
+    paths   by thread
+    cut     whether paths were left out since they met Limits.steps or Limits.unroll
+    limits  the bounds on what is done with them
     """
 
     program: Program
     paths: tuple[tuple[Path, ...], ...]
     cut: bool
+    limits: Limits = DEFAULT
 
 
 def explore(program: Program, limits: Limits = DEFAULT) -> Explored:
@@ -215,7 +222,8 @@ def explore(program: Program, limits: Limits = DEFAULT) -> Explored:
         writes = sum(run.most_writes for run in runs)
         if not memory.changed or (rounds > writes + 1 and not memory.split_changed):
             break
-    return Explored(program, tuple(tuple(run.paths) for run in runs), any(r.cut for r in runs))
+    paths = tuple(tuple(run.paths) for run in runs)
+    return Explored(program, paths, any(run.cut for run in runs), limits)
 
 
 class _Memory:
@@ -576,12 +584,6 @@ class _Run:
                 self.memory.write(self.index, atom, piece)
 
 
-@lru_cache(maxsize=8192)
-def decode(word: int, at: int) -> a64.Instruction:
-    """a64.decode, remembered."""
-    return a64.decode(word, at)
-
-
 # What each instruction does. Registers 0 to 30 are themselves; 33 holds the flags N, Z, C, V as
 # bits 3 to 0, so that dependencies through flags are like those through registers.
 
@@ -656,7 +658,8 @@ def _cbz(run: _Run, state: _State, insn: a64.Instruction) -> None:
 
 
 def _tbz(run: _Run, state: _State, insn: a64.Instruction) -> None:
-    zero = not state.x[insn["t"]] >> insn["b"] & 1
+    bit = insn["hb"] if "hb" in insn else insn["b"]  # as the row joins the fields
+    zero = not state.x[insn["t"]] >> bit & 1
     _branch_on(state, insn["t"], zero == (insn.name == "tbz"), insn["i"])
 
 
@@ -666,7 +669,7 @@ def _adr(run: _Run, state: _State, insn: a64.Instruction) -> None:
 
 def _wide(run: _Run, state: _State, insn: a64.Instruction) -> None:
     """MOVN, MOVZ, MOVK."""
-    shift = insn.get("s")
+    shift = _field(insn, "s", 0)
     mask = _mask(register_size(insn, "d"))
     d, value = insn["d"], insn["i"] << shift
     if insn.name == "movk":
@@ -684,7 +687,7 @@ def _arithmetic(run: _Run, state: _State, insn: a64.Instruction) -> None:
     words = _words(insn)
     left = state.x[n] & (1 << bits) - 1
     if "m" not in insn:
-        right = insn["i"] << insn.get("s")
+        right = insn["i"] << _field(insn, "s", 0)
     elif "sxtw" in words:
         right = _sign(state.x[m], 32)
     else:
@@ -728,8 +731,7 @@ def _address(state: _State, insn: a64.Instruction) -> tuple[int, int, int]:
         offset = state.x[m]
         if "sxtw" in words or "uxtw" in words:
             offset = _sign(offset, 32) if "sxtw" in words else offset & _mask(4)
-        if "lsl" in words:
-            offset <<= int(words[words.index("lsl") + 1].removeprefix("#"))
+        offset <<= next((int(word[1:]) for word in words if word[0] == "#"), 0)
         return base + offset & _FULL, n, m
     offset = _field(insn, "i", 0)
     address = base + offset & _FULL

@@ -252,8 +252,8 @@ def _scene(question: Question) -> Scene:
         plan = trampoline.plan(goal, read)
         last = number == len(goals) - 1
         if last and question.kind == "fresh":
-            if not isinstance(goal, int):
-                raise Unaskable(f"{change[-1]} has no code to be fresh")
+            if not isinstance(goal, int) or goal == RETURN0:
+                raise Unaskable(f"{change[-1]} has no code of its own to be fresh")
             code[goal] = _STALE
             updater.write_code(goal)
         updater.retarget(plan, number, question if last else None)
