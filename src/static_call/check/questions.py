@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache
 from itertools import count, product
 
 from static_call import a64
+from static_call.check.instructions import assemble, decode
 from static_call.check.program import Path, Program, Thread
 from static_call.design import LITERAL, RET0, Design, Target
 from static_call.errors import StaticCallError
@@ -220,7 +221,7 @@ class Scene:
     def value(self, value: int, size: int, at: int) -> str:
         """A value at an address for a person: an instruction, a target, a number."""
         if size == a64.WORD and (at in self.program.code):
-            return a64.decode(value, at).format(self.name)
+            return decode(value, at).format(self.name)
         if size == LITERAL or value in self.targets or value in self.labels:
             return self.name(value)
         return f"{value:#x}"
@@ -254,6 +255,8 @@ def _scene(question: Question) -> Scene:
         if last and question.kind == "fresh":
             if not isinstance(goal, int) or goal == RETURN0:
                 raise Unaskable(f"{change[-1]} has no code of its own to be fresh")
+            if change[-1] in change[:-1]:
+                raise Unaskable(f"{change[-1]} is called already when its code is written")
             code[goal] = _STALE
             updater.write_code(goal)
         updater.retarget(plan, number, question if last else None)
@@ -281,7 +284,7 @@ def _scene(question: Question) -> Scene:
         start = _CALLER
         lines = ["ldar x16, [x17]", f"cbz x16, {_CALLER + 0x100:#x}"]
         lines += ["isb"] * question.isb + [f"b {entry:#x}"]
-        code |= {at: a64.assemble(line, at) for at, line in zip(count(start, 4), lines)}
+        code |= {at: assemble(line, at) for at, line in zip(count(start, 4), lines)}
     registers = {**_ARGUMENTS, 17: _FLAG, 30: _RETURN, 32: _STACK}
     targets = {value: goal for goal, value in GOALS.items() if isinstance(value, int)}
     return Scene(
@@ -331,11 +334,10 @@ class _Updater:
             self.current.append(current)
             self.code[self.at] = _NOP  # stands for what the place does
         else:
-            insn = a64.parse(insn) if isinstance(insn, str) else insn
-            self.code[self.at] = insn.encode(self.at)
-            self.known.pop(insn.get("d") if "d" in insn else -1, None)
-            if insn.name == "ldr":
-                self.known.pop(insn["t"], None)
+            word = assemble(insn) if isinstance(insn, str) else insn.encode(self.at)
+            self.code[self.at] = word
+            insn = decode(word, self.at)
+            self.known.pop(insn["d"] if "d" in insn else insn.get("t"), None)
         self.at += a64.WORD
 
     def constants(self, registers: Mapping[int, int]) -> None:

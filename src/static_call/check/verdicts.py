@@ -14,15 +14,14 @@ from typing import NamedTuple
 
 from static_call import a64
 from static_call.check.executions import Execution, allowed
+from static_call.check.instructions import decode
 from static_call.check.model import CACHE_TYPES, WEAKEST, Model
 from static_call.check.program import DEFAULT, Explored, Limits, TooBig, Unmodelled, explore
 from static_call.check.questions import (
-    GOALS,
     Change,
     Question,
     Scene,
     Unaskable,
-    maintenance,
     show_change,
     stores,
 )
@@ -215,13 +214,13 @@ def conflicts(question: Question, model: Model, limits: Limits = DEFAULT) -> Ite
               if e.kind == "W" and e.address in words]  # fmt: skip
     values = {(at, scene.program.initial(at, a64.WORD)) for at in words}
     values |= {(e.address, e.value) for e in writes}
-    if all(a64.decode(word, at).cmodx == model.edition for at, word in values):
+    if all(decode(word, at).cmodx == model.edition for at, word in values):
         return  # all of them listed: nothing to look for
     said = set()
     for execution in executions(question, model, limits):
         for conflict in execution.conflicts:
             fetch, write = execution.events[conflict.fetch], execution.events[conflict.write]
-            old, new = (a64.decode(e.value, e.address).format(scene.name) for e in (fetch, write))
+            old, new = (decode(e.value, e.address).format(scene.name) for e in (fetch, write))
             says = f"{scene.name(fetch.address)} is modified from {old} to {new}"
             if says not in said:
                 said.add(says)
@@ -243,10 +242,10 @@ def landings(question: Question, model: Model, limits: Limits = DEFAULT) -> Iter
         path = execution.paths[1]
         after = [*(done.address for done in path.trace[1:]), path.pc]
         for done, to in zip(path.trace, after):
-            insn = a64.decode(done.word, done.address)
+            insn = decode(done.word, done.address)
             if insn.name in ("br", "blr") and to in scene.trampoline:
                 kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
-                pad = a64.decode(scene.program.code.get(to, 0), to)
+                pad = decode(scene.program.code.get(to, 0), to)
                 if pad.name not in _PADS[kind]:
                     yield f"{insn} lands on {pad} at {scene.name(to)}", execution
 
@@ -295,70 +294,3 @@ def _where(scene: Scene, number: int) -> tuple[int, int]:
     last = path.trace[index + 1].first if index + 1 < len(path.trace) else len(path.events)
     events = [e for e in path.events[first:last] if e.kind == "W"]
     return min(e.address for e in events), sum(e.size for e in events)
-
-
-# What would have to be added
-
-
-def remedies(verdict: Verdict, limits: Limits = DEFAULT) -> list[str]:
-    """What would make the property hold: single insertions, else pairs; none where none does."""
-    failure = verdict.failure
-    if failure is None:
-        return []
-    question, name = failure.question, verdict.property
-    if name == "cmodx":
-        return [
-            "no barrier helps: patch only B, BL, BRK, HVC, ISB, NOP, SMC or SVC to one of these, "
-            "for instance a B to a RET that is never modified; or stop all other PEs meanwhile"
-        ]
-    if name == "landing":
-        return ["a bti c where it lands"]
-    if name == "atomic":
-        return ["a single store of at most 8 aligned bytes, or FEAT_LSE2 and 16 aligned bytes"]
-    code = question.design.retarget
-    slots = [
-        k for k, cell in enumerate(question.design.cells) if cell.size == a64.WORD
-    ]  # fmt: skip
-    additions = [("dmb ishst",), ("cse",), *(maintenance(2 * k) for k in slots)]
-    places = [
-        tuple((i, line) for line in lines)
-        for lines in additions for i in range(len(code) + 1)
-    ]  # fmt: skip
-
-    def helps(insert: tuple[tuple[int, str], ...]) -> bool:
-        return wrong_call(question.but(insert=insert), WEAKEST, limits) is None
-
-    found = [_describe(question, insert) for insert in places if helps(insert)]
-    if name == "settled" and helps_isb(question, limits):
-        found.append("an ISB on the caller, between its seeing that the update is done and its call")
-    if not found:
-        pairs = [(*a, *b) for n, a in enumerate(places) for b in places[:n] if a[0] != b[0]]
-        first = next(filter(helps, sorted(pairs, key=len)), None)
-        found = [_describe(question, first)] if first else []
-    return found
-
-
-def helps_isb(question: Question, limits: Limits = DEFAULT) -> bool:
-    """Whether an ISB on the caller makes "settled" hold."""
-    return wrong_call(question.but(isb=True), WEAKEST, limits) is None
-
-
-def _describe(question: Question, insert: tuple[tuple[int, str], ...]) -> str:
-    code = question.design.retarget
-    by_place: dict[int, list[str]] = {}
-    for at, line in insert:
-        by_place.setdefault(at, []).append(line)
-    parts = []
-    for at, lines in sorted(by_place.items()):
-        where = (
-            "at the start" if not at else "at the end" if at == len(code)
-            else f"between {code[at - 1]} and {code[at]}"
-        )  # fmt: skip
-        what = "; ".join(lines)
-        parts.append(f"{what} {where}")
-    return ", and ".join(parts)
-
-
-def goals(design: Design) -> list[str]:
-    """Those of GOALS that the design has a form of its own for."""
-    return [goal for goal in GOALS if goal.split()[0] in design.forms]
