@@ -224,7 +224,7 @@ class Scene:
             return decode(value, at).format(self.name)
         if size == LITERAL or value in self.targets or value in self.labels:
             return self.name(value)
-        return f"{value:#x}"
+        return str(value) if value < 10 else f"{value:#x}"
 
 
 @lru_cache(maxsize=64)
@@ -276,8 +276,8 @@ def _scene(question: Question) -> Scene:
         else:
             data[at] = held
         if item.label:
-            labels[at] = item.label.partition("@")[0]
-    labels |= {BASE + offset: label.partition("@")[0] for label, offset in design.labels.items()}
+            labels[at] = _named(item.label, item.size)
+    labels = {BASE + o: _named(label) for label, o in design.labels.items()} | labels
     labels.setdefault(entry, "entry")
     start = entry
     if question.kind == "settled":
@@ -304,6 +304,12 @@ def _scene(question: Question) -> Scene:
         tuple(updater.current),
         tuple(updater.ranges),
     )  # fmt: skip
+
+
+def _named(label: str, size: int = a64.WORD) -> str:
+    """A label for a person: one that is a number says what it stands at."""
+    name, local, _ = label.partition("@")
+    return name if not local else f"{'literal' if size == LITERAL else 'label'} {name}"
 
 
 def _goal(design: Design, goal: str) -> Target:
