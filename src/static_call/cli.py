@@ -477,9 +477,11 @@ def _check(options: argparse.Namespace) -> int:
     if options.litmus:
         from static_call.check import export
 
-        written = export.write(designs, options.litmus, limits)
+        written, problems = export.write(designs, options.litmus, limits)
         print(f"{options.litmus}: {written} files")
-        return 0
+        for problem in problems:
+            print(f"static-call: no litmus file for {problem}", file=sys.stderr)
+        return 1 if problems else 0
     with _Progress() as progress:
         result = report.judge(designs, two=options.two, limits=limits, progress=progress)
     broken = list(report.broken_claims(result))

@@ -152,7 +152,8 @@ class Scene:
     labels    the names of the trampoline's words and literals, by address
     meant     the outcome that each goal of the change means
     current   for each CSE on every PE, in order: the first goal that is still current after it
-    retargets the addresses of the retargets' code: first and behind the last
+    retargets  where each retarget's code begins, and behind its end
+    plan      the last retarget, as it is without the question's insertions
     """
 
     question: Question
@@ -162,6 +163,7 @@ class Scene:
     meant: tuple[str, ...]
     current: tuple[int, ...]
     retargets: tuple[tuple[int, int], ...]
+    plan: Retarget
 
     @cached_property
     def trampoline(self) -> range:
@@ -303,6 +305,7 @@ def _scene(question: Question) -> Scene:
         ),
         tuple(updater.current),
         tuple(updater.ranges),
+        plan,
     )  # fmt: skip
 
 
