@@ -173,6 +173,12 @@ def in_order(execution: Execution, cycle: tuple[Edge, ...] = ()) -> list[int]:
     return done
 
 
+def is_early(execution: Execution, order: list[int], at: int) -> bool:
+    """Whether an event stands before one of its own thread that precedes it in program order."""
+    i = order[at]
+    return any(j < i and execution.thread[j] == execution.thread[i] for j in order[at + 1 :])
+
+
 def columns(scene: Scene, execution: Execution, cycle: tuple[Edge, ...] = ()) -> list[str]:
     """The events as two columns, the updater's and the caller's: see in_order."""
     lines = [
@@ -182,8 +188,8 @@ def columns(scene: Scene, execution: Execution, cycle: tuple[Edge, ...] = ()) ->
     order = in_order(execution, cycle)
     for at, i in enumerate(order):
         thread = execution.thread[i]
-        early = any(j < i and execution.thread[j] == thread for j in order[at + 1 :])
-        text = describe(scene, execution, i) + (" (early)" if early else "")
+        early = " (early)" if is_early(execution, order, at) else ""
+        text = describe(scene, execution, i) + early
         for part in wrap(text, _WIDTH - 3, subsequent_indent="    "):
             lines.append(" " * _WIDTH * thread + part)
     return lines
@@ -224,12 +230,20 @@ def describe(scene: Scene, execution: Execution, index: int) -> str:
             return f"{insn}: {_place(scene, event)} = {value}"
     value = scene.value(event.value, event.size, event.address)
     source = execution.rf.get(index, INITIAL)
-    old = "" if source != INITIAL else ", as before"
-    if source != INITIAL:
-        old = ", as the updater wrote it" if execution.thread[source] == 0 else ", its own"
+    old = ", as before" if source == INITIAL else _stored(execution, index, source)
     if event.kind == "F":
         return f"fetches {_place(scene, event)}: {value}{old}"
     return f"{insn}: {_place(scene, event)} is {value}{old}"
+
+
+def _stored(execution: Execution, index: int, source: int) -> str:
+    """Which store a value comes from, where there are several."""
+    if execution.thread[source] == execution.thread[index]:
+        return ", its own"
+    order = execution.co[execution.shape.atoms[index]]
+    if len(order) == 1:
+        return ", as stored"
+    return f", as stored {('first', 'second', 'third', 'fourth')[min(order.index(source), 3)]}"
 
 
 def _place(scene: Scene, event: Event) -> str:
