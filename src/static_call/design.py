@@ -18,6 +18,9 @@ from static_call.walk import walk
 FORMS = ("near", "far", "null", "ret0")
 """What a trampoline can be made to do: branch, go through its literal, return, return 0."""
 
+NEW = "new"
+"""Where a form stands in a cell: what it holds in a new trampoline, for forms that leave it."""
+
 LITERAL = 8
 """Bytes in a literal."""
 
@@ -73,7 +76,7 @@ class Item(NamedTuple):
     size      4 for an instruction, 8 for a literal
     cell      whether retargeting changes it
     contents  by form; by "" where every form has the same. A form that a cell does not list
-              leaves it as it is; in a new trampoline it holds 0 then.
+              leaves it as it is; in a new trampoline it holds what NEW says then, else 0.
     """
 
     label: str
@@ -246,6 +249,8 @@ class Design:
         for item, at, value in self._contents(self.items, entry, form, target, outside):
             if item.offset is None and at % LITERAL:
                 raise a64.Misaligned(f"the literal at {at:#x} is not aligned to {LITERAL} bytes")
+            if value is None:
+                value = _value(item.contents.get(NEW), at, self.symbols(entry, outside))
             data = (value or 0).to_bytes(item.size, "little")
             if item.offset is None:
                 pieces.append((at, data))

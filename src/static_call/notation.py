@@ -14,7 +14,7 @@ from io import StringIO
 from typing import NamedTuple
 
 from static_call import a64
-from static_call.design import FORMS, LITERAL, PROPERTIES, Contents, Design, Item, Quad
+from static_call.design import FORMS, LITERAL, NEW, PROPERTIES, Contents, Design, Item, Quad
 from static_call.errors import StaticCallError
 from static_call.retarget import RETARGET, Cse, allowed
 
@@ -263,7 +263,7 @@ class _Reader:
             forms = []
             for name in names.split(","):
                 form, where = name.strip(), start + _indent(name)
-                if form not in FORMS:
+                if form not in (*FORMS, NEW):
                     raise self.fail(f"expected a form ({', '.join(FORMS)}), not {form!r}", where)
                 if form in found or form in forms:
                     raise self.fail(f"the form {form} stands twice", where)

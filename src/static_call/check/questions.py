@@ -39,7 +39,7 @@ RETURN0 = 0x10_0020_00C0
 
 _RETURN = 0x10_0040_0100
 _UPDATER, _CALLER, _FLAG, _OUTSIDE = 0x1000, BASE + 0x50_0000, 0x9000, BASE + 0x10000
-_STACK = 0xA000
+_STACK, _JUNK = 0xA000, 0xB000
 _ARGUMENTS = {i: 0x70 + i for i in range(9)}
 _STALE, _FRESH = a64.assemble("udf #0"), a64.assemble("bti c")
 _NOP = a64.assemble("nop")
@@ -281,13 +281,14 @@ def _scene(question: Question) -> Scene:
             labels[at] = _named(item.label, item.size)
     labels = {BASE + o: _named(label) for label, o in design.labels.items()} | labels
     labels.setdefault(entry, "entry")
+    labels[_JUNK] = "what x16 held before"
     start = entry
     if question.kind == "settled":
         start = _CALLER
         lines = ["ldar x16, [x17]", f"cbz x16, {_CALLER + 0x100:#x}"]
         lines += ["isb"] * question.isb + [f"b {entry:#x}"]
         code |= {at: assemble(line, at) for at, line in zip(count(start, 4), lines)}
-    registers = {**_ARGUMENTS, 17: _FLAG, 30: _RETURN, 32: _STACK}
+    registers = {**_ARGUMENTS, 16: _JUNK, 17: _FLAG, 30: _RETURN, 32: _STACK}
     targets = {value: goal for goal, value in GOALS.items() if isinstance(value, int)}
     return Scene(
         question,
