@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import litmus_tests
 import pytest
@@ -19,6 +20,7 @@ from static_call.check.litmus import Test, read, run
 from static_call.check.model import AXIOMS, CACHE_TYPES, GLOBAL, INTERNAL, LOCAL, PICK, Model
 from static_call.check.program import Limits, Program, Thread, TooBig, Unmodelled, explore
 
+X, Y = 0x20000, 0x20100
 CASES = {case.name: case for case in (*litmus_tests.APPLICATION, *litmus_tests.IFETCH)}
 
 
@@ -251,6 +253,62 @@ def test_allowed_and_forbidden_are_all(case: litmus_tests.Case) -> None:
         assert all(no.values())
 
 
+# What the program's parameters change
+
+
+def two(updater: list[str], caller: list[str], slot: str = "nop", **options: Any) -> Program:
+    """P0 and P1; x1 is x for both, x12 and x13 two words of code, w11 what `slot` encodes."""
+    code = assemble(CODE, f"b {CODE + 8:#x}", f"b {CODE + 8:#x}", "ret")
+    code |= assemble(UPDATER, *updater) | assemble(CALLER, *caller)
+    registers = {0: 1, 1: X, 11: word(slot), 12: CODE, 13: CODE + 4}
+    return Program(code, {}, (Thread(UPDATER, registers), Thread(CALLER, registers)), **options)
+
+
+def test_lse2() -> None:
+    """A pair of 16 aligned bytes is torn without FEAT_LSE2 and whole with it."""
+    for offset, lse2, torn in ((0, False, True), (0, True, False), (8, True, True)):
+        pair = f"[x1, #{offset}]"
+        program = two([f"stp x0, x0, {pair}"], [f"ldp x5, x6, {pair}"], lse2=lse2)
+        seen = {(e.paths[1].registers[5], e.paths[1].registers[6]) for e in allowed(program)}
+        assert seen == {(0, 0), (1, 1)} | ({(0, 1), (1, 0)} if torn else set())
+
+
+def test_unaligned_stores_tear() -> None:
+    """A 64-bit store that is not aligned is seen byte by byte, with FEAT_LSE2 only across 16."""
+    for offset, lse2, torn in ((4, False, True), (4, True, False), (12, True, True)):
+        program = two([f"stur x0, [x1, #{offset}]"], [f"ldur x5, [x1, #{offset}]"], lse2=lse2)
+        events = explore(program).paths[0][0].events
+        assert (sum(e.kind == "W" for e in events) == 8) == torn
+
+
+def test_cache_lines() -> None:
+    """Maintenance reaches the words of its line: by default that is the word addressed."""
+    maintain = ["dc cvau, x13", "dsb ish", "ic ivau, x13", "dsb ish", "isb"]
+    lines = ["str w11, [x12]", *maintain, f"bl {CODE:#x}"]
+    for line, reached in ((4, False), (8, True), (64, True)):
+        program = two(lines, ["nop"], line=line)
+        stale_ones = [e for e in allowed(program) if e.rf[fetch_of(e)] == INITIAL]
+        assert bool(stale_ones) != reached
+
+
+def fetch_of(execution: Execution) -> int:
+    """The fetch event of an execution that has one."""
+    return next(i for i, event in enumerate(execution.events) if event.kind == "F")
+
+
+@pytest.mark.parametrize(
+    ("slot", "every", "newer"),
+    [("nop", False, False), ("b 0x8", False, False), ("bl 0x8", False, False), ("ret", True, True),
+     ("bti c", True, True), ("cbz x0, 0x8", True, False), ("mov w9, #1", True, True)],
+)  # fmt: skip
+def test_modification_while_it_may_execute(slot: str, every: bool, newer: bool) -> None:
+    """A modification is flagged where one of the two instructions is off the list."""
+    program = two(["str w11, [x12]"], [f"bl {CODE:#x}"], slot)
+    for edition, flagged in (("every", every), ("newer", newer)):
+        executions = list(allowed(program, Model(edition=edition)))
+        assert any(e.conflicts for e in executions) == flagged
+
+
 # Bounds and what cannot be run
 
 
@@ -326,7 +384,6 @@ _FREE = (
 )  # fmt: skip
 _BRANCHES = ("cbnz w5, {}", "tbz w6, #0, {}", "b.eq {}")
 _lines = st.lists(st.sampled_from(_FREE + _FENCES + _BRANCHES), min_size=1, max_size=3)
-X, Y = 0x20000, 0x20100
 
 
 def build(first: list[str], second: list[str], calls: int) -> Program:

@@ -472,7 +472,7 @@ def allowed(
 
     where  only of these combinations of paths
     every  each of them; else, where executions differ only in which came first of a DC or an IC
-           and another event, one
+           and another event, one: enough for final states, not for Execution.conflicts
 
     Raises program.TooBig and program.Unmodelled.
     """

@@ -24,7 +24,6 @@ from static_call.check.program import (
     Limits,
     Program,
     Thread,
-    Unmodelled,
     explore,
 )
 from static_call.errors import StaticCallError
@@ -774,7 +773,7 @@ def main_litmus(
         except LitmusError as error:
             print(error, file=err)
             status = 1
-        except (StaticCallError, Unmodelled) as error:
+        except StaticCallError as error:
             print(f"{file}: {error}", file=err)
             status = 1
         else:
