@@ -246,7 +246,11 @@ class _Memory:
         return known
 
     def _note(self, access: tuple[int, int]) -> tuple[Atom, ...]:
+        address, size = access
         self.accesses.add(access)
+        if not any(a < address + size and address < a + s for a, s in self.split_of):
+            self.split_of[access] = (Atom(*access),)  # most are of words that nothing else touches
+            return self.split_of[access]
         cuts = {at for a, s in self.accesses for at in (a, a + s)}
         old, self.split_of = self.split_of, {}
         for a, s in self.accesses:

@@ -43,6 +43,7 @@ _STACK, _JUNK = 0xA000, 0xB000
 _ARGUMENTS = {i: 0x70 + i for i in range(9)}
 _STALE, _FRESH = a64.assemble("udf #0"), a64.assemble("bti c")
 _NOP = a64.assemble("nop")
+_assembled = lru_cache(maxsize=4096)(assemble)
 
 Change = tuple[str, ...]
 """Two or more of GOALS: from, to, and on to."""
@@ -287,7 +288,7 @@ def _scene(question: Question) -> Scene:
         start = _CALLER
         lines = ["ldar x16, [x17]", f"cbz x16, {_CALLER + 0x100:#x}"]
         lines += ["isb"] * question.isb + [f"b {entry:#x}"]
-        code |= {at: assemble(line, at) for at, line in zip(count(start, 4), lines)}
+        code |= {at: _assembled(line, at) for at, line in zip(count(start, 4), lines)}
     registers = {**_ARGUMENTS, 16: _JUNK, 17: _FLAG, 30: _RETURN, 32: _STACK}
     targets = {value: goal for goal, value in GOALS.items() if isinstance(value, int)}
     return Scene(
@@ -344,7 +345,7 @@ class _Updater:
             self.current.append(current)
             self.code[self.at] = _NOP  # stands for what the place does
         else:
-            word = assemble(insn) if isinstance(insn, str) else insn.encode(self.at)
+            word = _assembled(insn) if isinstance(insn, str) else insn.encode(self.at)
             self.code[self.at] = word
             insn = decode(word, self.at)
             self.known.pop(insn["d"] if "d" in insn else insn.get("t"), None)
