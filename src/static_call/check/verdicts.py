@@ -222,6 +222,8 @@ def conflicts(question: Question, model: Model, limits: Limits = DEFAULT) -> Ite
             fetch, write = execution.events[conflict.fetch], execution.events[conflict.write]
             old, new = (decode(e.value, e.address).format(scene.name) for e in (fetch, write))
             says = f"{scene.name(fetch.address)} is modified from {old} to {new}"
+            if old == new:
+                says = f"{scene.name(fetch.address)} is rewritten: {new}"
             if says not in said:
                 said.add(says)
                 yield says, execution
