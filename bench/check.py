@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from static_call import notation
 from static_call.check import report, verdicts
@@ -75,7 +76,8 @@ def main() -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw the growth as SVG")
     options = parser.parse_args()
     command = [sys.executable, "-c", "import static_call.check.report"]
-    print(f"start of Python with the checker {min(seconds(lambda: subprocess.run(command)) for _ in range(5)):8.3f} s")
+    start = min(seconds(lambda: subprocess.run(command, check=True)) for _ in range(5))
+    print(f"start of Python with the checker {start:8.3f} s")
     designs = [notation.load(name) for name in notation.shipped()]
     cold()
     print(f"all designs, single changes      {seconds(lambda: report.judge(designs)):8.3f} s")
@@ -92,7 +94,7 @@ def main() -> None:
         times = []
         for change in changes():
             cold()
-            times.append(seconds(lambda c=change, n=name: verdicts.check(notation.load(n), c)))
+            times.append(seconds(partial(verdicts.check, notation.load(name), change)))
         print(
             f"one change of {name:<19}{sorted(times)[len(times) // 2]:8.4f} s "
             f"(median of {len(times)}; most {max(times):.4f})"

@@ -32,13 +32,13 @@ def test_litmus_files_ask_what_the_checker_answers(name: str) -> None:
             if verdict.holds is None:
                 continue
             try:
-                files = list(export.question(design, change, verdict.property))
+                files = list(export.question(design, change, verdict.name))
             except NotExpressible:
                 continue
             for model in CACHE_TYPES:
                 results = [litmus.run(litmus.read(file.text, file.name), model) for file in files]
                 assert any(result.positive for result in results) == (model in verdict.models), (
-                    change, verdict.property, model,
+                    change, verdict.name, model,
                 )  # fmt: skip
                 asked += 1
     assert asked or name == "literal-before-entry"  # its LDR and STP have no such form

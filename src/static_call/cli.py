@@ -467,6 +467,8 @@ def _limits(options: argparse.Namespace) -> Limits:
 def _check(options: argparse.Namespace) -> int:
     from static_call import notation
     from static_call.check import report
+    from static_call.check.questions import show_change
+    from static_call.design import PROPERTIES
 
     if options.explain:
         return _explain(options)
@@ -488,11 +490,11 @@ def _check(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(report.as_data(result))
         return 1 if broken else 0
-    head = ["design", *report.PROPERTIES]
+    head = ["design", *PROPERTIES]
     _table(_marked(report.matrix(result)), head)
     for design in designs if options.design else []:
         print(f"\n{design.name}")
-        _table(_marked(report.by_change(result[design])), ["change", *report.PROPERTIES])
+        _table(_marked(report.by_change(result[design])), ["change", *PROPERTIES])
         why = list(report.reasons(result[design]))
         if why:
             print()
@@ -505,8 +507,8 @@ def _check(options: argparse.Namespace) -> int:
         print("\nno N/M: it does not hold for N of M changes; static-call check DESIGN lists them.")
     for verdict in broken[:1]:
         print(
-            f"static-call: {verdict.design.name} claims {verdict.property}, and "
-            f"{report.show_change(verdict.change)} breaks it: {verdict.says}",
+            f"static-call: {verdict.design.name} claims {verdict.name}, and "
+            f"{show_change(verdict.change)} breaks it: {verdict.says}",
             file=sys.stderr,
         )
     return 1 if broken else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from html import escape
 from textwrap import wrap
@@ -57,7 +58,7 @@ def svg(story: Story) -> str:
     verdict = story.verdict
     title = f"{verdict.design.name}: {show_change(verdict.change)}"
     if execution is None:
-        note = f"{verdict.property} holds: no values lead to a wrong call"
+        note = f"{verdict.name} holds: no values lead to a wrong call"
         return _document(760, 120, [*_heading(title, note)], title)
     order = in_order(execution, story.cycle)
     boxes = {
@@ -68,13 +69,14 @@ def svg(story: Story) -> str:
         for row, i in enumerate(order)
     }  # fmt: skip
     told = {
-        i: describe(story.scene, execution, i) + (" (early)" if is_early(execution, order, at) else "")
+        i: describe(story.scene, execution, i)
+        + (" (early)" if is_early(execution, order, at) else "")
         for at, i in enumerate(order)
     }
     width = _LEFT + 2 * _WIDE + _GAP + _RIGHT
     height = _TOP + 34 + len(order) * _ROW + 90
-    note = f"{verdict.property}: {verdict.says}" if verdict.holds is False else (
-        f"{verdict.property} holds: the model forbids this execution"
+    note = f"{verdict.name}: {verdict.says}" if verdict.holds is False else (
+        f"{verdict.name} holds: the model forbids this execution"
     )  # fmt: skip
     parts = [*_heading(title, note)]
     for thread, name in enumerate(("updater", "caller")):
@@ -140,10 +142,10 @@ def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
     events, drawn = execution.events, set()
     for edge in story.cycle:
         legs = [edge.source, *edge.through, edge.target]
-        for number, (a, b) in enumerate(zip(legs, legs[1:])):
+        for number, (a, b) in enumerate(itertools.pairwise(legs)):
             drawn.add((a, b))
             yield "cycle", a, b, edge.axiom if not number else ""
-    if story.verdict.property == "cmodx":
+    if story.verdict.name == "cmodx":
         for conflict in execution.conflicts:
             drawn.add((conflict.fetch, conflict.write))
             yield "conflict", conflict.fetch, conflict.write, "unordered"
@@ -158,7 +160,7 @@ def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
             yield "fr", r, later[0], "fr"
             drawn.add((r, later[0]))
     for order in execution.co.values():
-        for a, b in zip(order, order[1:]):
+        for a, b in itertools.pairwise(order):
             yield "co", a, b, "co"
             drawn.add((a, b))
     if not story.cycle:
@@ -183,8 +185,10 @@ def _worth(story: Story, edge: Edge) -> bool:
     execution = story.execution
     assert execution is not None
     thread, kinds = execution.thread, {execution.events[i].kind for i in edge[:2]}
-    return thread[edge.source] != thread[edge.target] and kinds != {"CSE"} and (
-        "shootdown" not in edge.axiom
+    return (
+        thread[edge.source] != thread[edge.target]
+        and kinds != {"CSE"}
+        and ("shootdown" not in edge.axiom)
     )
 
 
@@ -193,7 +197,7 @@ def _is_wrong(story: Story, index: int) -> bool:
     or a fetch that conflicts with a write."""
     execution = story.execution
     assert execution is not None
-    if story.verdict.property == "cmodx":
+    if story.verdict.name == "cmodx":
         return any(index in (c.fetch, c.write) for c in execution.conflicts)
     caller = [i for i in execution.rf if execution.thread[i] == 1]
     return bool(caller) and index == caller[-1]
@@ -244,7 +248,7 @@ def _legend(used: set[str], y: int) -> Iterator[str]:
 def html(story: Story) -> str:
     """The story as a page that needs nothing else: the text, and the drawing."""
     verdict = story.verdict
-    title = f"{verdict.design.name}: {show_change(verdict.change)}: {verdict.property}"
+    title = f"{verdict.design.name}: {show_change(verdict.change)}: {verdict.name}"
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -252,14 +256,14 @@ def html(story: Story) -> str:
 <meta name="viewport" content="width=device-width">
 <title>{escape(title)}</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1160px; margin: 2em auto; padding: 0 1em; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1160px; margin: 2em auto; }}
 pre {{ font: 13px/1.45 ui-monospace, monospace; overflow-x: auto; }}
 svg {{ max-width: 100%; height: auto; }}
 </style>
 </head>
 <body>
 <h1>{escape(title)}</h1>
-<p>{escape(MEANING[verdict.property].capitalize())}.</p>
+<p>{escape(MEANING[verdict.name].capitalize())}.</p>
 {svg(story)}
 <pre>{escape(story.text)}</pre>
 </body>

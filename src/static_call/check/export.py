@@ -35,7 +35,7 @@ from static_call.check.verdicts import explored, stops
 from static_call.design import LITERAL, Design, Item, Unreachable
 from static_call.retarget import Cse
 
-# Registers that no trampoline and no retarget uses: of both threads in the first row, then P0's, P1's
+# Registers that no trampoline and no retarget uses: both threads', P0's, and P1's
 _ONE, _ASKED, _ANSWERED, _HEARD, _FLAG = 20, 10, 11, 22, 27
 _CODE, _NOP, _READY = 14, 15, 28
 _CALLED, _SEEN, _LITERAL = 9, 8, 26
@@ -81,9 +81,7 @@ def write(
     return count, list(problems.values())
 
 
-def question(
-    design: Design, change: Change, kind: str, limits: Limits = DEFAULT
-) -> Iterator[File]:
+def question(design: Design, change: Change, kind: str, limits: Limits = DEFAULT) -> Iterator[File]:
     """The files of one question, which is answered yes where one of them is.
 
     Raises NotExpressible, Unaskable, Unreachable.

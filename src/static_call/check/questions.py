@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import count, product
+from itertools import count, pairwise, product
 
 from static_call import a64
 from static_call.check.instructions import assemble, decode
@@ -75,7 +75,7 @@ def parse_change(text: str) -> Change:
         change.append(goal)
     if len(change) < 2:
         raise Unaskable(f"expected a change such as near-far or farA-null-farB, not {text!r}")
-    if any(a == b for a, b in zip(change, change[1:])):
+    if any(a == b for a, b in pairwise(change)):
         raise Unaskable(f"{text}: this changes a target to itself")
     return tuple(change)
 
@@ -92,7 +92,7 @@ def changes(length: int = 2, *, alike: bool = True) -> list[Change]:
     """
     every = [
         change for change in product(GOALS, repeat=length)
-        if all(a != b for a, b in zip(change, change[1:]))
+        if all(a != b for a, b in pairwise(change))
     ]  # fmt: skip
     return list(dict.fromkeys(map(canonical, every))) if alike else every
 
@@ -117,7 +117,7 @@ def canonical(change: Change) -> Change:
 class Question:
     """A question to the model.
 
-    kind    "call": a call at any time; "fresh": the same, the last target's code having been written
+    kind    "call": a call at any time; "fresh": the same, where the last target's code was written
             just before the last retarget; "settled": a call that starts after the last retarget
             has returned, as the caller knows by a store-release and a load-acquire
     stop    so many instructions of the last retarget are executed; None for all
@@ -239,16 +239,16 @@ def _scene(question: Question) -> Scene:
     goals = [_goal(design, goal) for goal in change]
     memory: dict[int, int] = {}
 
-    def store(at: int, data: bytes) -> None:
-        memory.update(enumerate(data, at))
+    def store(at: int, contents: bytes) -> None:
+        memory.update(enumerate(contents, at))
 
     def read(at: int, size: int) -> bytes:
         return bytes(memory[i] for i in range(at, at + size) if i in memory)
 
     form = design.form_for(entry, goals[0], outside)
     address = goals[0] if isinstance(goals[0], int) else None
-    for at, data in design.assemble(entry, form, address, outside):
-        store(at, data)
+    for at, contents in design.assemble(entry, form, address, outside):
+        store(at, contents)
     updater = _Updater()
     initial = dict(memory)
     code: dict[int, int] = {}

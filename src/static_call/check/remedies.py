@@ -11,12 +11,13 @@ from static_call.check.verdicts import Verdict, wrong_call
 Insert = tuple[tuple[int, str], ...]
 """Lines of assembly, each with the number of the instruction that it comes before."""
 
+
 def remedies(verdict: Verdict, limits: Limits = DEFAULT) -> list[str]:
     """What would make the property hold: single insertions, else pairs; none where none does."""
     failure = verdict.failure
     if failure is None:
         return []
-    question, name = failure.question, verdict.property
+    question, name = failure.question, verdict.name
     if name == "cmodx":
         return [
             "no barrier helps: patch only B, BL, BRK, HVC, ISB, NOP, SMC or SVC to one of these, "
@@ -41,7 +42,9 @@ def remedies(verdict: Verdict, limits: Limits = DEFAULT) -> list[str]:
 
     found = [_describe(question, insert) for insert in places if helps(insert)]
     if name == "settled" and helps_isb(question, limits):
-        found.append("an ISB on the caller, between its seeing that the update is done and its call")
+        found.append(
+            "an ISB on the caller, between its seeing that the update is done and its call"
+        )
     if not found:
         pairs = [(*a, *b) for n, a in enumerate(places) for b in places[:n] if a[0] != b[0]]
         first = next(filter(helps, sorted(pairs, key=len)), None)

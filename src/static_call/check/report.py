@@ -93,7 +93,7 @@ def as_data(result: dict[Design, Verdicts]) -> dict[str, object]:
                     {
                         "change": list(change),
                         "properties": {
-                            v.property: {
+                            v.name: {
                                 "holds": v.holds,
                                 "says": v.says,
                                 "fails_with": [show_model(model) for model in v.models],

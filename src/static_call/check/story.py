@@ -55,12 +55,12 @@ class Story:
 
 
 def tell(
-    design: Design, change: Change, property: str | None = None, limits: Limits = DEFAULT
+    design: Design, change: Change, name: str | None = None, limits: Limits = DEFAULT
 ) -> Story:
     """The story of one property: the one given, else the first that does not hold, else live."""
-    verdicts = check(design, change, [property] if property else PROPERTIES, limits)
+    verdicts = check(design, change, [name] if name else PROPERTIES, limits)
     verdict = next((v for v in verdicts if v.holds is False), verdicts[0])
-    head = f"{design.name}: {show_change(change)}\n{verdict.property}: {MEANING[verdict.property]}"
+    head = f"{design.name}: {show_change(change)}\n{verdict.name}: {MEANING[verdict.name]}"
     if verdict.holds is None:
         raise Unaskable(f"{design.name}, {show_change(change)}: {verdict.says}")
     if verdict.failure:
@@ -74,9 +74,9 @@ def tell(
             *_advice(verdict, limits),
         ]
         return Story(verdict, scene, execution, (), "\n\n".join(parts))
-    scene, refused = _closest(Question(design, change), verdict.property, limits)
+    scene, refused = _closest(Question(design, change), verdict.name, limits)
     if refused is None:
-        parts = [head, "holds: " + (verdict.says or _trivially(verdict.property))]
+        parts = [head, "holds: " + (verdict.says or _trivially(verdict.name))]
         return Story(verdict, scene, None, (), "\n\n".join(parts))
     execution, cycle = refused.execution, refused.cycles[0]
     outcome = scene.outcome(execution.paths[1])
@@ -91,11 +91,11 @@ def tell(
     return Story(verdict, scene, execution, cycle, "\n\n".join(parts))
 
 
-def _trivially(property: str) -> str:
+def _trivially(name: str) -> str:
     return {
         "cmodx": "every word that is modified under a caller is on the list before and after",
         "landing": "each ends on a landing pad, or outside, where a pad is assumed",
-    }.get(property, "no values that a caller can read or fetch lead to a wrong call")
+    }.get(name, "no values that a caller can read or fetch lead to a wrong call")
 
 
 def _advice(verdict: Verdict, limits: Limits) -> Iterator[str]:
@@ -104,21 +104,22 @@ def _advice(verdict: Verdict, limits: Limits) -> Iterator[str]:
         yield "No one or two barriers, context synchronisation events or cleanings mend it."
         return
     lines = [f"  * {one}" for one in found]
-    yield "What would make it hold" + (", any one of" if len(found) > 1 else "") + ":\n" + "\n".join(
-        lines
+    yield (
+        "What would make it hold"
+        + (", any one of" if len(found) > 1 else "")
+        + ":\n"
+        + "\n".join(lines)
     )
 
 
-def _closest(
-    question: Question, property: str, limits: Limits
-) -> tuple[Scene, Refused | None]:
+def _closest(question: Question, name: str, limits: Limits) -> tuple[Scene, Refused | None]:
     """The forbidden execution that would break the property, with the shortest reason."""
     questions = [question]
-    if property in ("fresh", "settled"):
-        questions = [question.but(kind=property)]
-    elif property == "prefix":
+    if name in ("fresh", "settled"):
+        questions = [question.but(kind=name)]
+    elif name == "prefix":
         questions = [question.but(stop=stop) for stop in stops(question)]
-    if property in ("cmodx", "landing", "atomic"):
+    if name in ("cmodx", "landing", "atomic"):
         return question.scene(), None
     best: tuple[Scene, Refused] | None = None
     for asked in questions:
@@ -273,4 +274,3 @@ def _cycle(scene: Scene, execution: Execution, cycle: tuple[Edge, ...]) -> Itera
         via = f" (through {'; '.join(through)})" if through else ""
         yield f"      {edge.axiom}{via}"
     yield f"  and so before itself: {describe(scene, execution, cycle[0].source)}"
-

@@ -16,7 +16,7 @@ from static_call import a64
 from static_call.check.executions import Execution, allowed
 from static_call.check.instructions import decode
 from static_call.check.model import CACHE_TYPES, WEAKEST, Model
-from static_call.check.program import DEFAULT, Explored, Limits, TooBig, Unmodelled, explore
+from static_call.check.program import DEFAULT, Explored, Limits, Path, TooBig, Unmodelled, explore
 from static_call.check.questions import (
     Change,
     Question,
@@ -53,6 +53,7 @@ class Failure(NamedTuple):
 class Verdict:
     """Whether a design has a property, for one change.
 
+    name     the property's
     holds    None where the question makes no sense: there is no such change, or no code of a
              target to be fresh
     says     why, in a few words; "" where nothing is to be said
@@ -62,7 +63,7 @@ class Verdict:
 
     design: Design
     change: Change
-    property: str
+    name: str
     holds: bool | None
     says: str = ""
     failure: Failure | None = None
@@ -71,7 +72,7 @@ class Verdict:
     @property
     def claimed(self) -> bool:
         """Whether the design claims the property."""
-        return self.property in self.design.claims
+        return self.name in self.design.claims
 
 
 def check(
@@ -145,16 +146,14 @@ def explored(question: Question, limits: Limits = DEFAULT) -> Explored:
         raise Unmodelled(f"{what}: {error}") from None
     if result.cut or not all(result.paths):
         raise NoWayOut(
-            f"{what}: a call stays in the trampoline for more than {limits.unroll} rounds of a loop "
-            f"or {limits.steps} instructions: if it ends, raise --unroll or --steps"
+            f"{what}: a call stays in the trampoline for more than {limits.unroll} rounds of a "
+            f"loop or {limits.steps} instructions: if it ends, raise --unroll or --steps"
         )
     return result
 
 
 @lru_cache(maxsize=8)
-def executions(
-    question: Question, model: Model, limits: Limits = DEFAULT
-) -> tuple[Execution, ...]:
+def executions(question: Question, model: Model, limits: Limits = DEFAULT) -> tuple[Execution, ...]:
     """All executions that the model allows."""
     return tuple(allowed(explored(question, limits), model))
 
@@ -180,11 +179,13 @@ def wrong_calls(question: Question, model: Model, limits: Limits = DEFAULT) -> I
     if not wrong:
         return
     for outcome in outcomes:
-        for execution in allowed(
-            found, model, where=lambda paths: wrong.get(id(paths[1])) == outcome, every=False
-        ):
+
+        def ends_so(paths: tuple[Path, ...], outcome: str = outcome) -> bool:
+            return wrong.get(id(paths[1])) == outcome
+
+        execution = next(allowed(found, model, where=ends_so, every=False), None)
+        if execution:
             yield _says_outcome(scene, outcome), execution
-            break
 
 
 def _says_outcome(scene: Scene, outcome: str) -> str:
@@ -257,9 +258,7 @@ def stops(question: Question) -> list[int]:
     return [0, *(i + 1 for i, _ in stores(question.design.retarget))]
 
 
-def _atomic(
-    question: Question, model: Model, limits: Limits
-) -> tuple[Failure | None, str]:
+def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure | None, str]:
     """Which stores must be single-copy atomic; a failure where one must be and is not."""
     scene = question.scene()
     whole = {says for says, _ in wrong_calls(question.but(lse2=True), model, limits)}
