@@ -17,7 +17,7 @@ from static_call.check.questions import (
     show_change,
 )
 from static_call.check.remedies import remedies
-from static_call.check.story import in_order, tell
+from static_call.check.story import in_order, tell, why
 from static_call.design import PROPERTIES, Design, Unreachable
 from static_call.errors import StaticCallError
 from static_call.retarget import Cse
@@ -301,9 +301,14 @@ def test_every_story_can_be_told(name: str) -> None:
 
 
 def test_what_forbids_a_wrong_call_is_named_as_arm_names_it() -> None:
-    """The old slot after a CSE: the IC comes after the DC, and the fetch after both."""
+    """The old slot after a CSE: the fetch comes after the CSE, so after the IC, and must see what
+    the DC before that cleaned."""
     told = tell(notation.load("inline-stub"), ("near A", "far B"), "live")
-    assert {edge.axiom for edge in told.cycle} == {"DSB-ob", "IC-ca"}
+    assert told.execution is not None
+    axioms = {edge.axiom for edge in told.cycle}
+    assert axioms == {"DSB-ob", "IC-ca"}
+    reasons = [step.axiom for edge in told.cycle for step in why(told.execution, edge)]
+    assert "shootdown" in reasons
 
 
 @pytest.mark.parametrize(
