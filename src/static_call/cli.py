@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable, Sequence
 
@@ -129,10 +130,11 @@ class _Version(argparse.Action):
 
 
 def _load_designs(extra: Sequence[str]) -> list[Design]:
-    """The user's own designs, which come first, and the shipped ones."""
+    """The user's own designs and the shipped ones, in the order in which they are tried."""
     from static_call import notation
+    from static_call.find import longest_first
 
-    return [notation.load(name) for name in (*extra, *notation.shipped())]
+    return longest_first(notation.load(name) for name in (*extra, *notation.shipped()))
 
 
 def _table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> None:
@@ -235,6 +237,7 @@ def _list(options: argparse.Namespace) -> int:
     from static_call import find
     from static_call.elf import Image
 
+    gc.disable()  # some ten thousand small objects and no cycles: a twentieth of the time
     designs = _load_designs(options.design)
     image = Image.open(options.file)
     calls = find.scan(image, designs) if options.scan else find.find(image, designs)

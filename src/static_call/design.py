@@ -303,17 +303,17 @@ class Design:
         if base < 0 or base % a64.WORD or len(data := read(base, self.size)) < self.size:
             return None
         block = int.from_bytes(data, "little")
-        found = [
-            recognised
-            for template in self._templates
-            if block & template.mask == template.value
-            if all(
+        first = None
+        for template in self._templates:
+            if block & template.mask == template.value and all(
                 any(block >> 8 * offset & mask == value for mask, value in patterns)
                 for offset, patterns in template.idle
-            )
-            if (recognised := self._solve(template, entry, data, read))
-        ]
-        return next((one for one in found if one.agrees), found[0] if found else None)
+            ):
+                found = self._solve(template, entry, data, read)
+                if found is not None and found.agrees:
+                    return found
+                first = first or found
+        return first
 
     def _solve(self, template: _Template, entry: int, data: bytes, read: Read) -> Recognised | None:
         """The trampoline as the template's form, with target and literals; None if it isn't."""

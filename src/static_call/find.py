@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from static_call import a64
 from static_call.design import Design, Recognised
@@ -24,8 +24,7 @@ class NoSuchCall(StaticCallError):
     """The image has no static call of this name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
+class Goal(NamedTuple):
     """An address that a static call leads to, and how.
 
     address  None for a function that another file defines
@@ -42,8 +41,7 @@ class Goal:
         return f"{text} via {self.via}" if self.via else text
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A static call of an image.
 
     name   without prefix; the address, as text, where the image has no symbol for it
@@ -85,8 +83,9 @@ def find(image: Image, designs: Sequence[Design], names: Iterable[str] = ()) -> 
 
     Raises NoSuchCall for a name that isn't there.
     """
-    entries = {s.name.removeprefix(TRAMPOLINE): s.value for s in image.symbols(TRAMPOLINE)}
-    keys = {s.name.removeprefix(KEY): s.value for s in image.symbols(KEY)}
+    symbols = {symbol.name: symbol.value for symbol in image.symbols(TRAMPOLINE, KEY)}
+    entries = {name[7:]: at for name, at in symbols.items() if name.startswith(TRAMPOLINE)}
+    keys = {name[7:]: at for name, at in symbols.items() if name.startswith(KEY)}
     wanted = list(names)
     for name in wanted:
         if name not in entries:
@@ -107,11 +106,19 @@ def at(image: Image, designs: Sequence[Design], entry: int) -> Found:
 
 
 def recognise(image: Image, entry: int, designs: Sequence[Design]) -> Recognised | None:
-    """What the bytes at an address are; the longest design that fits, as one may begin another."""
-    for design in sorted(designs, key=lambda design: -design.size):
+    """What the bytes at an address are: of these designs the first that fits.
+
+    The longest is to come first, as one may begin another: see longest_first.
+    """
+    for design in designs:
         if state := design.recognise(entry, image.read):
             return state
     return None
+
+
+def longest_first(designs: Iterable[Design]) -> list[Design]:
+    """Designs in the order in which they are to be tried."""
+    return sorted(designs, key=lambda design: -design.size)
 
 
 def scan(image: Image, designs: Sequence[Design]) -> list[Found]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from static_call.design import Design, Recognised, Target
 from static_call.errors import StaticCallError
@@ -14,8 +14,7 @@ class NotATrampoline(StaticCallError):
     """The bytes at an address are not a trampoline of the design that they should be."""
 
 
-@dataclass(frozen=True)
-class Trampoline:
+class Trampoline(NamedTuple):
     """A design at an address.
 
     entry    the address that callers branch to
@@ -24,7 +23,7 @@ class Trampoline:
 
     design: Design
     entry: int
-    outside: Mapping[str, int] = field(default_factory=dict)
+    outside: Mapping[str, int] = {}
 
     def state(self, read: Read) -> Recognised:
         """The form that it is in and its target. Raises NotATrampoline for foreign bytes."""

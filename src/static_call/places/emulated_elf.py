@@ -39,7 +39,8 @@ class EmulatedElf:
         """
         self.machine = machine
         self.image = Image.open(path)
-        self._designs = [notation.load(name) for name in (*designs, *notation.shipped())]
+        names = (*designs, *notation.shipped())
+        self._designs = find.longest_first(notation.load(name) for name in names)
         self.bias = self._map()
         for segment in self.image.segments:
             for at in range(segment.address, segment.address + segment.file_size, _PIECE):
