@@ -31,6 +31,7 @@ from static_call.elf import (
     NotInFile,
 )
 from static_call.errors import StaticCallError
+from static_call.places.elf_file import ElfFile
 from static_call.sites import count_sites
 from static_call.symbols import FUNC
 
@@ -571,6 +572,12 @@ def use(path: Path) -> None:
             image.relocation(address)
         assert sum(1 for _ in image.relocations()) < 100_000
         image.sites(addresses)
+        for address in [*addresses][:10] + [one.place for one in image.relocations()][::200]:
+            for value in (0, image.entry):
+                place = ElfFile(image)
+                place.write(address, value.to_bytes(8, "little"))
+                with suppress(ElfError):
+                    place.patches()
         assert all(at % 4 == 0 for at in image.find(b"\xc0\x03\x5f\xd6"))
 
 

@@ -612,7 +612,7 @@ try:
 except StaticCallError as error:
     print(error)
 """
-    done = run(sys.executable, "-c", program)
+    done = run(sys.executable, "-B", "-c", program)  # -B: the limit would cut bytecode off
     assert re.fullmatch(f"{pie}: File too large: it is as it was\n", done.stdout)
     assert listing(pie.parent) == before
 

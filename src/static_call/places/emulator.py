@@ -198,12 +198,15 @@ class Emulator:
         at    its address, a multiple of 4; where there is room, if None
         bits  of the result: 32 for a C int
         """
-        if isinstance(code, str):
-            lines = [line.strip() for line in code.splitlines() if line.strip()]
-            code = b"".join(a64.assemble(line).to_bytes(4, "little") for line in lines)
         if at is not None and at % a64.WORD:
             raise a64.Misaligned(f"code at {at:#x} is not aligned to {a64.WORD} bytes")
-        address = self.allocate(len(code), at=at, executable=True)
+        if isinstance(code, str):
+            lines = [line for line in code.splitlines() if line.strip()]
+            address = self.allocate(a64.WORD * len(lines), at=at, executable=True)
+            words = [a64.assemble(line, address + a64.WORD * i) for i, line in enumerate(lines)]
+            code = b"".join(word.to_bytes(a64.WORD, "little") for word in words)
+        else:
+            address = self.allocate(len(code), at=at, executable=True)
         self.write(address, code)
         name = name or f"code_{address:x}"
         self.symbols[name] = address
