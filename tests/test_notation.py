@@ -125,8 +125,8 @@ def test_line_ends_blanks_and_case_mean_nothing(changes: dict[str, str]) -> None
         ("literal: { far: .quad target }\n", "1:1: expected an instruction"),
         ("\x7fELF\x02\x01\x01\n", "1:1: \x7fELF\x02\x01\x01 is not an instruction of the table"),
         # Directives
-        ("  .foo 3\n", "1:3: .foo is not a directive: expected .isa, .source, .align or .section"),
-        (".word 3\n", "1:1: .word is not a directive: expected .isa, .source, .align or .section"),
+        ("  .foo 3\n", "1:3: .foo is not a directive: expected .isa, .source, .align, .claims or .section"),
+        (".word 3\n", "1:1: .word is not a directive: expected .isa, .source, .align, .claims or .section"),
         (".isa ppc32\n", "1:6: expected a64, not ppc32"),
         ("  .isa  // a64\n", "1:7: expected a64, not nothing"),
         (".source\n", "1:8: expected where the design comes from"),

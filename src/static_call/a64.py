@@ -12,7 +12,7 @@ addresses (of a page, for ADRP): encoding and decoding take the address `at` of 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from typing import NamedTuple
 
@@ -468,9 +468,12 @@ class Instruction:
         return self.format()
 
 
-def decode(word: int, at: int = 0) -> Instruction:
-    """The instruction that a word at address `at` is. Never raises: see Instruction."""
-    for row in _by_top_byte(word >> 24 & 0xFF):
+def decode(word: int, at: int = 0, more: Sequence[Row] = ()) -> Instruction:
+    """The instruction that a word at address `at` is, by the table and `more` rows.
+
+    Never raises: see Instruction.
+    """
+    for row in (*_by_top_byte(word >> 24 & 0xFF), *more):
         if word & row.mask == row.value:
             fields = {operand.name: operand.extract(word, at) for operand in row.operands}
             return Instruction(row, fields, word)
@@ -497,8 +500,10 @@ def assemble(line: str, at: int = 0, symbols: Mapping[str, int] | None = None) -
     return parse(line).bind(symbols or {}).encode(at)
 
 
-def parse(line: str) -> Instruction:
-    """The instruction that a line of assembly is, upper or lower case; its names stay Symbols.
+def parse(line: str, more: Sequence[Row] = ()) -> Instruction:
+    """The instruction that a line of assembly is, by the table and `more` rows.
+
+    Upper or lower case; its names stay Symbols.
 
     Raises BadSyntax with the column where the line stops making sense.
     """
@@ -506,8 +511,9 @@ def parse(line: str) -> Instruction:
     if not texts:
         raise BadSyntax("expected an instruction", len(line))
     mnemonic, column = texts[0]
-    rows = _by_mnemonic().get(mnemonic.lower())
-    if rows is None:
+    rows = list(_by_mnemonic().get(mnemonic.lower(), ()))
+    rows += [row for row in more if row.name == mnemonic.lower()]
+    if not rows:
         raise BadSyntax(f"{mnemonic} is not an instruction of the table", column)
     errors = []
     for row in rows:

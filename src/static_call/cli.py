@@ -13,6 +13,9 @@ from static_call.errors import StaticCallError
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from static_call.check.program import Limits
     from static_call.design import Cost, Design, Target
     from static_call.find import Found
 
@@ -122,6 +125,34 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     call.add_argument("--count", action="store_true", help="count the executed instructions")
     design_option(call)
+
+    check = verb("check", _check, "check designs under Arm's memory model")
+    check.add_argument("design", nargs="*", help="a shipped design's name or a file")
+    check.add_argument("--two", action="store_true", help="two changes in a row as well (slower)")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument(
+        "--explain", nargs=2, metavar=("DESIGN", "CHANGE"),
+        help="tell what happens, or what forbids it; CHANGE as in near-far or farA-null-farB",
+    )  # fmt: skip
+    check.add_argument(
+        "--property", metavar="NAME", help="which one to explain; else the first that fails"
+    )
+    check.add_argument("--svg", metavar="FILE", help="draw what --explain tells")
+    check.add_argument("--html", metavar="FILE", help="the same as a page, with the text")
+    check.add_argument("--litmus", metavar="DIR", help="write the questions as litmus files")
+    check.add_argument(
+        "--unroll", type=_count, metavar="N", help="follow so many rounds of a loop (4)"
+    )
+    check.add_argument("--steps", type=_count, metavar="N", help="and so many instructions (400)")
+    check.add_argument(
+        "--paths", type=_count, metavar="N", help="and so many ways through a thread (20000)"
+    )
+
+    litmus = verb("litmus", _litmus, "run litmus tests in herd's format")
+    litmus.add_argument("file", nargs="+")
+    litmus.add_argument(
+        "--unroll", type=_count, metavar="N", help="follow so many rounds of a loop (4)"
+    )
 
     verb("cflags", _cflags, "print the compiler's flags for static_call.h")
     return parser
@@ -461,3 +492,138 @@ def _cflags(_: argparse.Namespace) -> int:
 
     print(f"-I{join(dirname(__file__), 'include')}")
     return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text}")
+    return int(text)
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    """The bounds that the command line gives, and the checker's own."""
+    from static_call.check.program import Limits
+
+    given = {name: getattr(options, name, None) for name in ("unroll", "steps", "paths")}
+    return Limits(**{name: value for name, value in given.items() if value})
+
+
+def _check(options: argparse.Namespace) -> int:
+    from static_call import notation
+    from static_call.check import report
+    from static_call.check.questions import show_change
+    from static_call.design import PROPERTIES
+
+    if options.explain:
+        return _explain(options)
+    if options.svg or options.html or options.property:
+        raise Misuse("--svg, --html and --property go with --explain")
+    designs = [notation.load(name) for name in options.design or notation.shipped()]
+    limits = _limits(options)
+    if options.litmus:
+        from static_call.check import export
+
+        written, problems = export.write(designs, options.litmus, limits)
+        print(f"{options.litmus}: {written} files")
+        for problem in problems:
+            print(f"static-call: no litmus file for {problem}", file=sys.stderr)
+        return 1 if problems else 0
+    with _Progress() as progress:
+        result = report.judge(designs, two=options.two, limits=limits, progress=progress)
+    broken = list(report.broken_claims(result))
+    if options.json:
+        _print_json(report.as_data(result))
+        return 1 if broken else 0
+    head = ["design", *PROPERTIES]
+    _table(_marked(report.matrix(result)), head)
+    for design in designs if options.design else []:
+        print(f"\n{design.name}")
+        _table(_marked(report.by_change(result[design])), ["change", *PROPERTIES])
+        why = list(report.reasons(result[design]))
+        if why:
+            print()
+            rows = [
+                [name, says, count, "-".join(goal.replace(" ", "") for goal in change)]
+                for name, says, change, count in why
+            ]
+            _table(rows, ["not", "since, for one", "times", "such as"])
+    if not options.design:
+        print("\nno N/M: it does not hold for N of M changes; static-call check DESIGN lists them.")
+    for verdict in broken[:1]:
+        print(
+            f"static-call: {verdict.design.name} claims {verdict.name}, and "
+            f"{show_change(verdict.change)} breaks it: {verdict.says}",
+            file=sys.stderr,
+        )
+    return 1 if broken else 0
+
+
+def _marked(rows: list[list[str]]) -> list[list[str]]:
+    """The cells of a matrix with colours on a terminal; padded, since colours have a width."""
+    if not sys.stdout.isatty():
+        return rows
+    widths = [max(map(len, column)) for column in zip(*rows)]
+
+    def paint(cell: str, width: int) -> str:
+        colour = {"yes": "32", "no": "33", "NO": "1;31"}.get(cell.split()[0].rstrip(","))
+        return f"\033[{colour}m{cell.ljust(width)}\033[0m" if colour else cell
+
+    return [[row[0], *map(paint, row[1:], widths[1:])] for row in rows]
+
+
+class _Progress:
+    """A bar on stderr, where that is a terminal and it takes longer than a second."""
+
+    def __init__(self) -> None:
+        from time import monotonic
+
+        self._clock = monotonic
+        self._start = monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        if self._bar is None:
+            if not sys.stderr.isatty() or self._clock() - self._start < 1:
+                return
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar.add_task(what, total=total)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=done, description=what)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from static_call import notation
+    from static_call.check import questions, story
+    from static_call.design import PROPERTIES
+
+    if options.design or options.json or options.litmus or options.two:
+        raise Misuse("--explain tells of one design: no other, --json, --litmus or --two with it")
+    if options.property and options.property not in PROPERTIES:
+        raise Misuse(f"{options.property} is none of {', '.join(PROPERTIES)}")
+    design = notation.load(options.explain[0])
+    change = questions.parse_change(options.explain[1])
+    told = story.tell(design, change, options.property, _limits(options))
+    print(told.text)
+    for path, drawn in ((options.svg, "svg"), (options.html, "html")):
+        if path:
+            from static_call.check import drawing
+
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(getattr(drawing, drawn)(told))
+    return 1 if told.verdict.holds is False and told.verdict.claimed else 0
+
+
+def _litmus(options: argparse.Namespace) -> int:
+    from static_call.check.litmus import main_litmus
+
+    return main_litmus(options.file, limits=_limits(options))

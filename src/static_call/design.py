@@ -19,8 +19,14 @@ from static_call.walk import walk
 FORMS = ("near", "far", "null", "ret0")
 """What a trampoline can be made to do: branch, go through its literal, return, return 0."""
 
+NEW = "new"
+"""Where a form stands in a cell: what it holds in a new trampoline, for forms that leave it."""
+
 LITERAL = 8
 """Bytes in a literal."""
+
+PROPERTIES = ("live", "cmodx", "fresh", "settled", "prefix", "atomic", "landing")
+"""What a design can claim, and the checker checks: see docs/checker.md."""
 
 _FULL = (1 << 64) - 1
 
@@ -71,7 +77,7 @@ class Item(NamedTuple):
     size      4 for an instruction, 8 for a literal
     cell      whether retargeting changes it
     contents  by form; by "" where every form has the same. A form that a cell does not list
-              leaves it as it is; in a new trampoline it holds 0 then.
+              leaves it as it is; in a new trampoline it holds what NEW says then, else 0.
     """
 
     label: str
@@ -168,6 +174,7 @@ class Design:
     about     the comment at the top of its text
     isa       the instruction set: "a64"
     sources   where it comes from: message ids, commits
+    claims    which of PROPERTIES it claims to have
     align     of the trampoline's first byte, in bytes
     labels    offsets of the labels in the trampoline
     items     its words and literals, as the text lists them
@@ -191,8 +198,10 @@ class Design:
         labels: Mapping[str, int],
         items: Sequence[Item],
         retarget: Code,
+        claims: Sequence[str] = (),
     ) -> None:
         """What the text says, as read: see the class."""
+        self.claims = tuple(claims)
         self.name, self.about, self.isa, self.sources = name, about, isa, tuple(sources)
         self.align, self.labels, self.items, self.retarget = align, labels, tuple(items), retarget
         inside = [item for item in items if item.offset is not None]
@@ -252,6 +261,8 @@ class Design:
         for item, at, value in self._contents(self.items, entry, form, target, outside):
             if item.offset is None and at % LITERAL:
                 raise a64.Misaligned(f"the literal at {at:#x} is not aligned to {LITERAL} bytes")
+            if value is None:
+                value = _value(item.contents.get(NEW), at, self.symbols(entry, outside))
             data = (value or 0).to_bytes(item.size, "little")
             if item.offset is None:
                 pieces.append((at, data))

@@ -14,7 +14,7 @@ from io import StringIO
 from typing import NamedTuple
 
 from static_call import a64
-from static_call.design import FORMS, LITERAL, Contents, Design, Item, Quad
+from static_call.design import FORMS, LITERAL, NEW, PROPERTIES, Contents, Design, Item, Quad
 from static_call.errors import StaticCallError
 from static_call.retarget import RETARGET, Cse, allowed
 
@@ -122,6 +122,7 @@ class _Reader:
         ]
         self.line = 1
         self.sources: list[str] = []
+        self.claims: list[str] = []
         self.align = a64.WORD
         self.section = ".text"
         self.size = 0
@@ -148,6 +149,7 @@ class _Reader:
             about=self.about(),
             isa="a64",
             sources=self.sources,
+            claims=tuple(dict.fromkeys(self.claims)),
             align=max(self.align, *(item.size for item in self.items)),
             labels=self.labels,
             items=self.items,
@@ -229,12 +231,23 @@ class _Reader:
                 if not re.fullmatch(r"[2-9]|1[0-2]", argument):
                     raise self.fail("expected a power of two, 2 (4 bytes) to 12", where)
                 self.align = 1 << int(argument)
+            case ".claims":
+                for name in argument.split():
+                    if name not in PROPERTIES:
+                        known = ", ".join(PROPERTIES)
+                        raise self.fail(
+                            f"expected properties ({known}), not {name!r}",
+                            where + argument.index(name),
+                        )
+                if not argument:
+                    raise self.fail("expected what the design claims", where)
+                self.claims += argument.split()
             case ".section":
                 if not re.fullmatch(r"[\w.$-]+", argument, re.ASCII):
                     raise self.fail("expected a section's name", where)
                 self.section = argument
             case _:
-                known = ".isa, .source, .align or .section"
+                known = ".isa, .source, .align, .claims or .section"
                 raise self.fail(f"{directive} is not a directive: expected {known}", column)
 
     def read_cell(self, body: str, column: int) -> dict[str, Contents]:
@@ -254,7 +267,7 @@ class _Reader:
             forms = []
             for name in names.split(","):
                 form, where = name.strip(), start + _indent(name)
-                if form not in FORMS:
+                if form not in (*FORMS, NEW):
                     raise self.fail(f"expected a form ({', '.join(FORMS)}), not {form!r}", where)
                 if form in found or form in forms:
                     raise self.fail(f"the form {form} stands twice", where)

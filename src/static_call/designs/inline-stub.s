@@ -8,6 +8,7 @@
 
         .isa    a64
         .source Mark Rutland, linux-arm-kernel 2021-09-21, Re: [PATCH 2/4] arm64: implement support for static call trampolines
+        .claims live cmodx fresh settled prefix atomic landing
         .align  3
 
         bti     c

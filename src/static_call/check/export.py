@@ -1,0 +1,301 @@
+"""The checker's questions as litmus files, for herd7 and litmus7.
+
+In such a file the trampoline is thread P1's code, with the targets behind it: which one was called
+says X9. A literal is a variable, loaded through a register that holds its address. A context
+synchronisation event on every PE (see retarget.Cse) becomes a message: P0 asks, P1 has an ISB and
+answers, both with a DSB around it, and `filter` keeps the executions in which both heard. Where in
+the call it comes makes a difference, so there is a file for each place: the question's answer is
+yes in one of them.
+
+The files ask live, prefix, fresh and settled as `exists` of a wrong call; herd7's flag
+violates-CMODX-requirements on a live one answers cmodx. atomic and landing have no such form.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import combinations_with_replacement, product
+from typing import NamedTuple
+
+from static_call import a64
+from static_call.check.instructions import decode
+from static_call.check.litmus import show_instruction, spell
+from static_call.check.litmus_writer import NotExpressible
+from static_call.check.program import DEFAULT, Limits
+from static_call.check.questions import (
+    BASE,
+    Change,
+    Question,
+    Scene,
+    Unaskable,
+    changes,
+)
+from static_call.check.verdicts import explored, stops
+from static_call.design import LITERAL, Design, Item, Unreachable
+from static_call.retarget import Cse
+
+# Registers that no trampoline and no retarget uses: both threads', P0's, and P1's
+_ONE, _ASKED, _ANSWERED, _HEARD, _FLAG = 20, 10, 11, 22, 27
+_CODE, _NOP, _READY = 14, 15, 28
+_CALLED, _SEEN, _LITERAL = 9, 8, 26
+
+_STEPS = ("str", "dmb", "dsb", "isb", "dc cvau", "ic ivau")
+_OURS = {*range(8, 16), *range(20, 29)}
+
+
+KINDS = ("live", "fresh", "settled", "prefix")
+"""The properties that are asked as files."""
+
+
+class File(NamedTuple):
+    """A litmus file: its name without an ending, and its text."""
+
+    name: str
+    text: str
+
+
+def write(
+    designs: Sequence[Design], directory: str, limits: Limits = DEFAULT
+) -> tuple[int, list[str]]:
+    """Writes the questions on single changes of designs as files.
+
+    Returns how many, and for each design with questions that cannot be written so, why the first
+    of them can't. Raises OSError.
+    """
+    os.makedirs(directory, exist_ok=True)
+    count = 0
+    problems: dict[str, str] = {}
+    for design, change, kind in product(designs, changes(), KINDS):
+        try:
+            found = list(question(design, change, kind, limits))
+        except (Unaskable, Unreachable):
+            continue
+        except NotExpressible as error:
+            problems.setdefault(design.name, str(error))
+            continue
+        for name, text in found:
+            with open(os.path.join(directory, f"{name}.litmus"), "w", encoding="utf-8") as file:
+                file.write(text)
+        count += len(found)
+    return count, list(problems.values())
+
+
+def question(design: Design, change: Change, kind: str, limits: Limits = DEFAULT) -> Iterator[File]:
+    """The files of one question, which is answered yes where one of them is.
+
+    Raises NotExpressible, Unaskable, Unreachable.
+    """
+    base = Question(design, change, kind if kind in ("fresh", "settled") else "call")
+    name = f"{design.name}+{kind}+{'-'.join(goal.replace(' ', '') for goal in change)}"
+    asked = [base]
+    if kind == "prefix":
+        asked = [base.but(stop=stop) for stop in stops(base) if stop]
+    for number, one in enumerate(asked):
+        scene = one.scene()
+        if len(set(scene.meant)) == 1:
+            raise Unaskable("both are the same function here")
+        explored(one, limits)
+        more = f"+{number}" if len(asked) > 1 else ""
+        writer = _Writer(scene, name + more)
+        yield from writer.files()
+
+
+class _Writer:
+    """One question's files.
+
+    init     the lines of the initial state
+    goals    the functions of the change: their labels, by address
+    literals the names of the literals' variables, by address
+    """
+
+    def __init__(self, scene: Scene, name: str) -> None:
+        self.scene, self.name, self.question = scene, name, scene.question
+        self.design, self.program = self.question.design, scene.program
+        self.init: list[str] = []
+        functions = [a for a, text in scene.targets.items() if text in scene.meant]
+        self.goals = {address: f"T{i}" for i, address in enumerate(functions)}
+        self.literals = {
+            at: f"literal{i}" if i else "literal" for i, at in enumerate(sorted(self.program.data))
+        }
+        if 2 * len(self.design.cells) > min(_OURS) or len(self.literals) > 4:
+            raise NotExpressible(f"{name}: too many cells for a litmus file")
+
+    def files(self) -> Iterator[File]:
+        count = len(self.program.cse)
+        places = range(1 + sum(map(self.eventful, self.design.items)))
+        for chosen in combinations_with_replacement(places, count):
+            name = self.name + "".join(f"+cse{place}" for place in chosen)
+            yield File(name, self.text(name, chosen))
+
+    def eventful(self, item: Item) -> bool:
+        """Whether a CSE before it is another than one before the next: slots, loads, branches."""
+        if item.offset is None or item.size != a64.WORD:
+            return False
+        held = item.contents.get("")
+        return item.cell or (isinstance(held, a64.Instruction) and held.name in ("ldr", "br"))
+
+    def text(self, name: str, chosen: tuple[int, ...]) -> str:
+        self.init = [" uint32_t flag=0;"] if self.question.kind == "settled" else []
+        self.init += self.literal_values()
+        updater, caller = self.updater(), self.caller(chosen)
+        self.registers(caller)
+        height = max(len(updater), len(caller))
+        columns = ([*column, *[""] * (height - len(column))] for column in (updater, caller))
+        rows = [("P0", "P1"), *zip(*columns)]
+        wide = max(len(left) for left, _ in rows)
+        lines = [f"AArch64 {name}", "Variant=ifetch", "{", *self.init, "}"]
+        lines += [f" {left.ljust(wide)} | {right} ;" for left, right in rows]
+        if chosen:
+            heard = [f"{t}:X{_HEARD + i}=1" for i in range(len(chosen)) for t in (0, 1)]
+            lines.append("filter (" + " /\\ ".join(heard) + ")")
+        lines.append(f"exists ({self.condition(chosen)})")
+        return "\n".join(lines) + "\n"
+
+    def literal_values(self) -> Iterator[str]:
+        for number, (at, name) in enumerate(self.literals.items()):
+            yield f" uint64_t {name}={self.pointer(self.program.initial(at, LITERAL))};"
+            yield f" 1:X{_LITERAL - number}={name};"
+
+    # The caller, P1
+
+    def handshake(self, chosen: tuple[int, ...], place: int) -> Iterator[str]:
+        """The CSEs that the caller has here."""
+        for number, where in enumerate(chosen):
+            if where == place:
+                yield f"LDR W{_HEARD + number},[X{_ASKED + 2 * number}]"
+                yield from ("DSB SY", "ISB")
+                yield f"STR W{_ONE},[X{_ANSWERED + 2 * number}]"
+
+    def caller(self, chosen: tuple[int, ...]) -> list[str]:
+        self.init += [" 1:X30=P1:back;", " 1:X0=119;"]
+        for number in range(len(chosen)):
+            self.init += [f" uint32_t ask{number}=0;", f" uint32_t answer{number}=0;"]
+            for t in (0, 1):
+                self.init.append(f" {t}:X{_ASKED + 2 * number}=ask{number};")
+                self.init.append(f" {t}:X{_ANSWERED + 2 * number}=answer{number};")
+        self.init += [f" {t}:X{_ONE}=1;" for t in (0, 1) if chosen]
+        lines: list[str] = []
+        if self.question.kind == "settled":
+            self.init += [f" {t}:X{_FLAG}=flag;" for t in (0, 1)]
+            lines += [f"LDAR W{_SEEN},[X{_FLAG}]", f"CBZ W{_SEEN},none"]
+            lines += ["ISB"] * self.question.isb
+        if self.design.entry != min(i.offset or 0 for i in self.design.items if i.size == a64.WORD):
+            lines.append(f"B {self.label(BASE + self.design.entry)}")
+        place = 0
+        paged: dict[int, int] = {}  # registers made by ADRP -> the page
+        for item in self.design.items:
+            if item.offset is None or item.size != a64.WORD:
+                continue
+            address = BASE + item.offset
+            if self.eventful(item):
+                lines += self.handshake(chosen, place)
+                place += 1
+            lines += [f"{self.label(address)}:", self.instruction(address, paged)]
+        for number, (address, label) in enumerate(self.goals.items()):
+            stale = ["B old"] if address in self.program.code else []  # the updater writes it
+            lines += [f"{label}:", *stale, f"MOV W{_CALLED},#{number + 2}", "B end"]
+        lines += ["back:", f"MOV W{_CALLED},#1", "B end"]
+        lines += ["old:", f"MOV W{_CALLED},#99", "B end"] * (self.question.kind == "fresh")
+        lines += ["none:", f"MOV W{_CALLED},#100"] * (self.question.kind == "settled")
+        return [*lines, "end:", *self.handshake(chosen, place)]
+
+    def instruction(self, address: int, paged: dict[int, int]) -> str:
+        """An instruction of the trampoline. What finds a literal's address becomes a register."""
+        insn = decode(self.program.code[address], address)
+        operands = insn.row.operands if insn.row else ()
+        if any(insn[o.name] in _OURS for o in operands if o.is_register):
+            raise NotExpressible(f"{self.name}: {insn} uses a register that the file needs")
+        if insn.name.startswith("bti"):
+            return "NOP"
+        if insn.name == "adrp":
+            paged[insn["d"]] = insn["il"]
+            return "NOP"
+        if insn.name == "ldr":
+            paged_to = paged.get(insn["n"], 0) if "n" in insn else 0
+            to = paged_to + insn.get("i")
+            if to not in self.literals:
+                raise NotExpressible(f"{self.name}: {insn}")
+            return f"LDR X{insn['t']},[X{_LITERAL - list(self.literals).index(to)}]"
+        relative = [insn[o.name] for o in operands if o.relative]
+        text = insn.format(self.label)
+        label = self.label(relative[0]) if relative else ""
+        return spell(insn, text.removesuffix(label)) + label
+
+    def label(self, address: int) -> str:
+        if address in self.goals:
+            return self.goals[address]
+        if address in self.scene.trampoline:
+            return f"L{address - BASE}"
+        raise NotExpressible(f"{self.name}: a branch to {self.scene.name(address)}")
+
+    def pointer(self, value: int) -> str:
+        known = value in self.goals or value in self.scene.trampoline
+        return f"P1:{self.label(value)}" if known else str(value)
+
+    # The updater, P0
+
+    def updater(self) -> list[str]:
+        lines: list[str] = []
+        if self.question.kind == "fresh":
+            lines = [f"STR W{_NOP},[X{_CODE}]", f"DC CVAU,X{_CODE}", "DSB ISH"]
+            lines += [f"IC IVAU,X{_CODE}", "DSB ISH"]
+        number = 0
+        for insn in self.scene.plan.code[: self.question.stop]:
+            if isinstance(insn, Cse):
+                lines += ["DSB SY", f"STR W{_ONE},[X{_ASKED + 2 * number}]"]
+                lines += [f"LDR W{_HEARD + number},[X{_ANSWERED + 2 * number}]", "DSB SY"]
+                number += 1
+            elif insn.name in _STEPS:
+                lines.append(spell(insn, str(insn)))
+            else:
+                raise NotExpressible(f"{self.name}: {insn}")
+        return lines + [f"STLR W{_READY},[X{_FLAG}]"] * (self.question.kind == "settled")
+
+    def registers(self, caller: list[str]) -> None:
+        """What the updater's registers hold: the cells' addresses and new contents."""
+        registers = self.scene.plan.registers
+        for k, (cell, address, value) in enumerate(
+            zip(self.design.cells, registers[::2], registers[1::2])
+        ):
+            if cell.size == a64.WORD:
+                where, held = f"P1:{self.label(address)}", self.word(value, address, caller)
+            else:
+                where, held = self.literals[address], self.pointer(value)
+            self.init += [f" 0:X{2 * k}={where};", f" 0:X{2 * k + 1}={held};"]
+        if self.question.kind == "fresh":
+            target = next(a for a in self.goals if a in self.program.code)
+            self.init += [f" 0:X{_CODE}=P1:{self.goals[target]};", f' 0:X{_NOP}=instr:"NOP";']
+        if self.question.kind == "settled":
+            self.init.append(f" 0:X{_READY}=1;")
+
+    def word(self, word: int, address: int, caller: list[str]) -> str:
+        """An instruction as a value: its branch is relative to where it is stored."""
+        insn = decode(word, address)
+        if insn.row is None or (insn.name != "b" and any(o.relative for o in insn.row.operands)):
+            raise NotExpressible(f"{self.name}: {insn} as a value")
+        if insn.name != "b":
+            return f'instr:"{show_instruction(word)}"'
+        here, there = (
+            sum(not line.endswith(":") for line in caller[: caller.index(f"{self.label(at)}:")])
+            for at in (address, insn["i"])
+        )
+        return f'instr:"B .{a64.WORD * (there - here):+d}"'
+
+    def condition(self, chosen: tuple[int, ...]) -> str:
+        """A wrong call: none of those that are right."""
+        if self.question.kind == "fresh":
+            return f"1:X{_CALLED}=99"
+        names = {self.scene.targets[address]: i + 2 for i, address in enumerate(self.goals)}
+        before = [self.scene.current[i] for i, place in enumerate(chosen) if place == 0]
+        right = []
+        first = -1 if self.question.kind == "settled" else max(before, default=0)
+        for goal in dict.fromkeys(self.scene.meant[first:]):
+            if goal in ("returns", "returns 0"):
+                kept = 119 if goal == "returns" else 0
+                right.append(f"1:X{_CALLED}=1 /\\ 1:X0={kept}")
+            else:
+                right.append(f"1:X{_CALLED}={names[goal]}")
+        if self.question.kind == "settled":
+            right.append(f"1:X{_CALLED}=100")
+        return " /\\ ".join(f"not ({one})" for one in right)

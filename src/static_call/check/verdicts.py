@@ -1,0 +1,297 @@
+"""Which properties a design has: see docs/checker.md for what they mean.
+
+What holds with IDC=0 and DIC=0 holds in the stronger cache types, so these are asked only where it
+does not. A barrier more never adds an execution, so a retarget that stops behind a store can do all
+that it can where it stops behind the barriers that follow. tests/test_check_designs.py holds both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from static_call import a64
+from static_call.check.executions import Execution, allowed
+from static_call.check.instructions import decode
+from static_call.check.model import CACHE_TYPES, WEAKEST, Model
+from static_call.check.program import DEFAULT, Explored, Limits, Path, TooBig, Unmodelled, explore
+from static_call.check.questions import (
+    Change,
+    Question,
+    Scene,
+    Unaskable,
+    show_change,
+    stores,
+)
+from static_call.design import PROPERTIES, Design, Unreachable
+from static_call.errors import StaticCallError
+
+Says = tuple[str, Execution]
+"""What is wrong, and an execution in which it is."""
+
+
+class NoWayOut(StaticCallError):
+    """A call need not leave the trampoline, or not within the bounds."""
+
+
+class Failure(NamedTuple):
+    """An execution that breaks a property.
+
+    question   what was asked
+    says       what happens, in a few words
+    execution  in which it does
+    """
+
+    question: Question
+    says: str
+    execution: Execution
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a design has a property, for one change.
+
+    name     the property's
+    holds    None where the question makes no sense: there is no such change, or no code of a
+             target to be fresh
+    says     why, in a few words; "" where nothing is to be said
+    failure  for the weakest cache type
+    models   the cache types in which it fails
+    """
+
+    design: Design
+    change: Change
+    name: str
+    holds: bool | None
+    says: str = ""
+    failure: Failure | None = None
+    models: tuple[Model, ...] = ()
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the design claims the property."""
+        return self.name in self.design.claims
+
+
+def check(
+    design: Design,
+    change: Change,
+    properties: Sequence[str] = PROPERTIES,
+    limits: Limits = DEFAULT,
+) -> list[Verdict]:
+    """The verdicts on one change of a design, in the order of `properties`.
+
+    Raises NoWayOut, TooBig, and Unmodelled for an instruction that the checker doesn't know.
+    """
+    return [_verdict(design, change, name, limits) for name in properties]
+
+
+def _verdict(design: Design, change: Change, name: str, limits: Limits) -> Verdict:
+    question = Question(design, change)
+    try:
+        question.scene()
+        failure, says = _fails(question, name, WEAKEST, limits)
+    except (Unaskable, Unreachable) as error:
+        return Verdict(design, change, name, None, str(error))
+    if failure is None:
+        return Verdict(design, change, name, True, says)
+    others = [model for model in CACHE_TYPES[1:] if _fails(question, name, model, limits)[0]]
+    return Verdict(design, change, name, False, failure.says, failure, (WEAKEST, *others))
+
+
+def _fails(
+    question: Question, name: str, model: Model, limits: Limits
+) -> tuple[Failure | None, str]:
+    """What breaks the property, or None; and what is to be said where nothing does."""
+    scene = question.scene()
+    if len(set(scene.meant)) == 1:
+        raise Unaskable("both are the same function here")
+    match name:
+        case "live":
+            found = wrong_call(question, model, limits)
+        case "cmodx":
+            found = next(conflicts(question, model, limits), None)
+        case "landing":
+            found = next(landings(question, model, limits), None)
+        case "fresh" | "settled":
+            question = question.but(kind=name)
+            found = wrong_call(question, model, limits)
+        case "prefix":
+            for stop in stops(question):
+                stopped = question.but(stop=stop)
+                if wrong := wrong_call(stopped, model, limits):
+                    return Failure(stopped, *wrong), ""
+            return None, ""
+        case "atomic":
+            return _atomic(question, model, limits)
+        case _:
+            raise ValueError(name)
+    return (Failure(question, *found), "") if found else (None, "")
+
+
+@lru_cache(maxsize=64)
+def explored(question: Question, limits: Limits = DEFAULT) -> Explored:
+    """What the threads can do. Raises NoWayOut, and Unmodelled and TooBig with the design named."""
+    scene = question.scene()
+    what = f"{question.design.name}, {show_change(question.change)}"
+    try:
+        result = explore(scene.program, limits)
+    except TooBig:
+        raise TooBig(
+            f"{what}: more than {limits.paths} ways through the trampoline: raise --paths"
+        ) from None
+    except Unmodelled as error:
+        raise Unmodelled(f"{what}: {error}") from None
+    if result.cut or not all(result.paths):
+        raise NoWayOut(
+            f"{what}: a call stays in the trampoline for more than {limits.unroll} rounds of a "
+            f"loop or {limits.steps} instructions: if it ends, raise --unroll or --steps"
+        )
+    return result
+
+
+@lru_cache(maxsize=8)
+def executions(question: Question, model: Model, limits: Limits = DEFAULT) -> tuple[Execution, ...]:
+    """All executions that the model allows."""
+    return tuple(allowed(explored(question, limits), model))
+
+
+def wrong_call(question: Question, model: Model, limits: Limits = DEFAULT) -> Says | None:
+    """A call that ends where it must not, if the model allows one."""
+    return next(wrong_calls(question, model, limits), None)
+
+
+def wrong_calls(question: Question, model: Model, limits: Limits = DEFAULT) -> Iterator[Says]:
+    """The calls that end where they must not, one for each place."""
+    scene = question.scene()
+    found = explored(question, limits)
+    outcomes: dict[str, int] = {}
+    wrong: dict[int, str] = {}
+    for path in found.paths[1]:
+        outcome = scene.outcome(path)
+        if outcome.startswith("stale") or (
+            question.kind != "fresh" and outcome not in scene.right(path)
+        ):
+            wrong[id(path)] = outcome
+            outcomes[outcome] = 1
+    if not wrong:
+        return
+    for outcome in outcomes:
+
+        def ends_so(paths: tuple[Path, ...], outcome: str = outcome) -> bool:
+            return wrong.get(id(paths[1])) == outcome
+
+        execution = next(allowed(found, model, where=ends_so, every=False), None)
+        if execution:
+            yield _says_outcome(scene, outcome), execution
+
+
+def _says_outcome(scene: Scene, outcome: str) -> str:
+    if outcome.startswith("stale"):
+        return f"a call runs {outcome}"
+    if outcome in scene.meant and scene.question.kind == "settled":
+        return f"a call that starts afterwards {_goes(outcome)}"
+    if outcome in scene.meant:
+        return f"a call that starts after a context synchronisation event {_goes(outcome)}"
+    return f"a call {_goes(outcome)}"
+
+
+def _goes(outcome: str) -> str:
+    if outcome.startswith("a branch to "):
+        return f"branches to {outcome.removeprefix('a branch to ')}"
+    if outcome.startswith("an undefined"):
+        return f"executes {outcome}"
+    return outcome if outcome.startswith("returns") else f"goes to {outcome}"
+
+
+def conflicts(question: Question, model: Model, limits: Limits = DEFAULT) -> Iterator[Says]:
+    """The words that are modified against the rule of B2.2.5, each from what to what."""
+    scene = question.scene()
+    words = {e.address for path in explored(question, limits).paths[1] for e in path.events
+             if e.kind == "F"}  # fmt: skip
+    writes = [e for path in explored(question, limits).paths[0] for e in path.events
+              if e.kind == "W" and e.address in words]  # fmt: skip
+    values = {(at, scene.program.initial(at, a64.WORD)) for at in words}
+    values |= {(e.address, e.value) for e in writes}
+    if all(decode(word, at).cmodx == model.edition for at, word in values):
+        return  # all of them listed: nothing to look for
+    said = set()
+    for execution in executions(question, model, limits):
+        for conflict in execution.conflicts:
+            fetch, write = execution.events[conflict.fetch], execution.events[conflict.write]
+            old, new = (decode(e.value, e.address).format(scene.name) for e in (fetch, write))
+            says = f"{scene.name(fetch.address)} is modified from {old} to {new}"
+            if old == new:
+                says = f"{scene.name(fetch.address)} is rewritten: {new}"
+            if says not in said:
+                said.add(says)
+                yield says, execution
+
+
+_PADS = {
+    "br": {"bti j", "bti jc"},
+    "br x16": {"bti c", "bti j", "bti jc", "paciasp", "pacibsp"},
+    "blr": {"bti c", "bti jc", "paciasp", "pacibsp"},
+}
+"""Where an indirect branch may land in a guarded page (Arm ARM D8.4.6)."""
+
+
+def landings(question: Question, model: Model, limits: Limits = DEFAULT) -> Iterator[Says]:
+    """The indirect branches that land on no pad. Targets outside are assumed to have one."""
+    scene = question.scene()
+    for execution in executions(question, model, limits):
+        path = execution.paths[1]
+        after = [*(done.address for done in path.trace[1:]), path.pc]
+        for done, to in zip(path.trace, after):
+            insn = decode(done.word, done.address)
+            if insn.name in ("br", "blr") and to in scene.trampoline:
+                kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
+                pad = decode(scene.program.code.get(to, 0), to)
+                if pad.name not in _PADS[kind]:
+                    yield f"{insn} lands on {pad} at {scene.name(to)}", execution
+
+
+def stops(question: Question) -> list[int]:
+    """Where a retarget may stop for ever: before the first store, and behind each."""
+    return [0, *(i + 1 for i, _ in stores(question.design.retarget))]
+
+
+def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure | None, str]:
+    """Which stores must be single-copy atomic; a failure where one must be and is not."""
+    scene = question.scene()
+    whole = {says for says, _ in wrong_calls(question.but(lse2=True), model, limits)}
+    said = []
+    for i, insn in stores(question.design.retarget):
+        address, size = _where(scene, i)
+        pair = insn.name == "stp"
+        for what in [question] * pair + [question.but(torn=i)]:
+            torn = what.torn is not None
+            try:
+                new = [one for one in wrong_calls(what, model, limits) if one[0] not in whole]
+            except Unmodelled:
+                new = []  # torn to an instruction that the model doesn't have: wrong, at any rate
+            else:
+                if not new:
+                    continue
+            bytes_ = size // 2 if pair and torn else size
+            text = f"{bytes_} bytes at {scene.name(address)} must be one store"
+            if bytes_ <= 8 and address % bytes_ == 0:
+                said.append(f"{text}, and are")
+                continue
+            if new:
+                more = "" if address % 16 else ", and are with LSE2 only"
+                return Failure(what, f"{text}{more}: {new[0][0]}", new[0][1]), ""
+    return None, "; ".join(dict.fromkeys(said))
+
+
+def _where(scene: Scene, number: int) -> tuple[int, int]:
+    """The address and size of a store of the last retarget, in bytes."""
+    at = scene.retargets[-1][0] + number * a64.WORD
+    path = explored(scene.question).paths[0][0]
+    index = next(i for i, done in enumerate(path.trace) if done.address == at)
+    first = path.trace[index].first
+    last = path.trace[index + 1].first if index + 1 < len(path.trace) else len(path.events)
+    events = [e for e in path.events[first:last] if e.kind == "W"]
+    return min(e.address for e in events), sum(e.size for e in events)

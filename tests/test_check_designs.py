@@ -1,0 +1,371 @@
+"""Verdicts on designs. What is expected was worked out by hand from the architecture's rules."""
+
+import itertools
+
+import pytest
+
+from static_call import notation
+from static_call.check import report, verdicts
+from static_call.check.model import CACHE_TYPES, WEAKEST
+from static_call.check.program import DEFAULT, Limits
+from static_call.check.questions import (
+    Question,
+    Unaskable,
+    canonical,
+    changes,
+    parse_change,
+    show_change,
+)
+from static_call.check.remedies import remedies
+from static_call.check.story import in_order, tell
+from static_call.design import PROPERTIES, Design, Unreachable
+from static_call.errors import StaticCallError
+from static_call.retarget import Cse
+
+SINGLE = changes(2)
+ADDRESSES = {change for change in SINGLE if change[1].split()[0] in ("near", "far")}
+NULL = {change for change in SINGLE if "null" in change}
+
+
+def start(*kinds: str) -> set[tuple[str, ...]]:
+    """The changes from these kinds of goal."""
+    return {change for change in SINGLE if change[0].split()[0] in kinds}
+
+
+def end(*kinds: str) -> set[tuple[str, ...]]:
+    """The changes to these kinds of goal."""
+    return {change for change in SINGLE if change[1].split()[0] in kinds}
+
+
+# Each design: for each property that does not hold everywhere, the changes for which it doesn't.
+FAILING: dict[str, dict[str, set[tuple[str, ...]]]] = {
+    # ADRP and ADD are stored whenever the slot is: off the list, where a thread may execute them
+    # (it can once the slot is, or was, a NOP), as is RET. Far to far tears the address; before the
+    # first far target there is no ADRP to fetch at all. Nothing gives other PEs a CSE.
+    "adrp-add": {
+        "live": end("far"),
+        "prefix": end("far"),
+        "cmodx": NULL | start("far") | end("far"),
+        "settled": set(SINGLE),
+    },
+    # Only data is written, so nothing holds a reader's fetch of the target's code back.
+    "data-literal": {"fresh": ADDRESSES},
+    "mainline": {"fresh": ADDRESSES},
+    # RET in the slot is off the list. A caller that fetched the NOP before loads the literal, which
+    # holds the new target in the near form too, without having had a CSE. The old slot may be
+    # executed until a CSE; an old NOP is harmless where the literal was written.
+    "slot-adrp-literal": {
+        "cmodx": NULL,
+        "fresh": start("far") & ADDRESSES,
+        "settled": start("near", "null", "ret0") | start("far") & end("null"),
+    },
+    "slot-inline-literal": {
+        "cmodx": NULL,
+        "fresh": start("far") & ADDRESSES,
+        "settled": start("near", "null", "ret0") | start("far") & end("null"),
+    },
+    # The BTI is written by every change.
+    "literal-before-entry": {
+        "cmodx": set(SINGLE),
+        "fresh": start("far") & ADDRESSES,
+        "settled": start("near", "null", "ret0"),
+    },
+    # Null is a far call too.
+    "local-stub": {
+        "fresh": start("far", "null") & ADDRESSES,
+        "settled": start("near", "ret0"),
+    },
+    "inline-stub": {},
+    "adrp-stub": {},
+}
+
+
+@pytest.mark.parametrize("name", notation.shipped())
+def test_single_changes_of_the_shipped_designs_get_the_verdicts_worked_out_by_hand(
+    name: str,
+) -> None:
+    """Every design, single change and property: holds or not, as the rules say."""
+    found: dict[str, set[tuple[str, ...]]] = {}
+    design = notation.load(name)
+    for change in SINGLE:
+        for verdict in verdicts.check(design, change):
+            if verdict.holds is False:
+                found.setdefault(verdict.name, set()).add(change)
+    assert found == FAILING[name]
+
+
+@pytest.mark.parametrize("name", ["inline-stub", "adrp-stub"])
+def test_the_default_designs_claim_every_property(name: str) -> None:
+    """So that the exit status of a plain check guards them."""
+    assert notation.load(name).claims == PROPERTIES
+
+
+@pytest.mark.parametrize("name", notation.shipped())
+def test_two_changes_in_a_row_keep_what_the_default_designs_claim(name: str) -> None:
+    """A third of the changes of two in a row; those that fail, fail in claimless designs."""
+    design = notation.load(name)
+    for change in changes(3)[::12]:
+        for verdict in verdicts.check(design, change):
+            assert verdict.holds is not False or not verdict.claimed, verdict
+
+
+def test_changes_name_each_pair_once() -> None:
+    """6 x 5 changes are 14 where A and B are alike; of two in a row, 150 are 56."""
+    assert (len(changes(2)), len(changes(2, alike=False))) == (14, 30)
+    assert (len(changes(3)), len(changes(3, alike=False))) == (56, 150)
+    assert canonical(("far B", "near B", "far B", "far A")) == ("far A", "near B", "far A", "far B")
+
+
+@pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "literal-before-entry"])
+def test_a_and_b_are_alike(name: str) -> None:
+    """Every one of the 30 changes gets the verdicts of the one that stands for it."""
+    design = notation.load(name)
+    known = {c: [v.holds for v in verdicts.check(design, c)] for c in SINGLE}
+    for change in changes(2, alike=False):
+        found = [v.holds for v in verdicts.check(design, change)]
+        assert found == known[canonical(change)], change
+
+
+@pytest.mark.parametrize("name", ["data-literal", "local-stub", "slot-inline-literal"])
+def test_what_holds_in_the_weakest_cache_type_holds_in_the_others(name: str) -> None:
+    """The checker asks the others only where the weakest fails."""
+    design = notation.load(name)
+    for change, what in itertools.product(SINGLE[::2], PROPERTIES):
+        try:
+            fails = [
+                verdicts._fails(Question(design, change), what, model, DEFAULT)[0] is not None
+                for model in CACHE_TYPES
+            ]
+        except (Unaskable, Unreachable):
+            continue
+        assert fails == sorted(fails, reverse=True), (change, what)
+
+
+@pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "local-stub"])
+def test_stopping_behind_a_barrier_allows_no_more_than_behind_the_store_before_it(
+    name: str,
+) -> None:
+    """The checker stops retargets behind stores only; stopping after every step says the same."""
+    design = notation.load(name)
+    for change in SINGLE[::3]:
+        question = Question(design, change)
+        wrong = {
+            stop: {says for says, _ in verdicts.wrong_calls(question.but(stop=stop), WEAKEST)}
+            for stop in range(len(design.retarget) + 1)
+        }
+        asked = verdicts.stops(question)
+        for stop, outcomes in wrong.items():
+            assert outcomes <= wrong[max(one for one in asked if one <= stop)], (change, stop)
+
+
+@pytest.mark.parametrize("name", notation.shipped())
+def test_what_the_updater_executes_is_the_design_s_retarget(name: str) -> None:
+    """The program's words are those of the retarget text: nothing is modelled twice."""
+    design = notation.load(name)
+    scene = Question(design, ("near A", "far B")).scene()
+    first, behind = scene.retargets[0]
+    words = [scene.program.code[at] for at in range(first, behind, 4)]
+    nop = 0xD503201F  # stands for what a place does
+    expected = [nop if isinstance(insn, Cse) else insn.encode() for insn in design.retarget]
+    assert words == expected
+
+
+def design(text: str) -> Design:
+    """A design from its text."""
+    return notation.read(text, "test.s", "test")
+
+
+STUB = """
+        .align  3
+        bti     c
+slot:   { near: b target | far: nop | null: b null }
+        ldr     x16, literal
+        br      x16
+literal: { near, far: .quad target | null: .quad null }
+null:   bti     c
+        ret
+retarget:
+"""
+ORDER = "str x3, [x2]\n dmb ishst\n str w1, [x0]\n"
+CLEAN = "dc cvau, x0\n dsb ish\n ic ivau, x0\n dsb ish\n"
+
+
+def holds(text: str, change: str, what: str) -> bool | None:
+    """A verdict on a design's text."""
+    return verdicts.check(design(text), parse_change(change), [what])[0].holds
+
+
+def test_slot_before_literal_is_not_live_where_the_literal_is_invalid() -> None:
+    """null leaves 0 in the literal: who fetches the new NOP first branches to 0."""
+    text = STUB.replace("| null: .quad null }", "| null: .quad 0 }")
+    late = "str w1, [x0]\n dmb ishst\n str x3, [x2]\n"
+    assert holds(text + late, "null-far", "live") is False
+    assert holds(text + ORDER, "null-far", "live") is True
+    assert holds(text + ORDER.replace("dmb ishst", ""), "null-far", "live") is False
+
+
+def test_the_rule_that_a_story_adds_is_the_barrier_that_was_left_out() -> None:
+    """Literal and slot without the DMB between: what is proposed is DMB ISHST there."""
+    text = STUB.replace("| null: .quad null }", "| null: .quad 0 }")
+    verdict = verdicts.check(
+        design(text + ORDER.replace("dmb ishst\n", "")), ("null", "far A"), ["live"]
+    )[0]
+    assert verdict.says == "a call branches to 0"
+    assert "dmb ishst between str x3, [x2] and str w1, [x0]" in remedies(verdict)
+
+
+def test_a_cse_before_makes_fresh_hold_and_one_behind_settled() -> None:
+    """The fourth row of the table of orderings, and B2.7.4.2."""
+    plain = STUB + ORDER + CLEAN
+    assert holds(plain, "far-far", "fresh") is False
+    assert holds(STUB + "cse\n" + ORDER + CLEAN, "far-far", "fresh") is True
+    assert holds(plain, "near-far", "settled") is False
+    assert holds(plain + "cse\n", "near-far", "settled") is True
+    assert holds(STUB + ORDER + "dc cvau, x0\n dsb ish\n cse\n", "near-far", "settled") is False
+
+
+def test_an_isb_of_the_updater_settles_nothing() -> None:
+    """ISB acts on its own PE alone; one on the caller does it."""
+    question = Question(design(STUB + ORDER + CLEAN + "isb\n"), ("near A", "far B"), "settled")
+    assert verdicts.wrong_call(question, WEAKEST)
+    assert verdicts.wrong_call(question.but(isb=True), WEAKEST) is None
+
+
+def test_what_a_maintained_store_still_allows_depends_on_the_cache_type() -> None:
+    """Without IC IVAU the slot never becomes fetchable for certain, but where DIC=1."""
+    text = STUB + ORDER + "dc cvau, x0\n dsb ish\n cse\n"
+    verdict = verdicts.check(design(text), ("near A", "near B"), ["settled"])[0]
+    assert [(m.idc, m.dic) for m in verdict.models] == [(False, False), (True, False)]
+
+
+def test_a_branch_to_what_is_no_pad_is_found() -> None:
+    """The stub that the literal names begins with RET."""
+    text = (STUB + ORDER + CLEAN).replace("null:   bti     c\n        ret", "null:   ret")
+    verdict = verdicts.check(design(text), ("far A", "null"), ["landing"])[0]
+    assert (verdict.holds, verdict.says) == (False, "br x16 lands on ret at null")
+    assert holds(STUB + ORDER + CLEAN, "far-null", "landing") is True
+
+
+PAIR = """
+        .align  4
+        adr     x17, literal
+        ldp     x16, x17, [x17]
+        cbz     x17, null
+        br      x16
+literal: { far: .quad target | null: .quad 0 }
+valid:  { far: .quad 1 | null: .quad 0 }
+null:   ret
+retarget:
+        stp     x1, x3, [x0]
+"""
+
+
+def test_stores_that_must_be_single_copy_atomic_are_told_from_others() -> None:
+    """A 64-bit literal must be one store, and an aligned one is."""
+    verdict = verdicts.check(notation.load("data-literal"), ("far A", "far B"), ["atomic"])[0]
+    assert (verdict.holds, verdict.says) == (True, "8 bytes at literal must be one store, and are")
+
+
+def test_a_pair_that_must_be_stored_as_one_needs_lse2() -> None:
+    """Whoever reads the word that says valid with the old literal branches to 0."""
+    live, atomic = verdicts.check(design(PAIR), ("null", "far A"), ["live", "atomic"])
+    assert (live.holds, atomic.holds) == (False, False)
+    assert atomic.says == (
+        "16 bytes at literal must be one store, and are with LSE2 only: a call branches to 0"
+    )
+    question = Question(design(PAIR), ("null", "far A"), lse2=True)
+    assert verdicts.wrong_call(question, WEAKEST) is None
+
+
+@pytest.mark.parametrize("name", notation.shipped())
+def test_every_story_can_be_told(name: str) -> None:
+    """Each property of one change: text with both columns, or why it holds; in an order of events
+    that agrees with the model's."""
+    for what in PROPERTIES:
+        try:
+            told = tell(notation.load(name), ("far A", "near B"), what)
+        except Unaskable:
+            continue
+        assert show_change(("far A", "near B")) in told.text
+        if told.execution is None:
+            assert "holds" in told.text
+            continue
+        assert "updater" in told.text
+        order = in_order(told.execution, told.cycle)
+        assert sorted(order) == list(range(len(told.execution.events)))
+        if not told.cycle:
+            place = {event: at for at, event in enumerate(order)}
+            for a, row in enumerate(told.execution.ob):
+                for b in order:
+                    assert not row >> b & 1 or place[a] < place[b]
+
+
+def test_what_forbids_a_wrong_call_is_named_as_arm_names_it() -> None:
+    """The old slot after a CSE: the IC comes after the DC, and the fetch after both."""
+    told = tell(notation.load("inline-stub"), ("near A", "far B"), "live")
+    assert {edge.axiom for edge in told.cycle} == {"DSB-ob", "IC-ca"}
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("near-far", ("near A", "far B")),
+        ("near A -> far B", ("near A", "far B")),
+        ("nearB-nearA", ("near B", "near A")),
+        ("farA-null-far", ("far A", "null", "far B")),
+        ("near-near-near", ("near A", "near B", "near A")),
+        ("NULL>ret0", ("null", "ret0")),
+    ],
+)
+def test_a_change_is_read_as_people_write_it(text: str, change: tuple[str, ...]) -> None:
+    """Letters may be left out; -, -> and > all stand between."""
+    assert parse_change(text) == change
+
+
+@pytest.mark.parametrize("text", ["", "near", "near-fur", "null-null", "nearA-nearA", "near-nearC"])
+def test_a_change_that_makes_no_sense_is_refused(text: str) -> None:
+    """In one line that shows what was expected."""
+    with pytest.raises(Unaskable) as caught:
+        parse_change(text)
+    assert "\n" not in str(caught.value)
+
+
+LOOP = """
+        .align  3
+slot:   { far: nop | null: b out }
+{again}
+        br      x16
+literal: { far: .quad target | null: .quad 0 }
+out:    ret
+retarget:
+        str     x3, [x2]
+        dmb     ishst
+        str     w1, [x0]
+"""
+
+
+@pytest.mark.parametrize(
+    "again", ["again: b again\n nop", "again: ldr x16, literal\n cbz x16, again"]
+)
+def test_a_call_that_never_leaves_is_named_with_its_bound(again: str) -> None:
+    """A trampoline that branches to itself, and one that waits for the literal."""
+    text = LOOP.replace("{again}", again)
+    with pytest.raises(StaticCallError, match=r"rounds of a loop.*--unroll"):
+        verdicts.check(design(text), parse_change("null-far"), ["live"])
+
+
+def test_too_many_ways_are_named_with_their_bound() -> None:
+    """One path at most is not enough for any trampoline with a slot."""
+    with pytest.raises(StaticCallError, match="--paths"):
+        verdicts.check(design(STUB + ORDER), parse_change("near-far"), ["live"], Limits(paths=1))
+
+
+def test_claims_are_read_and_checked() -> None:
+    """A directive; an unknown property is named with its place; a broken claim is reported."""
+    claiming = ".claims settled live\n" + STUB + ORDER
+    assert design(claiming).claims == ("settled", "live")
+    with pytest.raises(notation.NotationError, match=r"1:14: .*'lively'"):
+        design(".claims live lively\n" + STUB)
+    result = report.judge([design(claiming)])
+    assert {v.name for v in report.broken_claims(result)} == {"settled"}
+    assert report.as_data(result)["claims_hold"] is False

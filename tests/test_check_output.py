@@ -1,0 +1,176 @@
+"""What the checker writes: litmus files, drawings, tables and JSON."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from static_call import cli, notation
+from static_call.check import drawing, export, litmus, verdicts
+from static_call.check.litmus_writer import NotExpressible
+from static_call.check.model import CACHE_TYPES
+from static_call.check.questions import changes
+from static_call.check.story import tell
+from static_call.design import PROPERTIES
+
+
+@pytest.mark.parametrize("name", notation.shipped())
+def test_litmus_files_ask_what_the_checker_answers(name: str) -> None:
+    """Run as litmus tests, the files of a question say yes in one place or another exactly where
+    the checker says that the property fails, in each cache type: another program, by another
+    route, with the CSE as messages."""
+    design = notation.load(name)
+    asked = 0
+    for change in changes()[:: 2 if name == "inline-stub" else 3]:
+        for verdict in verdicts.check(design, change, export.KINDS):
+            if verdict.holds is None:
+                continue
+            try:
+                files = list(export.question(design, change, verdict.name))
+            except NotExpressible:
+                continue
+            for model in CACHE_TYPES:
+                results = [litmus.run(litmus.read(file.text, file.name), model) for file in files]
+                assert any(result.positive for result in results) == (model in verdict.models), (
+                    change, verdict.name, model,
+                )  # fmt: skip
+                asked += 1
+    assert asked or name == "literal-before-entry"  # its LDR and STP have no such form
+
+
+def test_a_live_file_shows_herd_s_flag_where_cmodx_fails() -> None:
+    """slot-inline-literal to null: RET is off the list."""
+    design = notation.load("slot-inline-literal")
+    for change, flagged in ((("near A", "null"), True), (("near A", "far B"), False)):
+        (file,) = export.question(design, change, "live")
+        flags = litmus.run(litmus.read(file.text)).flags
+        assert ("violates-CMODX-requirements" in flags) == flagged
+
+
+def test_litmus_files_are_written_and_what_has_no_form_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One file for each question and place of a CSE; a line on stderr for what cannot be."""
+    folder = tmp_path / "made" / "here"
+    assert cli.main(["check", "mainline", "--litmus", str(folder)]) == 0
+    written = sorted(path.name for path in folder.iterdir())
+    assert "mainline+fresh+farA-farB.litmus" in written
+    assert capsys.readouterr().out == f"{folder}: {len(written)} files\n"
+    assert cli.main(["check", "literal-before-entry", "--litmus", str(folder)]) == 1
+    assert "no litmus file for literal-before-entry" in capsys.readouterr().err
+    assert cli.main(["litmus", str(folder / "mainline+fresh+farA-farB.litmus")]) == 0
+    assert "Observation mainline+fresh+farA-farB Sometimes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "what"),
+    [
+        ("local-stub", ("far A", "far B"), "fresh"),
+        ("inline-stub", ("near A", "far B"), "live"),
+        ("slot-inline-literal", ("near A", "null"), "cmodx"),
+        ("adrp-add", ("far A", "near B", "far B"), "live"),
+        ("inline-stub", ("near A", "far B"), "landing"),
+    ],
+)
+def test_a_drawing_is_xml_and_needs_nothing_else(
+    name: str, change: tuple[str, ...], what: str
+) -> None:
+    """A box for each event with its text, an arrow for each value read from a write; no links."""
+    told = tell(notation.load(name), change, what)
+    picture = drawing.svg(told)
+    root = ElementTree.fromstring(picture)
+    boxes = root.findall("{http://www.w3.org/2000/svg}rect")[1:]
+    assert len(boxes) == (len(told.execution.events) if told.execution else 0)
+    if told.execution and not told.cycle:
+        read = [r for r, w in told.execution.rf.items() if w >= 0]
+        assert picture.count(">rf</text>") == len(read)
+    for edge in told.cycle:
+        assert f">{edge.axiom}</text>" in picture
+    page = drawing.html(told)
+    assert "http" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert picture in page
+
+
+def test_explain_draws_where_it_is_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Text on stdout, the drawing and the page in files."""
+    svg, page = tmp_path / "a.svg", tmp_path / "a.html"
+    arguments = ["check", "--explain", "local-stub", "far-far", "--svg", str(svg)]
+    assert cli.main([*arguments, "--html", str(page)]) == 0
+    assert "stale code of far B" in capsys.readouterr().out
+    assert svg.read_text().startswith("<svg")
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_the_matrix_has_a_row_for_each_design_and_the_exit_status_is_for_claims(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A design that claims nothing fails quietly, one that claims what doesn't hold with 1."""
+    assert cli.main(["check", "inline-stub", "mainline"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["design", *PROPERTIES]
+    assert [line.split()[0] for line in lines[1:3]] == ["inline-stub", "mainline"]
+    text = Path(notation.SHIPPED, "mainline.s").read_text()
+    mine = tmp_path / "mine.s"
+    mine.write_text(text.replace("        .isa", "        .claims live fresh\n        .isa"))
+    assert cli.main(["check", str(mine)]) == 1
+    printed = capsys.readouterr()
+    assert "NO 8/8" in printed.out
+    assert "mine claims fresh, and near A → near B breaks it" in printed.err
+
+
+def test_json_has_the_documented_shape(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names, claims, and for each change and property: holds, says, fails_with."""
+    assert cli.main(["check", "--json", "data-literal"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["claims_hold"] is True
+    (design,) = data["designs"]
+    assert (design["name"], design["claims"], len(design["changes"])) == ("data-literal", [], 14)
+    fresh = next(c for c in design["changes"] if c["change"] == ["far A", "far B"])
+    assert fresh["properties"]["fresh"] == {
+        "holds": False,
+        "says": "a call runs stale code of far B",
+        "fails_with": ["IDC=0 DIC=0", "IDC=1 DIC=0", "IDC=1 DIC=1"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["check", "nothing.s"], 1, "nothing.s: No such file"),
+        (["check", "--explain", "inline-stub", "near-sideways"], 1, "sideways"),
+        (["check", "--explain", "inline-stub", "null-ret0", "--property", "fresh"], 1, "ret0"),
+        (["check", "--explain", "inline-stub", "near-far", "--property", "best"], 2, "best"),
+        (["check", "--svg", "x.svg"], 2, "--explain"),
+        (["check", "--explain", "mainline", "far-null", "--two"], 2, "--two"),
+        (["litmus", "missing.litmus"], 1, "missing.litmus"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    arguments: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr, with what was wrong."""
+    assert cli.main(arguments) == status
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    """An interrupt in the middle of the longest question ends it within a second."""
+    command = [sys.executable, "-m", "static_call", "check", "--two"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        time.sleep(1.5)
+        os.kill(process.pid, signal.SIGINT)
+        start = time.monotonic()
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.decode() == "static-call: interrupted\n"
+    assert time.monotonic() - start < 2

@@ -1,0 +1,306 @@
+"""Litmus files: what is read, how it is reported, what is refused, what is written."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import litmus_tests
+import pytest
+
+from static_call.check.instructions import assemble
+from static_call.check.litmus import (
+    LitmusError,
+    Test,
+    Variable,
+    main_litmus,
+    read,
+    run,
+    show_instruction,
+)
+from static_call.check.litmus_writer import NotExpressible, write
+from static_call.check.model import CACHE_TYPES, Model
+from static_call.check.program import Program, Thread
+
+MP = r"""AArch64 MP
+"PodWW Rfe PodRR Fre"
+Generator=by hand
+(* a comment (* with { inside it *)
+   lines *)
+{
+  x=0; uint64_t y;
+  0:X1=x; 0:X3=y;   1:X1 = x; 1:X3=y;
+}
+ P0          | P1          ;
+ MOV W0,#1   | LDR W0,[X3] ;
+ STR W0,[X1] | LDR W2,[X1] ;
+ STR W0,[X3] |             ;
+exists (1:X0=1 /\ 1:X2=0)
+"""
+
+MP_REPORT = r"""Test MP Allowed
+States 4
+1:X0=0; 1:X2=0;
+1:X0=0; 1:X2=1;
+1:X0=1; 1:X2=0;
+1:X0=1; 1:X2=1;
+Ok
+Witnesses
+Positive: 1 Negative: 3
+Condition exists (1:X0=1 /\ 1:X2=0)
+Observation MP Sometimes 1 3"""
+
+
+def with_condition(condition: str) -> str:
+    """MP with another condition."""
+    return MP.replace("exists (1:X0=1 /\\ 1:X2=0)", condition)
+
+
+def test_report() -> None:
+    """The report has herd7's form: states, witnesses, condition, observation."""
+    assert str(run(read(MP))) == MP_REPORT
+
+
+@pytest.mark.parametrize(
+    ("condition", "kind", "verdict", "witnesses", "observation"),
+    [
+        (r"exists (1:X0=1 /\ 1:X2=0)", "Allowed", "Ok", (1, 3), "Sometimes 1 3"),
+        (r"exists 1:W0=2", "Allowed", "No", (0, 4), "Never 0 4"),
+        (r"~exists (1:X0=1 /\ 1:X2=0)", "Forbidden", "No", (3, 1), "Sometimes 1 3"),
+        (r"~exists (1:X0=3)", "Forbidden", "Ok", (4, 0), "Never 0 4"),
+        (r"forall (1:X0=0 \/ 1:X0=1)", "Required", "Ok", (4, 0), "Always 4 0"),
+        (r"forall (1:X0=0 \/ 1:X2=1)", "Required", "No", (3, 1), "Sometimes 3 1"),
+        (r"forall (1:X0=1 => 1:X2=1)", "Required", "No", (3, 1), "Sometimes 3 1"),
+        (r"exists (~(1:X0=0) /\ not (1:X2=1))", "Allowed", "Ok", (1, 3), "Sometimes 1 3"),
+        (r"exists ([x]=1 /\ y=0x1 /\ 0:X0=1)", "Allowed", "Ok", (4, 0), "Always 4 0"),
+        (r"filter (1:X0=1) exists (1:X2=0)", "Allowed", "Ok", (1, 1), "Sometimes 1 1"),
+        (r"locations [1:X0; x;]", "Required", "Ok", (4, 0), "Always 4 0"),
+    ],
+)
+def test_conditions(
+    condition: str, kind: str, verdict: str, witnesses: tuple[int, int], observation: str
+) -> None:
+    """Each quantifier counts and answers as herd7 does; ~exists turns its witnesses round."""
+    lines = str(run(read(with_condition(condition)))).splitlines()
+    assert lines[0] == f"Test MP {kind}"
+    assert verdict in lines
+    assert "Positive: {} Negative: {}".format(*witnesses) in lines
+    assert lines[-1] == f"Observation MP {observation}"
+
+
+def test_states_are_what_is_observed() -> None:
+    """A state shows locations and what the condition names, registers first, each once."""
+    states = run(read(with_condition("locations [x; 1:X2] exists (1:X0=1)"))).states
+    assert states[0] == "1:X0=0; 1:X2=0; [x]=1;"
+    assert len(states) == 4
+
+
+SELF = """AArch64 SELF
+CacheType={cache}
+{{ ins_t 0:X0=instr:"NOP"; 0:X1=P0:slot; 0:X3=label:"P0:end"; ins_t 0:X4; }}
+ P0            ;
+ STR W0,[X1]   ;
+ DSB ISH       ;
+ ISB           ;
+ slot: B .+8   ;
+ MOV W9,#1     ;
+ end:          ;
+ LDR W4,[X1]   ;
+locations [0:X4; 0:X3; 0:X1;]
+exists (0:X9=0 /\\ 0:X4=NOP)
+"""
+
+
+@pytest.mark.parametrize(
+    ("cache", "model"),
+    [
+        ("", Model()),
+        ("IDC", Model(idc=True)),
+        ("DIC IDC", Model(True, True)),
+        ("IDC,DIC", Model(True, True)),
+        ("DIC", Model(True, True)),
+    ],
+)
+def test_cache_type(cache: str, model: Model) -> None:
+    """The header's CacheType is the model's, unless another one is asked for."""
+    test = read(SELF.format(cache=cache))
+    assert test.model == model
+    assert run(test).observation == ("Never" if model.dic else "Sometimes")
+    assert run(test, Model()).observation == "Sometimes"
+
+
+def test_values_are_shown_as_what_they_are() -> None:
+    """Instructions and labels are shown in herd7's spelling."""
+    states = run(read(SELF.format(cache="DIC IDC"))).states
+    assert states == ('0:X1=label:"P0:slot"; 0:X3=label:"P0:end"; 0:X4=instr:"NOP"; 0:X9=1;',)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [("b 0x8", "B .+8"), ("b 0xfffffffffffffff8", "B .-8"), ("mov x6, x4", "MOV X6,X4"),
+     ("mov w9, #12", "MOV W9,#12"), ("ldr w2, [x3, #8]", "LDR W2,[X3,#8]"), ("isb", "ISB"),
+     ("movz x1, #1, lsl #16", "MOVZ X1,#1,LSL #16"), ("dmb ishst", "DMB ISHST")],
+)  # fmt: skip
+def test_show_instruction(line: str, shown: str) -> None:
+    """Capitals, decimal numbers, no space behind commas, branches as .+N."""
+    assert show_instruction(assemble(line)) == shown
+
+
+def test_cmodx_flag() -> None:
+    """Modification of what is off the list is flagged, of what is on it not."""
+    text = (
+        SELF.format(cache="").replace('instr:"NOP"; 0:X1', 'instr:"{}"; 0:X1').replace("=NOP", "=0")
+    )
+    on, off = (run(read(text.replace("{}", insn))).flags for insn in ("B .+8", "RET"))
+    assert on == ()
+    # On one PE the write is ordered with the fetch that follows DSB and ISB, but not without them.
+    assert off == ()
+    bare = text.replace(" DSB ISH       ;\n ISB           ;\n", "")
+    assert run(read(bare.replace("{}", "B .+8"))).flags == ()
+    assert run(read(bare.replace("{}", "RET"))).flags == ("violates-CMODX-requirements",)
+
+
+def test_arrays_faults_and_handlers() -> None:
+    """Arrays, an undefined instruction's fault, and a handler that returns are read and run."""
+    text = """AArch64 handler
+{ int t[2]={1,2}; 0:X1=t; 0:X5=1; }
+ P0             | P0.F           ;
+ LDR W2,[X1,#4] | MOV W7,#42     ;
+ m: UDF #0      | ADR X9,back    ;
+ back:          | MSR ELR_EL1,X9 ;
+ STR W2,[X1]    | ERET           ;
+locations [t;]
+exists (0:X7=42 /\\ t[0]=2)
+"""
+    result = run(read(text))
+    assert result.states == ("0:X7=42; t={2,2}; [t[0]]=2;",)
+    assert result.holds
+    fatal = """AArch64 fatal
+{ int t[2]={1,2}; }
+ P0 ;
+ m: UDF #0 ;
+locations [t;]
+exists (fault(P0:m,UndefinedInstruction))
+"""
+    result = run(read(fatal))
+    assert result.holds
+    assert result.states == ("t={1,2}; fault(P0:m,UndefinedInstruction);",)
+
+
+def test_code_of_another_thread() -> None:
+    """BLR into another thread's column and RET back, through a pointer in memory."""
+    text = """AArch64 calls
+{ [x]=P1:one; 0:X1=x; 1:X1=x; 1:X2=P1:two; }
+ P0          | P1          ;
+ LDR X2,[X1] | STR X2,[X1] ;
+ BLR X2      | B end       ;
+ MOV W5,W0   | one:        ;
+             | MOV W0,#1   ;
+             | RET         ;
+             | two:        ;
+             | MOV W0,#2   ;
+             | RET         ;
+             | end:        ;
+forall (0:X5=1 \\/ 0:X5=2)
+"""
+    result = run(read(text))
+    assert result.states == ("0:X5=1;", "0:X5=2;")
+    assert result.holds
+
+
+def test_loops_are_cut(tmp_path: Path) -> None:
+    """Paths that loop too often are left out, and the report's reader is told."""
+    file = tmp_path / "loop.litmus"
+    file.write_text(
+        "AArch64 loop\n{ 0:X1=x; 1:X1=x; }\n P0 | P1 ;\n L: LDR W0,[X1] | MOV W0,#1 ;\n"
+        " CBZ W0,L | STR W0,[X1] ;\nexists (0:X0=1)\n"
+    )
+    out, err = io.StringIO(), io.StringIO()
+    assert main_litmus([str(file)], out=out, err=err) == 0
+    assert "Observation loop Always" in out.getvalue()
+    assert "loop were left out" in err.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("X86 MP\n{}\n", 1, "AArch64"),
+        ("AArch64 a\n", 1, "expected {"),
+        ("AArch64 a\n{ 0:X0=1;\n P0 ;\n", 2, "expected }"),
+        ("AArch64 a\n{ }\n P0 ;\n FROB X1 ;\nexists (0:X0=1)\n", 4, "FROB"),
+        ("AArch64 a\n{ }\n P0 ;\n B L9 ;\nexists (0:X0=1)\n", 4, "L9"),
+        ("AArch64 a\n{ }\n P0 | Q ;\n NOP | NOP ;\n", 3, "Q"),
+        ("AArch64 a\n{ }\n P1 ;\n NOP ;\n", 3, "P0"),
+        ("AArch64 a\n{\n 0:X0=P0:no;\n}\n P0 ;\n NOP ;\n", 3, "no label P0:no"),
+        ('AArch64 a\n{\n 0:X0=instr:"FROB";\n}\n P0 ;\n NOP ;\n', 3, "FROB"),
+        ("AArch64 a\n{\n 0:V0=1;\n}\n P0 ;\n NOP ;\n", 3, "0:V0"),
+        ("AArch64 a\n{ }\n P0 ;\n NOP ;\nexists (0:X0=1\n", 6, "expected )"),
+        ("AArch64 a\n{ }\n P0 ;\n NOP ;\nexists (0:X0>1)\n", 5, "expected ="),
+        ("AArch64 a\n{ }\n P0 ;\n NOP \n", 4, "expected ;"),
+        ("AArch64 a\n{ }\n P0 ;\n NOP ;\nexists (fault(P0:zz))\n", 5, "zz"),
+        ("", 1, "AArch64"),
+    ],
+)
+def test_errors_name_the_line(text: str, line: int, message: str) -> None:
+    """What cannot be read is named with the file, the line and what was expected."""
+    with pytest.raises(LitmusError) as caught:
+        read(text, "t.litmus")
+    assert str(caught.value).startswith(f"t.litmus:{line}: ")
+    assert message in str(caught.value)
+
+
+def test_goes_on_after_an_error(tmp_path: Path) -> None:
+    """Files that cannot be read or run do not keep the others from being run."""
+    good, bad, binary = (tmp_path / name for name in ("good", "bad", "binary"))
+    good.write_text(MP)
+    bad.write_text("AArch64 bad\n{ }\n P0 ;\n FROB ;\n")
+    binary.write_bytes(b"\xff\xfe\x00")
+    unrun = tmp_path / "unrun"
+    unrun.write_text("AArch64 unrun\n{ }\n P0 ;\n MRS X0,CTR_EL0 ;\nexists (0:X0=0)\n")
+    out, err = io.StringIO(), io.StringIO()
+    files = [str(f) for f in (bad, binary, tmp_path / "none", unrun, good)]
+    assert main_litmus(files, out=out, err=err) == 1
+    assert out.getvalue() == MP_REPORT + "\n\n"
+    assert [line.split(":")[0] for line in err.getvalue().splitlines()] == files[:4]
+    assert main_litmus([str(good)], out=io.StringIO(), err=err) == 0
+
+
+@pytest.mark.parametrize(
+    "case",
+    litmus_tests.IFETCH + litmus_tests.COHERENCE + litmus_tests.ATOMICS,
+    ids=lambda case: case.name,
+)
+def test_written_tests_mean_the_same(case: litmus_tests.Case) -> None:
+    """A test that is written and read back has the same states, counts and flags."""
+    test = read(case.text)
+    again = read(write(test))
+    for model in CACHE_TYPES:
+        before, after = run(test, model), run(again, model)
+        assert (before.states, before.positive, before.negative, before.flags) == (
+            after.states, after.positive, after.negative, after.flags
+        )  # fmt: skip
+
+
+def test_write_what_was_never_text() -> None:
+    """A program from machine code: another run of code, a literal load, labels of its own."""
+    lines = {0x1000: "bl 0x2000", 0x1004: "nop", 0x2000: "ldr x16, 0x3000", 0x2004: "br x16"}
+    lines |= {0x4000: "mov w9, #1", 0x4004: "ret"}
+    code = {at: assemble(line, at) for at, line in lines.items()}
+    program = Program(code, {0x3000: (0x4000).to_bytes(8, "little")}, (Thread(0x1000),))
+    test = Test("calls", program, variables={"literal": Variable("literal", 0x3000)},
+                labels={"P0:target": 0x4000})  # fmt: skip
+    text = write(test)
+    assert "uint64_t literal=P0:target;" in text
+    assert "LDR X16,[X29]" in text
+    again = read(text + "locations [0:X9;]")
+    assert run(again).states == ("0:X9=1;",)
+
+
+def test_not_expressible() -> None:
+    """What has no form in a litmus file is refused, by name."""
+    program = Program({0: assemble("isb")}, {}, (Thread(0),), cse=(0,))
+    with pytest.raises(NotExpressible, match="every PE"):
+        write(Test("t", program))
+    program = Program({0: assemble("b 0x100")}, {}, (Thread(0),))
+    with pytest.raises(NotExpressible, match="0x0"):
+        write(Test("t", program))
