@@ -24,7 +24,10 @@ test: $(VENV)/tests
 	$(BIN)/pytest -n 2
 
 bench: $(VENV)/tests
-	$(BIN)/python bench/run.py
+	@scripts/debian $(DEBIAN)
+	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/calls.py
+	$(BIN)/python bench/elf.py
 
 $(VENV)/package: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/debian python3-venv

@@ -30,12 +30,12 @@ def test_a_pages_examples(page: Path, tmp_path: Path) -> None:
         if language == "c" and (name := re.match(r"/\* ([\w.]+) \*/", text)):
             (tmp_path / name[1]).write_text(text)
         elif language == "console":
-            _run_session(text, tmp_path, environment)
+            _run_commands(text, tmp_path, environment)
         elif language == "python":
             subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=60)
 
 
-def _run_session(text: str, folder: Path, environment: dict[str, str]) -> None:
+def _run_commands(text: str, folder: Path, environment: dict[str, str]) -> None:
     for command, shown in re.findall(r"^\$ ((?:[^'\n]|'[^']*')*)\n((?:(?!\$ ).*\n)*)", text, re.M):
         if command.startswith(NOT_RUN):
             continue

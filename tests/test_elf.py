@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +31,7 @@ from static_call.elf import (
     NotInFile,
 )
 from static_call.errors import StaticCallError
+from static_call.places.elf_file import ElfFile
 from static_call.sites import count_sites
 from static_call.symbols import FUNC
 
@@ -124,6 +124,22 @@ def test_reads_of_any_size_anywhere_are_parts_of_the_same_memory(pie: Path) -> N
     for _ in range(2000):
         at, size = rng.randrange(data.size), rng.randrange(40)
         assert image.read(data.address + at, size) == memory[at : at + size]
+
+
+def test_pointers_that_are_not_aligned(tmp_path: Path) -> None:
+    """Packed structures have them; some lie across any border that a reader may draw."""
+    source = (
+        ".data\n.balign 8\n.long 1\npointers: .rept 1200\n.quad pointers+0x1234567800000000\n.endr"
+    )
+    path = assemble(tmp_path, "packed", source, "-shared")
+    image = Image.open(path)
+    pointers = image.symbol("pointers").value
+    assert pointers % 8 == 4
+    data, at = path.read_bytes(), image.offset(pointers, 9600)
+    path.write_bytes(data[:at] + bytes(9600) + data[at + 9600 :])  # only the relocations say it
+    image = Image.open(path)
+    expected = (pointers + 0x1234567800000000).to_bytes(8, "little")
+    assert image.read(pointers, 9600) == expected * 1200
 
 
 def test_nothing_is_read_where_nothing_is(pie: Path) -> None:
@@ -484,6 +500,19 @@ def test_sites_are_those_that_objdump_shows(built: Path) -> None:
         assert image.sites([entry]) == {entry: branches[entry]}
 
 
+def test_code_that_two_sections_claim_counts_once(pie: Path, tmp_path: Path) -> None:
+    """Where section headers overlap."""
+    data = bytearray(pie.read_bytes())
+    text, fini = section_at(pie, ".text"), section_at(pie, ".fini")
+    for field in ("address", "offset", "size"):
+        at = SECTION[field]
+        data[fini + at : fini + at + 8] = data[text + at : text + at + 8]
+    path = tmp_path / "overlapping"
+    path.write_bytes(data)
+    report = Image.open(pie).symbol("report").value
+    assert Image.open(path).sites([report]) == {report: 1}
+
+
 @settings(max_examples=60)
 @given(
     st.integers(0, 1 << 46).map(lambda n: 4 * n),
@@ -550,6 +579,12 @@ def use(path: Path) -> None:
             image.relocation(address)
         assert sum(1 for _ in image.relocations()) < 100_000
         image.sites(addresses)
+        for address in [*addresses][:10] + [one.place for one in image.relocations()][::200]:
+            for value in (0, image.entry):
+                place = ElfFile(image)
+                place.write(address, value.to_bytes(8, "little"))
+                with suppress(ElfError):
+                    place.patches()
         assert all(at % 4 == 0 for at in image.find(b"\xc0\x03\x5f\xd6"))
 
 
@@ -698,6 +733,16 @@ def test_symbols_that_point_outside(pie: Path, tmp_path: Path) -> None:
     assert all(one.name for one in Image.open(path).symbols(""))
 
 
+@pytest.mark.parametrize("size", [0, 7, 24, 24 * 40 + 23])
+def test_a_symbol_table_of_any_size(pie: Path, tmp_path: Path, size: int) -> None:
+    """What is left of an entry at its end is no symbol."""
+    data = bytearray(pie.read_bytes())
+    change(data, section_at(pie, ".symtab") + SECTION["size"], size, 8)
+    path = tmp_path / "short"
+    path.write_bytes(data)
+    use(path)
+
+
 def test_memory_of_any_size_is_not_made(pie: Path, tmp_path: Path) -> None:
     """A .bss of exabytes takes no memory and no time."""
     data = bytearray(pie.read_bytes())
@@ -773,6 +818,10 @@ def test_a_file_that_is_truncated_while_it_is_open(pie: Path, tmp_path: Path) ->
     path = tmp_path / "shrinks"
     path.write_bytes(pie.read_bytes())
     image = Image.open(path)
+    table = next(one for one in image.sections if one.type == 2)
+    main = image.symbol("main").value
+    os.truncate(path, pie.read_bytes().index(struct.pack("<Q", main), table.offset) + 8)
+    assert image.names({main}) == {}  # half of its entry is left
     os.truncate(path, 100)
     with pytest.raises(Damaged, match="became shorter"):
         image.read(image.segments[0].address + 200, 8)
@@ -784,13 +833,11 @@ def test_a_file_that_is_truncated_while_it_is_open(pie: Path, tmp_path: Path) ->
 INTERESTING = [0, 1, 2, 7, 24, 1 << 31, (1 << 32) - 1, 1 << 62, 1 << 63, (1 << 64) - 1]
 
 
-@dataclass(repr=False)
 class Victim:
     """A good file, its contents, and where the parts of it are that a reader goes by."""
 
-    path: Path
-    good: bytes
-    regions: list[tuple[int, int]]
+    def __init__(self, path: Path, regions: list[tuple[int, int]]) -> None:
+        self.path, self.good, self.regions = path, path.read_bytes(), regions
 
 
 @pytest.fixture(scope="module", params=["pie", "shared", "relr"])
@@ -811,7 +858,7 @@ def victim(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         for segment in image.iter_segments("PT_NOTE"):
             found.append((segment["p_offset"], segment["p_filesz"]))
     found = [one for one in found if one[1] >= 8]
-    return Victim(path, path.read_bytes(), found)
+    return Victim(path, found)
 
 
 @settings(

@@ -87,6 +87,9 @@ def test_numeric_labels_are_the_nearest_in_their_direction() -> None:
     assert a64.words(code)[:4] == [0x14000000, 0x14000001, 0xD503201F, 0x17FFFFFF]
 
 
+DIRECTIVES = "expected .isa, .source, .align, .claims or .section"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -125,8 +128,8 @@ def test_line_ends_blanks_and_case_mean_nothing(changes: dict[str, str]) -> None
         ("literal: { far: .quad target }\n", "1:1: expected an instruction"),
         ("\x7fELF\x02\x01\x01\n", "1:1: \x7fELF\x02\x01\x01 is not an instruction of the table"),
         # Directives
-        ("  .foo 3\n", "1:3: .foo is not a directive: expected .isa, .source, .align, .claims or .section"),
-        (".word 3\n", "1:1: .word is not a directive: expected .isa, .source, .align, .claims or .section"),
+        ("  .foo 3\n", f"1:3: .foo is not a directive: {DIRECTIVES}"),
+        (".word 3\n", f"1:1: .word is not a directive: {DIRECTIVES}"),
         (".isa ppc32\n", "1:6: expected a64, not ppc32"),
         ("  .isa  // a64\n", "1:7: expected a64, not nothing"),
         (".source\n", "1:8: expected where the design comes from"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from static_call.errors import StaticCallError
 
@@ -13,8 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from static_call.check.program import Limits
-    from static_call.design import Design, Target
-    from static_call.elf import Image
+    from static_call.design import Cost, Design, Target
     from static_call.find import Found
 
     _Run = Callable[[argparse.Namespace], int]
@@ -32,6 +34,9 @@ class Misuse(StaticCallError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit status. Every refusal is one line on stderr."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a symbol may have any character in its name
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
     run: _Run = options.run
     try:
         status = run(options)
@@ -53,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str, status: int = 1) -> int:
-    print(f"static-call: {message}", file=sys.stderr)
+    """Says why not, in one line; gives the exit status."""
+    line = message.replace("\n", "\\n")
+    print(f"static-call: {line}", file=sys.stderr)
     return status
 
 
@@ -160,10 +167,11 @@ class _Version(argparse.Action):
 
 
 def _load_designs(extra: Sequence[str]) -> list[Design]:
-    """The user's own designs, which come first, and the shipped ones."""
+    """The user's own designs and the shipped ones, in the order in which they are tried."""
     from static_call import notation
+    from static_call.find import longest_first
 
-    return [notation.load(name) for name in (*extra, *notation.shipped())]
+    return longest_first(notation.load(name) for name in (*extra, *notation.shipped()))
 
 
 def _table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> None:
@@ -171,7 +179,7 @@ def _table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> None:
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *texts)]
     right = [bool(rows) and all(isinstance(cell, int) for cell in column) for column in zip(*rows)]
-    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    bold, plain = ("\033[1m", "\033[0m") if _colour() else ("", "")
 
     def line(cells: Sequence[str]) -> str:
         padded = (
@@ -185,6 +193,11 @@ def _table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> None:
         print(line(row))
 
 
+def _colour() -> bool:
+    """Whether standard output is a terminal that wants more than plain text."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
 def _print_json(value: object) -> None:
     import json
 
@@ -196,7 +209,7 @@ def _designs(options: argparse.Namespace) -> int:
     from static_call.design import FORMS
 
     designs = [notation.load(name) for name in options.design or notation.shipped()]
-    costs = [{form: design.cost(form) for form in design.forms} for design in designs]
+    costs = [_costs(design) for design in designs]
     if options.json:
         _print_json(
             [
@@ -229,7 +242,7 @@ def _designs(options: argparse.Namespace) -> int:
         [
             design.name,
             design.size,
-            *(its_costs[form].instructions if form in its_costs else "-" for form in FORMS),
+            *(_cost(design, its_costs, form) for form in FORMS),
             design.summary.partition(": ")[2] or design.summary,
         ]
         for design, its_costs in zip(designs, costs)
@@ -239,14 +252,41 @@ def _designs(options: argparse.Namespace) -> int:
     return 0
 
 
+def _patches(design: Design) -> str:
+    """Which instructions it patches, and which of them Arm does not allow to be patched live."""
+    held = {insn.name.upper(): insn for insn in design.patched}
+    wrong = [name for name, insn in held.items() if not insn.cmodx]
+    if not held:
+        return "patches no instruction"
+    text = f"patches {', '.join(held)}"
+    if wrong:
+        text += f": {', '.join(wrong)} may not be modified while it may execute (Arm ARM B2.2.5)"
+    return text
+
+
+def _cost(design: Design, costs: dict[str, Cost], form: str) -> object:
+    """Instructions of a form; "-" where there is no such form, "?" where that is not known."""
+    return costs[form].instructions if form in costs else "?" if form in design.forms else "-"
+
+
+def _costs(design: Design) -> dict[str, Cost]:
+    """What a call costs in each form; without those whose code cannot be followed."""
+    costs = {}
+    for form in design.forms:
+        with suppress(StaticCallError):
+            costs[form] = design.cost(form)
+    return costs
+
+
 def _print_design(design: Design) -> None:
     print(f"{design.name}: {design.summary}")
     for source in design.sources:
         print(f"  source: {source}")
-    print(f"  {design.size} bytes, aligned to {design.align}, entered at byte {design.entry}\n")
+    print(f"  {design.size} bytes, aligned to {design.align}, entered at byte {design.entry}")
+    print(f"  {_patches(design)}\n")
     for item, text in design.listing():
         where = f"{item.offset:4}" if item.offset is not None else f"{item.section:>4}"
-        label = f"{item.label.partition('@')[0]}:" if item.label else ""
+        label = f"{item.title}:" if item.label else ""
         print(f"  {where}  {label:<9}{text}")
     print("\n  retarget:")
     for step in design.retarget:
@@ -255,8 +295,7 @@ def _print_design(design: Design) -> None:
     _table(
         [
             [form, cost.instructions, cost.loads, cost.taken, cost.indirect]
-            for form in design.forms
-            for cost in [design.cost(form)]
+            for form, cost in _costs(design).items()
         ],
         ["form", "instructions", "loads", "taken branches", "indirect"],
     )
@@ -267,26 +306,30 @@ def _list(options: argparse.Namespace) -> int:
     from static_call.elf import Image
 
     designs = _load_designs(options.design)
-    image = Image.open(options.file)
-    calls = find.scan(image, designs) if options.scan else find.find(image, designs)
-    sites = image.sites([call.entry for call in calls]) if options.sites else {}
+    collecting = gc.isenabled()
+    gc.disable()  # some ten thousand small objects and no cycles: a twentieth of the time
+    try:
+        with Image.open(options.file) as image:
+            calls = (find.scan if options.scan else find.find)(image, designs)
+            sites = image.sites([call.entry for call in calls]) if options.sites else {}
+    finally:
+        if collecting:
+            gc.enable()
     if options.json:
-        _print_json(
-            {"file": options.file, "static_calls": [_as_json(c, sites.get(c.entry)) for c in calls]}
-        )
-        return 0
-    if not calls:
+        shown = [_as_json(call, sites.get(call.entry)) for call in calls]
+        _print_json({"file": options.file, "static_calls": shown})
+    elif calls:
+        rows = [
+            [call.name, hex(call.entry), *_says(call), _key(call)]
+            + ([sites[call.entry]] if options.sites else [])
+            for call in calls
+        ]
+        head = ["name", "trampoline", "design", "form", "target", "key"]
+        _table(rows, head + (["sites"] if options.sites else []))
+    else:
         more = "" if options.scan else ": try --scan, which looks for trampolines by shape"
-        print(f"{options.file}: no static calls{more}", file=sys.stderr)
-        return 1
-    rows = [
-        [call.name, hex(call.entry), *_says(call), _key(call)]
-        + ([sites.get(call.entry, 0)] if options.sites else [])
-        for call in calls
-    ]
-    head = ["name", "trampoline", "design", "form", "target", "key"]
-    _table(rows, head + (["sites"] if options.sites else []))
-    return 0
+        return _refuse(f"{options.file}: no static calls{more}")
+    return 0 if calls else 1
 
 
 def _says(call: Found) -> list[str]:
@@ -335,35 +378,28 @@ def _show(options: argparse.Namespace) -> int:
     from static_call.elf import Image
 
     designs = _load_designs(options.design)
-    image = Image.open(options.file)
-    call = _lookup(image, designs, options.name)
-    lines = list(find.listing(call, image))
-    if options.json:
-        shown = [{"address": at, "bytes": data, "text": text} for at, data, text, _ in lines]
-        _print_json({**_as_json(call, image.sites([call.entry])[call.entry]), "listing": shown})
-        return 0
+    with Image.open(options.file) as image:
+        (call,) = find.lookup(image, designs, [options.name])
+        lines = list(find.listing(call, image))
+        if options.json:
+            shown = [{"address": at, "bytes": data, "text": text} for at, data, text in lines]
+            sites = image.sites([call.entry])[call.entry]
+            _print_json({**_as_json(call, sites), "listing": shown})
+            return 0
     design, form, target = _says(call)
     print(f"{call.name}: {design}, {form}, target {target}, key {_key(call)}\n")
-    width = max(len(text) for _, _, text, forms in lines if forms)
-    for at, data, text, forms in lines:
-        mark = "->" if at == call.entry else "  "
-        comment = f"  // {forms}" if forms else ""
-        print(f"{mark} {at:#x}  {data:<16}  {text:<{width}}{comment}".rstrip())
+    for at, data, text in lines:
+        print(f"{'->' if at == call.entry else '  '} {at:#x}  {data:<16}  {text}")
+    print()
+    for item, cell in call.known.design.listing():
+        if item.cell:
+            print(f"   {item.title + ':':<9}{cell}")
     if not call.known.agrees:
         print(
             "\nThe slot's branch and the literal name different addresses: a veneer or a PLT entry"
         )
         print("lies between, or a retarget was not finished.")
     return 0
-
-
-def _lookup(image: Image, designs: Sequence[Design], name: str) -> Found:
-    """A static call by its name, or by its trampoline's address."""
-    from static_call import find
-
-    if not name.startswith("0x"):
-        return find.find(image, designs, [name])[0]
-    return find.at(image, designs, _number(name))
 
 
 def _number(text: str) -> int:
@@ -374,19 +410,28 @@ def _number(text: str) -> int:
 
 
 def _set(options: argparse.Namespace) -> int:
+    from static_call import find
     from static_call.elf import Image
     from static_call.places.elf_file import ElfFile
 
     changes = _changes(options.change)
     designs = _load_designs(options.design)
-    image = Image.open(options.file)
-    place = ElfFile(image)
     forms = []
-    for name, target in changes.items():
-        call = _lookup(image, designs, name).static_call(place)
-        call.update(_target(target))
-        forms.append(call.form)
-    place.commit(options.output)
+    keyless = []
+    with Image.open(options.file) as image:
+        place = ElfFile(image)
+        found = find.lookup(image, designs, changes)
+        if len({one.entry for one in found}) < len(found):
+            raise Misuse("a static call is set twice, by its name and by its address")
+        for one, target in zip(found, changes.values()):
+            call = one.static_call(place)
+            call.update(_target(target))
+            forms.append(call.form)
+            if one.key is None:
+                keyless.append(one.name)
+        place.commit(options.output)
+    if keyless:
+        _refuse(f"{', '.join(keyless)}: no key is known, so the trampoline alone is set")
     for (name, target), form in zip(changes.items(), forms):
         print(f"{name} = {target} ({form})")
     return 0
@@ -413,8 +458,7 @@ def _call(options: argparse.Namespace) -> int:
     for name, target in _changes(options.change).items():
         image.static_call(name).update(_target(target))
     arguments = [_argument(text) for text in options.argument]
-    called = image.static_calls.get(options.name)
-    address = called.address if called else image.resolve(options.name)
+    address = image.address(options.name)
     more = ""
     if options.count:
         result, executed = machine.trace(address, *arguments)

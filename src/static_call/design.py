@@ -5,6 +5,7 @@ All of it is derived from the design's text, which notation.py reads.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from functools import cached_property
@@ -85,6 +86,11 @@ class Item(NamedTuple):
     cell: bool
     contents: Mapping[str, Contents]
     section: str = ".text"
+
+    @property
+    def title(self) -> str:
+        """The label as the text writes it: 1 for one of several 1:."""
+        return self.label.partition("@")[0]
 
     def holds(self, form: str) -> Contents | None:
         """The contents in a form; None where the form leaves it as it is."""
@@ -212,6 +218,12 @@ class Design:
         return f"<design {self.name}>"
 
     @property
+    def patched(self) -> list[a64.Instruction]:
+        """The instructions that its slots hold, in any form."""
+        held = (contents for slot in self.slots for contents in slot.contents.values())
+        return [contents for contents in held if isinstance(contents, a64.Instruction)]
+
+    @property
     def summary(self) -> str:
         """The first line of `about`."""
         return self.about.partition("\n")[0]
@@ -289,10 +301,10 @@ class Design:
                 raise Unsupported(f"the design {self.name} has no {form} form")
             return form
         assert isinstance(target, int)
-        if target % a64.WORD:
-            raise a64.Misaligned(f"the target {target:#x} is not aligned to {a64.WORD} bytes")
         if target & ~_FULL:
             raise a64.OutOfRange(f"the target {target:#x} is no 64-bit address")
+        if target % a64.WORD:
+            raise a64.Misaligned(f"the target {target:#x} is not aligned to {a64.WORD} bytes")
         for form in ("near", "far"):
             if form in self.forms:
                 try:
@@ -314,17 +326,17 @@ class Design:
         if base < 0 or base % a64.WORD or len(data := read(base, self.size)) < self.size:
             return None
         block = int.from_bytes(data, "little")
-        found = [
-            recognised
-            for template in self._templates
-            if block & template.mask == template.value
-            if all(
+        first = None
+        for template in self._templates:
+            if block & template.mask == template.value and all(
                 any(block >> 8 * offset & mask == value for mask, value in patterns)
                 for offset, patterns in template.idle
-            )
-            if (recognised := self._solve(template, entry, data, read))
-        ]
-        return next((one for one in found if one.agrees), found[0] if found else None)
+            ):
+                found = self._solve(template, entry, data, read)
+                if found is not None and found.agrees:
+                    return found
+                first = first or found
+        return first
 
     def _solve(self, template: _Template, entry: int, data: bytes, read: Read) -> Recognised | None:
         """The trampoline as the template's form, with target and literals; None if it isn't."""
@@ -426,7 +438,7 @@ class Design:
         """
         entry = (1 << 16) + self.entry
         outside = {label: (1 << 18) + LITERAL * i for i, label in enumerate(self.outside)}
-        target = 1 << 17
+        target = entry + (1 << 14)  # within the reach of TBZ, which is the shortest
         memory = self.assemble(entry, form, target, outside)
         path = []
         for done in walk(_reader(memory), entry):
@@ -445,11 +457,11 @@ class Design:
         """The items with their contents as text, forms and all."""
         for item in self.items:
             if "" in item.contents:
-                yield item, str(item.contents[""])
+                yield item, re.sub(r"@\d+", "", str(item.contents[""]))
             else:
                 forms: dict[str, list[str]] = {}
                 for form, contents in item.contents.items():
-                    forms.setdefault(str(contents), []).append(form)
+                    forms.setdefault(re.sub(r"@\d+", "", str(contents)), []).append(form)
                 cell = " | ".join(f"{', '.join(names)}: {text}" for text, names in forms.items())
                 yield item, "{ " + cell + " }"
 

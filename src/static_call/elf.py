@@ -1,10 +1,10 @@
 """ELF images of arm64: memory as a loader makes it, symbols, relocations, and searches.
 
 For linked files, little-endian: executables, shared objects, kernels (vmlinux). Headers are read
-here with struct, not by a library: a library's import alone costs as much as listing a kernel's
-static calls does, and each number of a header is checked before it is used, so that a damaged file
-gets one clear line. Tables of symbols, which may have some hundred thousand entries, are passed
-over in chunks as packed columns and never become a Python object for each entry.
+here with struct, not by a library: the import of one would add a quarter to the time that listing
+a kernel's static calls takes, and each number of a header is checked before it is used, so that a
+damaged file gets one clear line. Tables of symbols, which may have some hundred thousand entries,
+are passed over in chunks as packed columns and never become a Python object for each entry.
 
 The file is read by pread and never mapped: a file that another process truncates would end this
 one by a signal. Layouts are those of the ELF gABI; numbers of arm64 are those of aaelf64.
@@ -161,6 +161,7 @@ class Image:
         self._read_headers()
         # The blocks last used are kept: a trampoline is looked at once for each design.
         self._block = lru_cache(maxsize=256)(self._make_block)
+        self._named = lru_cache(maxsize=64)(self._find_named)
 
     def close(self) -> None:
         """Closes the file; nothing can be read afterwards."""
@@ -514,7 +515,7 @@ class Image:
 
         Raises NoSuchSymbol, and AmbiguousSymbol where local ones lie at several addresses.
         """
-        found = [one for table in self._symbol_tables for one in table.named(name + "\0")]
+        found = self._named(name)
         defined = [one for one in found if one.defined]
         if not defined:
             why = "it is another file's" if found else "none has this name"
@@ -527,6 +528,9 @@ class Image:
             places = ", ".join(map(hex, addresses))
             raise AmbiguousSymbol(f"{self.path}: {name} is at {places}: say which by the address")
         return min(chosen, key=lambda one: one.preference)
+
+    def _find_named(self, name: str) -> list[Symbol]:
+        return [one for table in self._symbol_tables for one in table.named(name + "\0")]
 
     def names(self, addresses: Collection[int]) -> dict[int, str]:
         """What is exactly at these addresses, by its symbol; the rest is left out.

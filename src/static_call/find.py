@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from static_call import a64
 from static_call.design import Design, Recognised
-from static_call.elf import Image
+from static_call.elf import AmbiguousSymbol, Image
 from static_call.errors import StaticCallError
+from static_call.relocation import IRELATIVE
 from static_call.static_call import Place, StaticCall
 from static_call.trampoline import NotATrampoline, Trampoline
 from static_call.walk import Detour, detour
@@ -24,8 +25,7 @@ class NoSuchCall(StaticCallError):
     """The image has no static call of this name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
+class Goal(NamedTuple):
     """An address that a static call leads to, and how.
 
     address  None for a function that another file defines
@@ -42,8 +42,7 @@ class Goal:
         return f"{text} via {self.via}" if self.via else text
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A static call of an image.
 
     name   without prefix; the address, as text, where the image has no symbol for it
@@ -80,52 +79,100 @@ class Found:
         return StaticCall(self.name, trampoline, place, key)
 
 
-def find(image: Image, designs: Sequence[Design], names: Iterable[str] = ()) -> list[Found]:
-    """The static calls that an image has symbols for, by address; with `names`, only those.
+def find(image: Image, designs: Sequence[Design]) -> list[Found]:
+    """The static calls that an image has symbols for, by address.
 
-    Raises NoSuchCall for a name that isn't there.
+    designs  the longest first: see longest_first
     """
-    entries = {s.name.removeprefix(TRAMPOLINE): s.value for s in image.symbols(TRAMPOLINE)}
-    keys = {s.name.removeprefix(KEY): s.value for s in image.symbols(KEY)}
-    wanted = list(names)
-    for name in wanted:
-        if name not in entries:
-            known = ", ".join(sorted(entries)[:8]) or "none"
-            more = f" and {len(entries) - 8} more" if len(entries) > 8 else ""
-            raise NoSuchCall(f"{image.path}: no static call {name}: it has {known}{more}")
-    chosen = {name: entries[name] for name in wanted} if wanted else entries
-    states = {entry: recognise(image, entry, designs) for entry in set(chosen.values())}
-    return _describe(image, chosen, states, keys)
+    return _describe(image, designs, _named(image))
 
 
-def at(image: Image, designs: Sequence[Design], entry: int) -> Found:
-    """The static call whose trampoline is at an address, with or without symbols."""
-    name = image.names({entry}).get(entry, "")
-    if name.startswith(TRAMPOLINE):
-        return find(image, designs, [name.removeprefix(TRAMPOLINE)])[0]
-    return _describe(image, {hex(entry): entry}, {entry: recognise(image, entry, designs)}, {})[0]
+def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> list[Found]:
+    """The static calls of these names, in their order; a trampoline's address, 0x..., is one too.
+
+    Raises NoSuchCall, and elf.AmbiguousSymbol where several have a name.
+    """
+    every = _named(image)
+    chosen = []
+    for name in names:
+        if name.startswith("0x"):
+            at = _address(name)
+            chosen.append(next((one for one in every if one.entry == at), _Named(name, at, None)))
+            continue
+        found = [one for one in every if one.name == name]
+        if not found:
+            known = sorted({one.name for one in every})
+            more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+            has = (", ".join(known[:8]) or "none") + more
+            raise NoSuchCall(f"{image.path}: no static call {name}: it has {has}")
+        if len(found) > 1:
+            places = ", ".join(hex(one.entry) for one in found)
+            raise AmbiguousSymbol(f"{image.path}: {name} is at {places}: say which by the address")
+        chosen += found
+    return _describe(image, designs, chosen)
+
+
+def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
+    """The trampolines of an image by their shape; with names where it has symbols for them."""
+    entries: set[int] = set()
+    for design in designs:
+        offset, word = _landmark(design)
+        for address in image.find(word.to_bytes(a64.WORD, "little")):
+            entry = address - offset + design.entry
+            if entry not in entries and recognise(image, entry, designs):
+                entries.add(entry)
+    named = {one.entry: one for one in _named(image)}
+    return _describe(
+        image, designs, [named.get(entry, _Named(hex(entry), entry, None)) for entry in entries]
+    )
 
 
 def recognise(image: Image, entry: int, designs: Sequence[Design]) -> Recognised | None:
-    """What the bytes at an address are; the longest design that fits, as one may begin another."""
-    for design in sorted(designs, key=lambda design: -design.size):
+    """What the bytes at an address are: of these designs the first that fits."""
+    for design in designs:
         if state := design.recognise(entry, image.read):
             return state
     return None
 
 
-def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
-    """The trampolines of an image by their shape, for one without symbols."""
-    states: dict[int, Recognised] = {}
-    for design in designs:
-        offset, word = _landmark(design)
-        for address in image.find(word.to_bytes(a64.WORD, "little")):
-            entry = address - offset + design.entry
-            if entry % a64.WORD or entry in states:
-                continue
-            if state := recognise(image, entry, designs):
-                states[entry] = state
-    return _describe(image, {hex(entry): entry for entry in states}, states, {})
+def longest_first(designs: Iterable[Design]) -> list[Design]:
+    """Designs in the order in which they are to be tried, since one may begin another."""
+    return sorted(designs, key=lambda design: -design.size)
+
+
+class _Named(NamedTuple):
+    """What symbols say of a static call."""
+
+    name: str
+    entry: int
+    key: int | None
+
+
+def _named(image: Image) -> list[_Named]:
+    """The static calls that an image has symbols for."""
+    trampolines: list[tuple[str, int]] = []
+    keys: dict[str, list[int]] = {}
+    for symbol in image.symbols(TRAMPOLINE, KEY):
+        if symbol.defined and symbol.name.startswith(TRAMPOLINE):
+            trampolines.append((symbol.name.removeprefix(TRAMPOLINE), symbol.value))
+        elif symbol.defined:
+            keys.setdefault(symbol.name.removeprefix(KEY), []).append(symbol.value)
+
+    def key(name: str, entry: int) -> int | None:
+        # Where several files have a local one of this name, the keys say which is whose.
+        own = keys.get(name, [])
+        if len(own) > 1:
+            own = [at for at in own if int.from_bytes(image.read(at + 8, 8), "little") == entry]
+        return own[0] if len(own) == 1 else None
+
+    return [_Named(name, entry, key(name, entry)) for name, entry in dict.fromkeys(trampolines)]
+
+
+def _address(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise NoSuchCall(f"{text} is not an address") from None
 
 
 def _landmark(design: Design) -> tuple[int, int]:
@@ -136,19 +183,19 @@ def _landmark(design: Design) -> tuple[int, int]:
         if item.offset is not None and not item.cell and item.size == a64.WORD
         if isinstance(contents := item.contents[""], a64.Instruction) and not contents.symbols
     ]
+    if not fixed:
+        raise StaticCallError(
+            f"{design.name} has no word that never changes: it cannot be scanned for"
+        )
     # bti c and ret begin and end functions everywhere; br x16 ends little but trampolines.
     return min(fixed, key=lambda one: a64.decode(one[1]).name in ("bti c", "ret", "nop"))
 
 
-def _describe(
-    image: Image,
-    entries: Mapping[str, int],
-    states: Mapping[int, Recognised | None],
-    keys: Mapping[str, int],
-) -> list[Found]:
+def _describe(image: Image, designs: Sequence[Design], calls: Sequence[_Named]) -> list[Found]:
     """The static calls with everything named; symbols are looked up all at once."""
+    states = {one.entry: recognise(image, one.entry, designs) for one in calls}
     targets = {state.target for state in states.values() if state and isinstance(state.target, int)}
-    values = {name: _pointer(image, keys[name]) for name in entries if name in keys}
+    values = {one.key: _pointer(image, one.key) for one in calls if one.key is not None}
     detours = {target: _follow(image, target) for target in targets}
     ends = {found.target for found in detours.values() if found and found.target is not None}
     names = image.names(targets | ends | {value for value, _ in values.values()})
@@ -162,24 +209,24 @@ def _describe(
         here = names.get(state.target, "")
         if found is None or state.target == state.entry:
             return Goal(state.target, here)
-        relocation = image.relocation(found.got) if found.got is not None else None
-        if relocation and relocation.symbol:
-            return Goal(found.target or None, relocation.symbol, here or hex(state.target))
+        via = here or hex(state.target)
+        if found.got is not None and (symbol := _pointer(image, found.got)[1]):
+            return Goal(None, symbol, via)
         if found.target is None:
             return Goal(state.target, here)
-        return Goal(found.target, names.get(found.target, ""), here or hex(state.target))
+        return Goal(found.target, names.get(found.target, ""), via)
 
-    def value(name: str) -> Goal | None:
-        address, symbol = values.get(name, (0, ""))
+    def value(one: _Named) -> Goal | None:
+        address, symbol = values.get(one.key, (0, "")) if one.key is not None else (0, "")
         if symbol:
-            return Goal(address or None, symbol)
-        if address in (0, entries[name]):  # Linux's way to say none, and static_call.h's
+            return Goal(None, symbol)
+        if address in (0, one.entry):  # Linux's way to say none, and static_call.h's
             return None
         return Goal(address, names.get(address, ""))
 
     return [
-        Found(name, entry, states[entry], goal(states[entry]), keys.get(name), value(name))
-        for name, entry in sorted(entries.items(), key=lambda item: (item[1], item[0]))
+        Found(one.name, one.entry, states[one.entry], goal(states[one.entry]), one.key, value(one))
+        for one in sorted(calls, key=lambda one: (one.entry, one.name))
     ]
 
 
@@ -198,21 +245,25 @@ def _follow(image: Image, address: int) -> Detour | None:
 
 
 def _pointer(image: Image, address: int) -> tuple[int, str]:
-    """The pointer at an address, and the symbol if another file defines it."""
+    """The pointer at an address, and its symbol where only a loader knows what it points to."""
+    relocation = image.relocation(address)
+    if relocation is not None and relocation.type == IRELATIVE:
+        return 0, image.names({relocation.addend}).get(relocation.addend, hex(relocation.addend))
     value = int.from_bytes(image.read(address, 8), "little")
-    relocation = image.relocation(address) if not value else None
-    return value, relocation.symbol if relocation else ""
+    if value or relocation is None:
+        return value, ""
+    return 0, relocation.symbol
 
 
 def _imported(image: Image, state: Recognised) -> str:
     """The symbol of another file that a far form's literal will get."""
     symbols = state.design.symbols(state.entry, state.outside)
-    places = (symbols[label] for label, value in state.literals.items() if not value)
+    places = (symbols[label] for label in state.literals)
     return next((name for at in places for _, name in [_pointer(image, at)] if name), "")
 
 
-def listing(found: Found, image: Image) -> Iterator[tuple[int, str, str, str]]:
-    """The trampoline line by line: address, contents in hex, assembly, what retargeting puts there.
+def listing(found: Found, image: Image) -> Iterator[tuple[int, str, str]]:
+    """The trampoline line by line: address, contents in hex, assembly with a comment.
 
     Raises NotATrampoline where no design recognised the bytes.
     """
@@ -221,17 +272,18 @@ def listing(found: Found, image: Image) -> Iterator[tuple[int, str, str, str]]:
     symbols = design.symbols(found.entry, state.outside)
     targets = {state.target} if isinstance(state.target, int) else set()
     names = image.names(targets | set(state.literals.values()))
-    names |= {at: label for label, at in symbols.items() if at != found.entry}
+    names |= {at: label.partition("@")[0] for label, at in symbols.items() if at != found.entry}
 
     def name(address: int) -> str:
         return f"{address:#x} <{names[address]}>" if address in names else hex(address)
 
     base = found.entry - design.entry
-    for item, forms in design.listing():
+    for item in design.items:
         at = state.outside[item.label] if item.offset is None else base + item.offset
         value = int.from_bytes(image.read(at, item.size), "little")
         text = (
             a64.decode(value, at).format(name) if item.size == a64.WORD else f".quad {name(value)}"
         )
-        label = f"{item.label.partition('@')[0]}: " if item.label else ""
-        yield at, f"{value:0{2 * item.size}x}", label + text, forms if item.cell else ""
+        label = f"{item.title}: " if item.label else ""
+        comment = f"  // {state.form}" if item.cell and item.size == a64.WORD else ""
+        yield at, f"{value:0{2 * item.size}x}", label + text + comment

@@ -57,7 +57,7 @@ def load(name: str) -> Design:
     if name in shipped():
         return _load_shipped(name)
     try:
-        with open(name, encoding="utf-8") as file:
+        with open(name, encoding="utf-8", opener=_open) as file:
             text = file.read(_MAX_TEXT)
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the name
         if "/" in name or name.endswith(".s"):
@@ -68,6 +68,10 @@ def load(name: str) -> Design:
     if len(text) == _MAX_TEXT:
         raise UnknownDesign(f"{name}: not a design: longer than {_MAX_TEXT} characters")
     return read(text, name, os.path.basename(name).removesuffix(".s"))
+
+
+def _open(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK)  # a pipe without a writer is an empty file
 
 
 @cache

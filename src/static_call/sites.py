@@ -12,7 +12,7 @@ from itertools import compress, count
 
 from static_call.packed import u16s
 
-_B, _BL = 0x1400, 0x9400  # upper halves with an offset of 0; Arm ARM C6.2.26 and C6.2.35
+_B, _BL = 0x1400, 0x9400  # upper halves with an offset of 0; Arm ARM C6.2, B and BL
 _STEP = 18  # bits: 256 KiB, what the upper half counts in
 _REACH = 1 << 27
 _FEW = 16  # upper halves, up to which searching for each is faster than looking at every word

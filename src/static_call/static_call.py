@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from static_call import a64
-from static_call.design import RET0, Design, Recognised, Target
+from static_call.design import RET0, Design, Recognised, Target, Unreachable, Unsupported
 from static_call.errors import StaticCallError
 from static_call.retarget import Retarget
-from static_call.trampoline import Trampoline
+from static_call.trampoline import BadRetarget, NotATrampoline, Trampoline
 
 RETURN0 = "__static_call_return0"
 """Linux's function that returns 0: the key of a RET0 static call, and the target of a NULL or RET0
@@ -117,12 +117,16 @@ class StaticCall:
         been changed.
         """
         wanted = self._address(target)
-        goal = self._goal(wanted)
-        retarget = self.trampoline.plan(goal, self.place.read, fresh=fresh)
+        try:
+            goal = self._goal(wanted)
+            retarget = self.trampoline.plan(goal, self.place.read, fresh=fresh)
+            key = None if self.key is None else self._key_for(self.key, wanted)
+        except (a64.A64Error, Unreachable, Unsupported, NotATrampoline, BadRetarget) as error:
+            raise type(error)(f"{self.name}: {error}") from None
         if isinstance(goal, int):
             self._check(goal)
-        if self.key is not None:
-            self.place.write(self.key, self._key_for(self.key, wanted).to_bytes(8, "little"))
+        if self.key is not None and key is not None:
+            self.place.write(self.key, key.to_bytes(8, "little"))
         self.place.perform(retarget)
 
     def __call__(self, *args: int | bytes | bytearray) -> int:
@@ -134,7 +138,11 @@ class StaticCall:
             return self.place.resolve(target)
         if target is None or target is RET0 or isinstance(target, int):
             return target
-        return target.address
+        if getattr(target, "machine", self.place) is not self.place:
+            raise BadTarget(f"{self.name}: {target!r} is in another machine")
+        if not isinstance(address := getattr(target, "address", None), int):
+            raise BadTarget(f"{self.name}: {target!r} is no address, function, name, None or RET0")
+        return address
 
     def _goal(self, target: Target) -> Target:
         """What the trampoline is retargeted to, in a design without a form for None or RET0."""
@@ -150,7 +158,10 @@ class StaticCall:
         if isinstance(target, int):
             return target
         if target is RET0:
-            return self.place.resolve(RETURN0)
+            try:
+                return self.place.resolve(RETURN0)
+            except StaticCallError as error:
+                raise BadTarget(f"{self.name}: its key would point to {RETURN0}: {error}") from None
         return self.address if self._word(key + 8) == self.address else 0
 
     def _word(self, address: int) -> int:
@@ -162,18 +173,25 @@ class StaticCall:
         except StaticCallError:
             return None
 
+    def _indirect(self, form: str) -> bool:
+        """Whether a call in this form ends in an indirect branch, for all that is known of it."""
+        try:
+            return self.design.cost(form).indirect > 0
+        except Unsupported:
+            return True
+
     def _check(self, address: int) -> None:
         """Refuses what is not code, or has no landing pad where one is needed."""
-        if address == self.address:
-            raise BadTarget(f"{self.name}: the target {address:#x} is its own trampoline")
+        start = self.address - self.design.entry
+        if start <= address < start + self.design.size:
+            raise BadTarget(f"{self.name}: the target {address:#x} is in its own trampoline")
         if not self.place.executable(address):
             raise BadTarget(f"{self.name}: the target {address:#x} is not in executable memory")
         if not self.place.guarded(address):
             return
         # A thread that has passed the slot goes on through the literal, whatever the new form.
         form = self.design.form_for(self.address, address, self.trampoline.outside)
-        forms = self.design.forms if self.place.live else (form,)
-        if any(self.design.cost(form).indirect for form in forms):
+        if any(map(self._indirect, self.design.forms if self.place.live else (form,))):
             insn = a64.decode(int.from_bytes(self.place.read(address, a64.WORD), "little"))
             if insn.name not in PADS:
                 raise BadTarget(

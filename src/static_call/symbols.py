@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import lru_cache
 from itertools import compress, count
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ LOCAL, GLOBAL, WEAK = 0, 1, 2
 _ENTRY = struct.Struct("<IBBHQQ")
 _SYMBOLS = 1 << 11  # entries looked at at once
 _STRINGS = 1 << 18  # bytes of names looked at at once
-_NAME = 256  # bytes that most names are shorter than
+_NAME = 1 << 16  # bytes of the longest name: C++ and Rust have some of a few thousand
 
 Entry = tuple[int, int, int, int, int, int]
 """st_name, st_info, st_other, st_shndx, st_value, st_size."""
@@ -69,6 +70,7 @@ class SymbolTable:
         self._read = read
         self._offset, self._size = entries
         self._strings, self._strings_size = strings
+        self._text = lru_cache(maxsize=32)(self._block)
 
     def named(self, *starts: str) -> Iterator[Symbol]:
         """The symbols whose name starts with one of these; with a NUL at its end, is it.
@@ -99,8 +101,11 @@ class SymbolTable:
         return found[0] if found else Symbol("", 0, 0, NOTYPE, LOCAL, False)
 
     def _chunks(self) -> Iterator[bytes]:
-        for at in range(0, self._size, ENTRY_SIZE * _SYMBOLS):
-            yield self._read(self._offset + at, min(ENTRY_SIZE * _SYMBOLS, self._size - at))
+        """The table in pieces of whole entries."""
+        size = self._size // ENTRY_SIZE * ENTRY_SIZE
+        for at in range(0, size, ENTRY_SIZE * _SYMBOLS):
+            data = self._read(self._offset + at, min(ENTRY_SIZE * _SYMBOLS, size - at))
+            yield data[: len(data) // ENTRY_SIZE * ENTRY_SIZE]  # all, unless the file shrinks
 
     def _select(
         self, column: Callable[[bytes], Iterable[int]], wanted: Collection[int]
@@ -123,25 +128,26 @@ class SymbolTable:
 
     def _occurrences(self, text: bytes) -> Iterator[int]:
         """The offsets in the string table where a text stands."""
-        for start in range(0, self._strings_size, _STRINGS):
-            size = min(_STRINGS + len(text) - 1, self._strings_size - start)
-            data = self._read(self._strings + start, size)
-            at = data.find(text)
+        for number in range(-(-self._strings_size // _STRINGS)):
+            data = self._text(number)
+            end = _STRINGS + len(text) - 1
+            at = data.find(text, 0, end)
             while at >= 0:
-                yield start + at
-                at = data.find(text, at + 1)
+                yield number * _STRINGS + at
+                at = data.find(text, at + 1, end)
 
     def _name(self, at: int) -> str:
         """The name at an offset of the string table, printable; "" for one that is outside."""
-        size = _NAME
-        while True:
-            size = min(size, self._strings_size - at)
-            if size <= 0:
-                return ""
-            data, nul, _ = self._read(self._strings + at, size).partition(b"\0")
-            if nul:
-                name = data.decode(errors="backslashreplace")
-                return name if name.isprintable() else name.encode("unicode_escape").decode()
-            if size < _NAME or at + size >= self._strings_size:
-                return ""
-            size *= 16
+        block, start = divmod(at, _STRINGS)
+        data = self._text(block)
+        end = data.find(b"\0", start)
+        if end < 0:  # a name that is cut off: of the table's end, or longer than any should be
+            return ""
+        name = data[start:end].decode(errors="backslashreplace")
+        return name if name.isprintable() else name.encode("unicode_escape").decode()
+
+    def _block(self, number: int) -> bytes:
+        """A block of the string table, and of the next one as much as a name may need."""
+        start = number * _STRINGS
+        size = max(min(_STRINGS + _NAME, self._strings_size - start), 0)
+        return self._read(self._strings + start, size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from static_call.design import Design, Recognised, Target
 from static_call.errors import StaticCallError
@@ -14,8 +14,11 @@ class NotATrampoline(StaticCallError):
     """The bytes at an address are not a trampoline of the design that they should be."""
 
 
-@dataclass(frozen=True)
-class Trampoline:
+class BadRetarget(StaticCallError):
+    """A design's retarget code does not do what its cells say."""
+
+
+class Trampoline(NamedTuple):
     """A design at an address.
 
     entry    the address that callers branch to
@@ -24,7 +27,7 @@ class Trampoline:
 
     design: Design
     entry: int
-    outside: Mapping[str, int] = field(default_factory=dict)
+    outside: Mapping[str, int] = {}
 
     def state(self, read: Read) -> Recognised:
         """The form that it is in and its target. Raises NotATrampoline for foreign bytes."""
@@ -38,7 +41,8 @@ class Trampoline:
 
         fresh  the target's code may be younger than some caller's last context synchronisation
                event: the retarget starts with one. Saying False of old code saves it.
-        Raises what Design.form_for raises, and NotATrampoline for foreign bytes.
+        Raises what Design.form_for raises, NotATrampoline for foreign bytes, and BadRetarget where
+        the design's code would not do it.
         """
         self.state(read)
         form = self.design.form_for(self.entry, target, self.outside)
@@ -50,4 +54,27 @@ class Trampoline:
         code = self.design.retarget
         if not fresh and isinstance(code[0], Cse):
             code = code[1:]
-        return Retarget(code, tuple(registers), steps(code, registers, read))
+        retarget = Retarget(code, tuple(registers), steps(code, registers, read))
+        self._check(retarget, read)
+        return retarget
+
+    def _check(self, retarget: Retarget, read: Read) -> None:
+        """The steps leave in each cell what was asked, and elsewhere what was there."""
+        memory: dict[int, int] = {}
+        for step in retarget.steps:
+            memory.update(enumerate(step.value.to_bytes(step.size, "little"), step.address))
+        for item, address, value in zip(
+            self.design.cells, retarget.registers[::2], retarget.registers[1::2]
+        ):
+            now = read(address, item.size)
+            left = bytes(memory.pop(address + i, byte) for i, byte in enumerate(now))
+            if left != value.to_bytes(item.size, "little"):
+                raise BadRetarget(
+                    f"the retarget of {self.design.name} leaves {item.title} at {address:#x} as "
+                    f"{int.from_bytes(left, 'little'):#x}, where {value:#x} was to be stored"
+                )
+        for address, byte in memory.items():
+            if read(address, 1) != bytes([byte]):
+                raise BadRetarget(
+                    f"the retarget of {self.design.name} writes to {address:#x}, which is no cell"
+                )

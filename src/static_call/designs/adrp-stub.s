@@ -1,4 +1,4 @@
-// ADRP stub: the default for position-independent files, its literal in relocated data
+// ADRP stub: default for position-independent files
 //
 // As inline-stub, but the literal lies in .data.rel.ro, where the dynamic linker may write: inline it
 // would need a relocation in text.

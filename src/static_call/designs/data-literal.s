@@ -1,4 +1,4 @@
-// Data literal: an indirect branch always, retargeted by one 64-bit store
+// Data literal: indirect branch always, one 64-bit store
 //
 // The third version of the arm64 patches (2020), as the discussion of
 // 2021-09-21 quotes it. The code is never patched; every call pays a load and an indirect branch.

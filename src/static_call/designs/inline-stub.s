@@ -1,4 +1,4 @@
-// Inline stub: a branch in reach, an inline literal beyond it, stubs to return
+// Inline stub: default: a branch, a literal, or a stub
 //
 // The default. Mark Rutland's slot + inline literal, made to keep two rules: the slot holds a branch or
 // a NOP, nothing else, since those may be modified while they may execute (Arm ARM B2.2.5); and the

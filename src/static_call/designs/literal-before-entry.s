@@ -1,4 +1,4 @@
-// Literal before the entry: literal, BTI and slot written as one window of 16 bytes
+// Literal before the entry: literal, BTI, slot in one 16-byte store
 //
 // Versions four to six of the arm64 patches (2021). One store pair writes the literal, the same BTI
 // again and the slot, so that they agree for whoever reads them as data. Instruction fetch gives no

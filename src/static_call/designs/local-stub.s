@@ -1,4 +1,4 @@
-// Local stub: the literal is never invalid, the slot is a branch or a NOP
+// Local stub: literal never invalid, slot is B or NOP
 //
 // David Laight in the thread of versions four to six, 2021-10-26: with a stub in the trampoline the
 // NULL call is a far call to it, the test for 0 goes, and the slot keeps to {B, NOP}.

@@ -1,4 +1,4 @@
-// Mainline 2026: a data literal, and a function that returns 0 in place of NULL
+// Mainline 2026: data literal, NULL returns 0 too
 //
 // Linux v7.0 with kCFI. As data-literal without the test for 0: NULL and RET0 are the target
 // __static_call_return0.

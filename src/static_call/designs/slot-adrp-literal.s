@@ -1,4 +1,4 @@
-// Slot + ADRP literal: a branch in reach, a literal in .rodata beyond it
+// Slot + ADRP literal: a branch, or a literal in .rodata
 //
 // As Ard Biesheuvel put it together in the discussion of 2021-09-21. The mail
 // gives no code that patches it: what stands here keeps to the order that its thread arrived at

@@ -1,4 +1,4 @@
-// Slot + inline literal: a branch in reach, a literal behind the code beyond it
+// Slot + inline literal: a branch, or a literal inline
 //
 // As Mark Rutland wrote it in the discussion of 2021-09-21: 24 bytes and one
 // address to record. The mail gives no code that patches it: what stands here keeps to the order

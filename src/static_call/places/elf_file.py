@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from static_call import relocation
-from static_call.elf import ElfError, Image
+from static_call.elf import Damaged, ElfError, Image
 from static_call.relocation import RELA, WORD, Relocation
 from static_call.retarget import Retarget
 from static_call.static_call import BadTarget
@@ -117,6 +117,7 @@ class ElfFile:
         """
         image = self.image
         patches: list[Patch] = []
+        unused: list[int] = []  # offsets of the RELA entries that store nothing any more
         relr = set(image.relr_places)
         for address, size in sorted(self._stores):
             data = self.read(address, size)
@@ -127,11 +128,22 @@ class ElfFile:
             entry = self._relocation(address, size)
             if entry is not None and entry.offset is not None:
                 patches[-1:] = self._relocate(entry, entry.offset, value, patches[-1])
+                unused += [entry.offset] if not value else []
             elif entry is not None and not value:
                 relr.remove(address)  # the loader adds to what is there, so it must not come here
             elif entry is None and size == WORD and self._depends_on_load_address(value):
                 relr.add(self._new_place(address, value))
-        return patches + self._leading(patches) + self._relr_table(relr)
+        patches += self._leading(unused) + self._relr_table(relr)
+        self._check_agreement(patches)
+        return patches
+
+    def _check_agreement(self, patches: list[Patch]) -> None:
+        """Refuses patches that undo each other: pointers that lie in the relocation tables."""
+        contents: dict[int, int] = {}
+        for offset, data in patches:
+            for at, byte in enumerate(data, offset):
+                if contents.setdefault(at, byte) != byte:
+                    raise Damaged(f"{self.image.path}: relocations and pointers lie on each other")
 
     def _relocation(self, address: int, size: int) -> Relocation | None:
         """The relocation that makes the pointer at an address."""
@@ -166,17 +178,13 @@ class ElfFile:
             patches.append(memory)
         return patches
 
-    def _leading(self, patches: list[Patch]) -> list[Patch]:
+    def _leading(self, unused: list[int]) -> list[Patch]:
         """What DT_RELACOUNT becomes: it counts the R_AARCH64_RELATIVE at the table's start."""
         start, size = self.image.tables.rela
         count, at = self.image.dynamic.get(relocation.DT_RELACOUNT, (0, 0))
-        gone = [
-            (offset - start) // RELA.size
-            for offset, data in patches
-            if start <= offset < start + size and RELA.unpack(data)[1] != relocation.RELATIVE
-        ]
-        first = min(gone, default=count)
-        return [(at, first.to_bytes(WORD, "little"))] if first < count else []
+        indexes = ((offset - start) // RELA.size for offset in unused if offset < start + size)
+        first = min(indexes, default=count)
+        return [(at, first.to_bytes(WORD, "little"))] if 0 <= first < count else []
 
     def _depends_on_load_address(self, value: int) -> bool:
         """Whether a pointer must be relocated: it points into an image that may lie anywhere.

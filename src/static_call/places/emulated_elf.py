@@ -15,6 +15,7 @@ from static_call.elf import Image
 from static_call.errors import StaticCallError
 from static_call.relocation import Relocation
 from static_call.static_call import StaticCall
+from static_call.symbols import IFUNC
 
 if TYPE_CHECKING:
     from static_call.places.emulator import Emulator, Function
@@ -23,6 +24,7 @@ _PAGE = 0x1000
 _LIMIT = 1 << 32  # bytes of memory that an image may take
 _PIECE = 1 << 20
 _THREAD_HEADER = 16  # bytes between the thread pointer and the variables: TLS variant 1
+_HWCAP = 0  # AT_HWCAP, which ifunc resolvers are told: nothing optional
 _RESOLVED = (relocation.ABS64, relocation.GLOB_DAT, relocation.JUMP_SLOT)
 
 
@@ -39,7 +41,8 @@ class EmulatedElf:
         """
         self.machine = machine
         self.image = Image.open(path)
-        self._designs = [notation.load(name) for name in (*designs, *notation.shipped())]
+        names = (*designs, *notation.shipped())
+        self._designs = find.longest_first(notation.load(name) for name in names)
         self.bias = self._map()
         for segment in self.image.segments:
             for at in range(segment.address, segment.address + segment.file_size, _PIECE):
@@ -54,17 +57,33 @@ class EmulatedElf:
         return {one.name: one.static_call(self.machine, self.bias) for one in found if one.state}
 
     def static_call(self, name: str) -> StaticCall:
-        """A static call by its name. Raises find.NoSuchCall, NotATrampoline."""
-        found = find.find(self.image, self._designs, [name])[0]
+        """A static call by its name or its trampoline's address in the file, 0x...
+
+        Raises find.NoSuchCall, NotATrampoline.
+        """
+        (found,) = find.lookup(self.image, self._designs, [name])
         return found.static_call(self.machine, self.bias)
+
+    def address(self, name: str) -> int:
+        """Where a static call, a function or an address in the file, 0x..., is in the machine."""
+        if name in self.static_calls:
+            return self.static_calls[name].address
+        if name.startswith("0x"):
+            return self.static_call(name).address
+        return self.resolve(name)
 
     def function(self, name: str, *, bits: int = 64) -> Function:
         """A function of the image; `bits` of its result count, 32 for a C int."""
         return self.machine.function_at(self.resolve(name), name, bits=bits)
 
     def resolve(self, name: str) -> int:
-        """The address of a symbol in the machine. Raises elf.NoSuchSymbol."""
-        return self.image.symbol(name).value + self.bias
+        """The address of a symbol in the machine. Raises elf.NoSuchSymbol, elf.AmbiguousSymbol.
+
+        An indirect function (STT_GNU_IFUNC) is the one that its resolver chooses.
+        """
+        symbol = self.image.symbol(name)
+        address = symbol.value + self.bias
+        return self.machine.call(address, _HWCAP) if symbol.type == IFUNC else address
 
     def _map(self) -> int:
         """Maps the segments where they were linked, or where there is room; returns the bias."""
@@ -102,7 +121,7 @@ class EmulatedElf:
             elif (value := self._value(one)) is not None:
                 self.machine.write(one.place + self.bias, value.to_bytes(8, "little"))
         for one in resolvers:
-            function = self.machine.call(one.addend + self.bias, 0)  # AT_HWCAP: nothing optional
+            function = self.machine.call(one.addend + self.bias, _HWCAP)
             self.machine.write(one.place + self.bias, function.to_bytes(8, "little"))
 
     def _value(self, one: Relocation) -> int | None:

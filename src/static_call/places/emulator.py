@@ -37,7 +37,8 @@ _SLICE = 1_000_000  # instructions between two looks at the clock
 _LITERALS = 1 << 20
 _MISSING = 0x7F00_0000_0000
 _RETURN = 0xFFFF_F000  # where a call returns to: never mapped
-_ARGUMENTS = range(8)  # registers x0 to x7, AAPCS64 6.8.2
+_ARGUMENTS = range(8)  # x0 to x7, AAPCS64 6.8.2
+_SCRATCH = range(19)  # x0 to x18, which a callee may change: AAPCS64 6.1.1
 _SVC = 2
 _EXCEPTIONS = {  # QEMU's EXCP_* in target/arm/cpu.h
     1: "undefined instruction", 2: "system call, and there is no kernel", 3: "prefetch abort",
@@ -133,8 +134,13 @@ class Emulator:
 
     def map(self, address: int, size: int, *, write: bool, execute: bool) -> None:
         """Maps whole pages for `size` bytes of zeroed memory at an address."""
-        low, high = address & -_PAGE, address + max(size, 1) + _PAGE - 1 & -_PAGE
+        if not size:
+            raise StaticCallError("nothing to map: no bytes")
+        low, high = address & -_PAGE, address + size + _PAGE - 1 & -_PAGE
         protection = UC_PROT_READ | write * UC_PROT_WRITE | execute * UC_PROT_EXEC
+        taken = [(start, end + 1) for start, end, _ in self.uc.mem_regions()]
+        if any(start < high and low < end for start, end in taken):
+            raise StaticCallError(f"there is memory already between {low:#x} and {high:#x}")
         try:
             self.uc.mem_map(low, high - low, protection)
         except (UcError, OverflowError, ValueError):
@@ -198,12 +204,17 @@ class Emulator:
         at    its address, a multiple of 4; where there is room, if None
         bits  of the result: 32 for a C int
         """
-        if isinstance(code, str):
-            lines = [line.strip() for line in code.splitlines() if line.strip()]
-            code = b"".join(a64.assemble(line).to_bytes(4, "little") for line in lines)
         if at is not None and at % a64.WORD:
             raise a64.Misaligned(f"code at {at:#x} is not aligned to {a64.WORD} bytes")
-        address = self.allocate(len(code), at=at, executable=True)
+        if isinstance(code, str):
+            lines = [line for line in code.splitlines() if line.strip()]
+            address = self.allocate(a64.WORD * len(lines), at=at, executable=True)
+            words = [a64.assemble(line, address + a64.WORD * i) for i, line in enumerate(lines)]
+            code = b"".join(word.to_bytes(a64.WORD, "little") for word in words)
+        elif not code:
+            raise StaticCallError("a function without an instruction")
+        else:
+            address = self.allocate(len(code), at=at, executable=True)
         self.write(address, code)
         name = name or f"code_{address:x}"
         self.symbols[name] = address
@@ -324,6 +335,8 @@ class Emulator:
         registers: dict[int, int] = {}
         copies: list[tuple[int, bytearray]] = []
         for n, arg in enumerate(args):
+            if not isinstance(arg, int | bytes | bytearray):
+                raise StaticCallError(f"argument {n} is neither an integer nor bytes: {arg!r}")
             if isinstance(arg, int):
                 registers[n] = arg & (1 << 64) - 1
                 continue
@@ -376,8 +389,8 @@ class Emulator:
     def _enter(self, registers: Mapping[int, int], sp: int) -> None:
         self.uc.reg_write(arm64.UC_ARM64_REG_SP, sp)
         self.uc.reg_write(arm64.UC_ARM64_REG_LR, _RETURN)
-        for number, value in registers.items():
-            self.uc.reg_write(_REGISTERS[number], value)
+        for number in _SCRATCH:  # so that no run depends on the one before
+            self.uc.reg_write(_REGISTERS[number], registers.get(number, 0))
 
     def _resume(self, pc: int) -> int:
         """Runs until the call returns, within the bounds; the clock is read between slices."""
