@@ -9,7 +9,7 @@ from pathlib import Path
 import capstone
 import pytest
 from gnu import disassemble, link, pack
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from static_call import a64
@@ -345,7 +345,6 @@ def fragments() -> st.SearchStrategy[str]:
     return lines | st.text(max_size=30)
 
 
-@settings(deadline=None)
 @given(fragments())
 def test_any_text_is_an_instruction_or_bad_syntax(line: str) -> None:
     """Nothing but BadSyntax, its column within the line; what is read is read again from its own

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 from gnu import Memory, link, pack
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unicorn import UC_ARCH_ARM64, UC_HOOK_CODE, UC_MODE_ARM
 from unicorn.arm64_const import UC_ARM64_REG_LR, UC_ARM64_REG_X0
@@ -355,7 +355,6 @@ def trampolines(draw: st.DrawFn) -> Case:
     return case(name, form, base, target, literal)
 
 
-@settings(deadline=None)
 @given(trampolines())
 def test_the_recogniser_finds_what_was_assembled(one: Case) -> None:
     """Anywhere, for any target; and no other design as long or longer takes it for its own."""

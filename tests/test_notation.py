@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from gnu import Memory
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from static_call import a64, notation
@@ -321,7 +321,6 @@ def mutations(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
-@settings(deadline=None)
 @given(mutations() | st.text())
 @example("²: nop\n")
 @example("slot: { near: b \u0661f }\n")
