@@ -1,6 +1,7 @@
 """Verdicts on designs. What is expected was worked out by hand from the architecture's rules."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -381,3 +382,38 @@ def test_claims_are_read_and_checked() -> None:
     result = report.judge([design(claiming)])
     assert {v.name for v in report.broken_claims(result)} == {"settled"}
     assert report.as_data(result)["claims_hold"] is False
+
+
+def without(step: str, which: int = 0) -> Design:
+    """The default design without one line of its retarget: the `which`-th that begins so."""
+    text = Path(notation.SHIPPED, "inline-stub.s").read_text()
+    before, label, code = text.partition("retarget:")
+    lines = code.splitlines()
+    at = [i for i, line in enumerate(lines) if line.split("//")[0].strip().startswith(step)][which]
+    return notation.read(before + label + "\n".join([*lines[:at], *lines[at + 1 :]]), "t.s", "less")
+
+
+@pytest.mark.parametrize(
+    ("step", "which", "change", "what"),
+    [
+        ("cse", 0, "far-far", "fresh"),
+        ("dc", 0, "near-far", "settled"),
+        ("dsb", 0, "near-far", "settled"),
+        ("ic", 0, "near-far", "settled"),
+        ("dsb", 1, "near-far", "settled"),
+        ("cse", 1, "near-far", "settled"),
+    ],
+)
+def test_each_other_step_of_the_default_retarget_is_needed(
+    step: str, which: int, change: str, what: str
+) -> None:
+    """Without it a property that the design claims does not hold. (That the stores are there is
+    checked before anything runs.)"""
+    assert verdicts.check(without(step, which), parse_change(change), [what])[0].holds is False
+
+
+def test_the_default_retarget_holds_without_its_dmb_since_its_literal_is_never_invalid() -> None:
+    """Who fetches the new slot early loads the target before, which is current still."""
+    less = without("dmb")
+    for change in [*SINGLE, *changes(3)[::9]]:
+        assert all(v.holds is not False for v in verdicts.check(less, change)), change
