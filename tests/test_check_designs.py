@@ -1,6 +1,7 @@
 """Verdicts on designs. What is expected was worked out by hand from the architecture's rules."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from static_call.check.questions import (
     show_change,
 )
 from static_call.check.remedies import remedies
-from static_call.check.story import in_order, tell
+from static_call.check.story import in_order, tell, why
 from static_call.design import PROPERTIES, Design, Unreachable
 from static_call.errors import StaticCallError
 from static_call.retarget import Cse
@@ -301,9 +302,14 @@ def test_every_story_can_be_told(name: str) -> None:
 
 
 def test_what_forbids_a_wrong_call_is_named_as_arm_names_it() -> None:
-    """The old slot after a CSE: the IC comes after the DC, and the fetch after both."""
+    """The old slot after a CSE: the fetch comes after the CSE, so after the IC, and must see what
+    the DC before that cleaned."""
     told = tell(notation.load("inline-stub"), ("near A", "far B"), "live")
-    assert {edge.axiom for edge in told.cycle} == {"DSB-ob", "IC-ca"}
+    assert told.execution is not None
+    axioms = {edge.axiom for edge in told.cycle}
+    assert axioms == {"DSB-ob", "IC-ca"}
+    reasons = [step.axiom for edge in told.cycle for step in why(told.execution, edge)]
+    assert "shootdown" in reasons
 
 
 @pytest.mark.parametrize(
@@ -355,9 +361,16 @@ def test_a_call_that_never_leaves_is_named_with_its_bound(again: str) -> None:
 
 
 def test_too_many_ways_are_named_with_their_bound() -> None:
-    """One path at most is not enough for any trampoline with a slot."""
-    with pytest.raises(StaticCallError, match="--paths"):
-        verdicts.check(design(STUB + ORDER), parse_change("near-far"), ["live"], Limits(paths=1))
+    """One path at most is not enough for any trampoline with a slot, nor is one combination
+    or one execution."""
+    text = STUB + ORDER
+    for limits, name in (
+        (Limits(paths=1), "paths"),
+        (Limits(combinations=1), "combinations"),
+        (Limits(executions=1), "executions"),
+    ):
+        with pytest.raises(StaticCallError, match=rf"test, near A → null: .*raise --{name}$"):
+            verdicts.check(design(text), ("near A", "null"), ["live", "landing"], limits)
 
 
 def test_claims_are_read_and_checked() -> None:
@@ -369,3 +382,38 @@ def test_claims_are_read_and_checked() -> None:
     result = report.judge([design(claiming)])
     assert {v.name for v in report.broken_claims(result)} == {"settled"}
     assert report.as_data(result)["claims_hold"] is False
+
+
+def without(step: str, which: int = 0) -> Design:
+    """The default design without one line of its retarget: the `which`-th that begins so."""
+    text = Path(notation.SHIPPED, "inline-stub.s").read_text()
+    before, label, code = text.partition("retarget:")
+    lines = code.splitlines()
+    at = [i for i, line in enumerate(lines) if line.split("//")[0].strip().startswith(step)][which]
+    return notation.read(before + label + "\n".join([*lines[:at], *lines[at + 1 :]]), "t.s", "less")
+
+
+@pytest.mark.parametrize(
+    ("step", "which", "change", "what"),
+    [
+        ("cse", 0, "far-far", "fresh"),
+        ("dc", 0, "near-far", "settled"),
+        ("dsb", 0, "near-far", "settled"),
+        ("ic", 0, "near-far", "settled"),
+        ("dsb", 1, "near-far", "settled"),
+        ("cse", 1, "near-far", "settled"),
+    ],
+)
+def test_each_other_step_of_the_default_retarget_is_needed(
+    step: str, which: int, change: str, what: str
+) -> None:
+    """Without it a property that the design claims does not hold. (That the stores are there is
+    checked before anything runs.)"""
+    assert verdicts.check(without(step, which), parse_change(change), [what])[0].holds is False
+
+
+def test_the_default_retarget_holds_without_its_dmb_since_its_literal_is_never_invalid() -> None:
+    """Who fetches the new slot early loads the target before, which is current still."""
+    less = without("dmb")
+    for change in [*SINGLE, *changes(3)[::9]]:
+        assert all(v.holds is not False for v in verdicts.check(less, change)), change

@@ -24,6 +24,8 @@ def test_a_pages_examples(page: Path, tmp_path: Path) -> None:
     if page.stem == "README":  # what one sees in a clone of the project
         (tmp_path / "src").symlink_to(ROOT / "src")
         shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    if page.stem == "field":  # in docs/, where its sequences lie
+        (tmp_path / "field").symlink_to(ROOT / "docs" / "field")
     for language, text in BLOCK.findall(page.read_text()):
         if language == "c" and (name := re.match(r"/\* ([\w.]+) \*/", text)):
             (tmp_path / name[1]).write_text(text)

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     _Run = Callable[[argparse.Namespace], int]
 
 _TEXT = "str:"
+_BOUNDS = {
+    "unroll": "follow so many rounds of a loop (4)",
+    "steps": "so many instructions of a thread (400)",
+    "paths": "so many ways through a thread (20000)",
+    "combinations": "so many combinations of these (1000000)",
+    "executions": "so many executions (1000000)",
+}
 _EPILOG = """\
 exit status: 0 done, 1 the answer is no, 2 misuse
 """
@@ -85,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
             help="also know the design in FILE (may be repeated)",
         )  # fmt: skip
 
+    def bounds(one: argparse.ArgumentParser) -> None:
+        for name, text in _BOUNDS.items():
+            one.add_argument(f"--{name}", type=_count, metavar="N", help=text)
+
     designs = verb("designs", _designs, "list trampoline designs, or show one")
     designs.add_argument("design", nargs="*", help="a shipped design's name or a file")
     designs.add_argument("--json", action="store_true", help="print JSON")
@@ -140,19 +151,11 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--svg", metavar="FILE", help="draw what --explain tells")
     check.add_argument("--html", metavar="FILE", help="the same as a page, with the text")
     check.add_argument("--litmus", metavar="DIR", help="write the questions as litmus files")
-    check.add_argument(
-        "--unroll", type=_count, metavar="N", help="follow so many rounds of a loop (4)"
-    )
-    check.add_argument("--steps", type=_count, metavar="N", help="and so many instructions (400)")
-    check.add_argument(
-        "--paths", type=_count, metavar="N", help="and so many ways through a thread (20000)"
-    )
+    bounds(check)
 
     litmus = verb("litmus", _litmus, "run litmus tests in herd's format")
     litmus.add_argument("file", nargs="+")
-    litmus.add_argument(
-        "--unroll", type=_count, metavar="N", help="follow so many rounds of a loop (4)"
-    )
+    bounds(litmus)
 
     verb("cflags", _cflags, "print the compiler's flags for static_call.h")
     return parser
@@ -504,7 +507,7 @@ def _limits(options: argparse.Namespace) -> Limits:
     """The bounds that the command line gives, and the checker's own."""
     from static_call.check.program import Limits
 
-    given = {name: getattr(options, name, None) for name in ("unroll", "steps", "paths")}
+    given = {name: getattr(options, name) for name in _BOUNDS}
     return Limits(**{name: value for name, value in given.items() if value})
 
 

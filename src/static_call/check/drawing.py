@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from html import escape
+from itertools import pairwise
 from textwrap import wrap
 from typing import NamedTuple
 
 from static_call.check.executions import INITIAL, Edge, order_edges
 from static_call.check.questions import show_change
-from static_call.check.story import MEANING, Story, describe, in_order, is_early
+from static_call.check.story import MEANING, Story, describe, in_order, is_early, why
 
 _WIDE, _HIGH, _GAP, _ROW = 400, 30, 190, 46
 _TOP, _LEFT, _RIGHT = 84, 130, 110
@@ -93,6 +93,8 @@ def svg(story: Story) -> str:
         used.add(kind)
         parts += _edge(boxes[a], boxes[b], kind, label, number)
     in_cycle = {i for edge in story.cycle for i in (edge.source, edge.target, *edge.through)}
+    for edge in story.cycle:
+        in_cycle |= {step.target for step in why(execution, edge)}
     for i, box in boxes.items():
         text = told[i]
         wrong = verdict.holds is False and _is_wrong(story, i)
@@ -141,8 +143,12 @@ def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
     assert execution is not None
     events, drawn = execution.events, set()
     for edge in story.cycle:
-        legs = [edge.source, *edge.through, edge.target]
-        for number, (a, b) in enumerate(itertools.pairwise(legs)):
+        reasons = why(execution, edge)
+        for step in reasons:
+            drawn.add((step.source, step.target))
+            yield "cycle", step.source, step.target, step.axiom
+        legs = [edge.source, *edge.through, edge.target][1 if reasons else 0 :]
+        for number, (a, b) in enumerate(pairwise(legs)):
             drawn.add((a, b))
             yield "cycle", a, b, edge.axiom if not number else ""
     if story.verdict.name == "cmodx":
@@ -160,7 +166,7 @@ def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
             yield "fr", r, later[0], "fr"
             drawn.add((r, later[0]))
     for order in execution.co.values():
-        for a, b in itertools.pairwise(order):
+        for a, b in pairwise(order):
             yield "co", a, b, "co"
             drawn.add((a, b))
     if not story.cycle:

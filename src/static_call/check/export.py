@@ -114,7 +114,7 @@ class _Writer:
         self.design, self.program = self.question.design, scene.program
         self.init: list[str] = []
         functions = [a for a, text in scene.targets.items() if text in scene.meant]
-        self.goals = {address: f"T{i}" for i, address in enumerate(functions)}
+        self.goals = {address: f"LT{i}" for i, address in enumerate(functions)}
         self.literals = {
             at: f"literal{i}" if i else "literal" for i, at in enumerate(sorted(self.program.data))
         }
@@ -144,7 +144,7 @@ class _Writer:
         columns = ([*column, *[""] * (height - len(column))] for column in (updater, caller))
         rows = [("P0", "P1"), *zip(*columns)]
         wide = max(len(left) for left, _ in rows)
-        lines = [f"AArch64 {name}", "Variant=ifetch", "{", *self.init, "}"]
+        lines = [f"AArch64 {name}", "Variant=Ifetch", "{", *self.init, "}"]
         lines += [f" {left.ljust(wide)} | {right} ;" for left, right in rows]
         if chosen:
             heard = [f"{t}:X{_HEARD + i}=1" for i in range(len(chosen)) for t in (0, 1)]
@@ -168,7 +168,7 @@ class _Writer:
                 yield f"STR W{_ONE},[X{_ANSWERED + 2 * number}]"
 
     def caller(self, chosen: tuple[int, ...]) -> list[str]:
-        self.init += [" 1:X30=P1:back;", " 1:X0=119;"]
+        self.init += [' 1:X30=label:"P1:Lback";', " 1:X0=119;"]
         for number in range(len(chosen)):
             self.init += [f" uint32_t ask{number}=0;", f" uint32_t answer{number}=0;"]
             for t in (0, 1):
@@ -178,7 +178,7 @@ class _Writer:
         lines: list[str] = []
         if self.question.kind == "settled":
             self.init += [f" {t}:X{_FLAG}=flag;" for t in (0, 1)]
-            lines += [f"LDAR W{_SEEN},[X{_FLAG}]", f"CBZ W{_SEEN},none"]
+            lines += [f"LDAR W{_SEEN},[X{_FLAG}]", f"CBZ W{_SEEN},Lnone"]
             lines += ["ISB"] * self.question.isb
         if self.design.entry != min(i.offset or 0 for i in self.design.items if i.size == a64.WORD):
             lines.append(f"B {self.label(BASE + self.design.entry)}")
@@ -193,12 +193,12 @@ class _Writer:
                 place += 1
             lines += [f"{self.label(address)}:", self.instruction(address, paged)]
         for number, (address, label) in enumerate(self.goals.items()):
-            stale = ["B old"] if address in self.program.code else []  # the updater writes it
-            lines += [f"{label}:", *stale, f"MOV W{_CALLED},#{number + 2}", "B end"]
-        lines += ["back:", f"MOV W{_CALLED},#1", "B end"]
-        lines += ["old:", f"MOV W{_CALLED},#99", "B end"] * (self.question.kind == "fresh")
-        lines += ["none:", f"MOV W{_CALLED},#100"] * (self.question.kind == "settled")
-        return [*lines, "end:", *self.handshake(chosen, place)]
+            stale = ["B Lold"] if address in self.program.code else []  # the updater writes it
+            lines += [f"{label}:", *stale, f"MOV W{_CALLED},#{number + 2}", "B Lend"]
+        lines += ["Lback:", f"MOV W{_CALLED},#1", "B Lend"]
+        lines += ["Lold:", f"MOV W{_CALLED},#99", "B Lend"] * (self.question.kind == "fresh")
+        lines += ["Lnone:", f"MOV W{_CALLED},#100"] * (self.question.kind == "settled")
+        return [*lines, "Lend:", *self.handshake(chosen, place)]
 
     def instruction(self, address: int, paged: dict[int, int]) -> str:
         """An instruction of the trampoline. What finds a literal's address becomes a register."""
@@ -231,7 +231,7 @@ class _Writer:
 
     def pointer(self, value: int) -> str:
         known = value in self.goals or value in self.scene.trampoline
-        return f"P1:{self.label(value)}" if known else str(value)
+        return f'label:"P1:{self.label(value)}"' if known else str(value)
 
     # The updater, P0
 
@@ -259,13 +259,13 @@ class _Writer:
             zip(self.design.cells, registers[::2], registers[1::2])
         ):
             if cell.size == a64.WORD:
-                where, held = f"P1:{self.label(address)}", self.word(value, address, caller)
+                where, held = self.pointer(address), self.word(value, address, caller)
             else:
                 where, held = self.literals[address], self.pointer(value)
             self.init += [f" 0:X{2 * k}={where};", f" 0:X{2 * k + 1}={held};"]
         if self.question.kind == "fresh":
             target = next(a for a in self.goals if a in self.program.code)
-            self.init += [f" 0:X{_CODE}=P1:{self.goals[target]};", f' 0:X{_NOP}=instr:"NOP";']
+            self.init += [f" 0:X{_CODE}={self.pointer(target)};", f' 0:X{_NOP}=instr:"NOP";']
         if self.question.kind == "settled":
             self.init.append(f" 0:X{_READY}=1;")
 

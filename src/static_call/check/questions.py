@@ -219,7 +219,7 @@ class Scene:
             return f"byte {inside} of the trampoline"
         if address == _FLAG:
             return "flag"
-        return "0" if not address else f"{address:#x}"
+        return str(address) if address < 10 else f"{address:#x}"
 
     def value(self, value: int, size: int, at: int) -> str:
         """A value at an address for a person: an instruction, a target, a number."""
@@ -282,7 +282,7 @@ def _scene(question: Question) -> Scene:
             labels[at] = _named(item.label, item.size)
     labels = {BASE + o: _named(label) for label, o in design.labels.items()} | labels
     labels.setdefault(entry, "entry")
-    labels[_JUNK] = "what x16 held before"
+    labels |= {_JUNK: "what x16 held before", _CALLER + 0x100: "past the call"}
     start = entry
     if question.kind == "settled":
         start = _CALLER

@@ -5,7 +5,7 @@ from __future__ import annotations
 from static_call import a64
 from static_call.check.model import WEAKEST
 from static_call.check.program import DEFAULT, Limits
-from static_call.check.questions import Question, maintenance
+from static_call.check.questions import Question, maintenance, stores
 from static_call.check.verdicts import Verdict, wrong_call
 
 Insert = tuple[tuple[int, str], ...]
@@ -28,14 +28,12 @@ def remedies(verdict: Verdict, limits: Limits = DEFAULT) -> list[str]:
     if name == "atomic":
         return ["a single store of at most 8 aligned bytes, or FEAT_LSE2 and 16 aligned bytes"]
     code = question.design.retarget
-    slots = [
-        k for k, cell in enumerate(question.design.cells) if cell.size == a64.WORD
-    ]  # fmt: skip
+    cells = question.design.cells
+    slots = [k for k, cell in enumerate(cells) if cell.size == a64.WORD]
     additions = [("dmb ishst",), ("cse",), *(maintenance(2 * k) for k in slots)]
-    places = [
-        tuple((i, line) for line in lines)
-        for lines in additions for i in range(len(code) + 1)
-    ]  # fmt: skip
+    # Between two stores it makes no difference where, or the later place is the better one.
+    between = sorted({0, len(code), *(i for i, _ in stores(code))})
+    places = [tuple((i, line) for line in lines) for lines in additions for i in between]
 
     def helps(insert: tuple[tuple[int, str], ...]) -> bool:
         return wrong_call(question.but(insert=insert), WEAKEST, limits) is None

@@ -43,7 +43,7 @@ class Story:
 
     execution  the one that breaks the property; else the one that comes closest and is forbidden;
                None where no values lead to a wrong call
-    cycle      what forbids it
+    cycle      what forbids it: the edges of its shortest cycles, two at most
     text       all of it told
     """
 
@@ -78,7 +78,8 @@ def tell(
     if refused is None:
         parts = [head, "holds: " + (verdict.says or _trivially(verdict.name))]
         return Story(verdict, scene, None, (), "\n\n".join(parts))
-    execution, cycle = refused.execution, refused.cycles[0]
+    execution = refused.execution
+    cycle = tuple(dict.fromkeys(edge for one in refused.cycles[:2] for edge in one))
     outcome = scene.outcome(execution.paths[1])
     parts = [
         head,
@@ -86,8 +87,14 @@ def tell(
         f"The model forbids what would break it: a call that ends in {outcome!r}. It would take",
         "\n".join(columns(scene, execution, cycle)),
         "and that goes round in a circle, each before the next:",
-        "\n".join(_cycle(scene, execution, cycle)),
     ]
+    for number, one in enumerate(refused.cycles[:2]):
+        if number:
+            parts.append("or else, where a DC or an IC came first that came later there,")
+        parts.append("\n".join(_cycle(scene, execution, one)))
+    more = len(refused.cycles) - 2
+    if more > 0:
+        parts.append(f"and {more} more such {'circle' if more == 1 else 'circles'}.")
     return Story(verdict, scene, execution, cycle, "\n\n".join(parts))
 
 
@@ -268,9 +275,33 @@ def _ending(scene: Scene, execution: Execution) -> str:
 def _cycle(scene: Scene, execution: Execution, cycle: tuple[Edge, ...]) -> Iterator[str]:
     whose = ("updater", "caller")
     for edge in cycle:
-        what = describe(scene, execution, edge.source)
-        yield f"  {whose[execution.thread[edge.source]]}: {what}"
+        yield f"  {whose[execution.thread[edge.source]]}: {describe(scene, execution, edge.source)}"
         through = [describe(scene, execution, i) for i in edge.through]
-        via = f" (through {'; '.join(through)})" if through else ""
-        yield f"      {edge.axiom}{via}"
+        yield f"      {edge.axiom}" + (f" (through {'; '.join(through)})" if through else "")
+        for number, step in enumerate(why(execution, edge)):
+            words = "and that before" if number else "which it comes before, since before"
+            yield f"        {words} {describe(scene, execution, step.target)} ({step.axiom})"
     yield f"  and so before itself: {describe(scene, execution, cycle[0].source)}"
+
+
+def why(execution: Execution, edge: Edge) -> tuple[Edge, ...]:
+    """Why the IC of an IC-ca comes before the fetch, where other orders make it so."""
+    if edge.axiom != "IC-ca":
+        return ()
+    goal = edge.through[0] if edge.through else edge.target
+    follow: dict[int, list[Edge]] = {}
+    for other in order_edges(execution):
+        direct = (other.source, other.target) == (edge.source, goal)
+        if other.axiom not in ("IC-ca", "IC-ob") and not direct:
+            follow.setdefault(other.source, []).append(other)
+    reached: dict[int, tuple[Edge, ...]] = {edge.source: ()}
+    queue = [edge.source]
+    while queue:
+        node = queue.pop(0)
+        if node == goal:
+            return reached[node]
+        for other in follow.get(node, ()):
+            if other.target not in reached:
+                reached[other.target] = (*reached[node], other)
+                queue.append(other.target)
+    return ()

@@ -85,7 +85,11 @@ def check(
 
     Raises NoWayOut, TooBig, and Unmodelled for an instruction that the checker doesn't know.
     """
-    return [_verdict(design, change, name, limits) for name in properties]
+    try:
+        return [_verdict(design, change, name, limits) for name in properties]
+    except TooBig as error:
+        what = f"{design.name}, {show_change(change)}"
+        raise TooBig(f"{what}: {str(error).replace('raise Limits.', 'raise --')}") from None
 
 
 def _verdict(design: Design, change: Change, name: str, limits: Limits) -> Verdict:
@@ -138,10 +142,6 @@ def explored(question: Question, limits: Limits = DEFAULT) -> Explored:
     what = f"{question.design.name}, {show_change(question.change)}"
     try:
         result = explore(scene.program, limits)
-    except TooBig:
-        raise TooBig(
-            f"{what}: more than {limits.paths} ways through the trampoline: raise --paths"
-        ) from None
     except Unmodelled as error:
         raise Unmodelled(f"{what}: {error}") from None
     if result.cut or not all(result.paths):
