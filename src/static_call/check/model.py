@@ -91,9 +91,9 @@ LOCAL = (
     Rule("bob", "A|Q po M"),
     Rule("bob", "M po L"),
     # Not Arm's: a CSE on every PE (see retarget.Cse), as membarrier and a kernel's IPI make one.
-    # It is a full barrier where it is asked for and where it is taken, and each is taken between
-    # the request and its completion.
-    Rule("shootdown", "_ po sync"),
+    # Each is taken between the request and its completion. Who asks has a DMB before, and no more:
+    # an IC that no DSB has completed is not waited for. Behind it is an exception's return.
+    Rule("shootdown", "M|DC po sync"),
     Rule("shootdown", "sync po _"),
 )
 

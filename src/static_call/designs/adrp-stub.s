@@ -24,7 +24,7 @@ literal: { near, far: .quad target | null: .quad null | ret0: .quad ret0 }
 retarget:                       // x0 slot, w1 its new word, x2 literal, x3 its new value
         cse                     // nobody runs code older than the target's: see docs/designs.md
         str     x3, [x2]        // the literal always, and first
-        dmb     ishst           // who fetches the new slot loads the new literal
+        dmb     ishst           // no new slot with a literal from before, whatever that was
         str     w1, [x0]
         dc      cvau, x0
         dsb     ish
