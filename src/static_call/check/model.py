@@ -93,7 +93,7 @@ LOCAL = (
     # Not Arm's: a CSE on every PE (see retarget.Cse), as membarrier and a kernel's IPI make one.
     # It is a full barrier where it is asked for and where it is taken, and each is taken between
     # the request and its completion.
-    Rule("shootdown", "_ po sync"),
+    Rule("shootdown", "M|DC po sync"),
     Rule("shootdown", "sync po _"),
 )
 
