@@ -417,3 +417,99 @@ def test_the_default_retarget_holds_without_its_dmb_since_its_literal_is_never_i
     less = without("dmb")
     for change in [*SINGLE, *changes(3)[::9]]:
         assert all(v.holds is not False for v in verdicts.check(less, change)), change
+
+
+INLINE = Path(notation.SHIPPED, "inline-stub.s").read_text()
+"""The default design, to be broken by edits of its text."""
+
+
+def edited(*edits: tuple[str, str], text: str = INLINE) -> Design:
+    """A design from its text with each first occurrence replaced."""
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    return design(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("br      x16", "blr     x16", "a call goes to far A with the return address changed"),
+        ("bti     c", "bti c\n nop\n mov x19, x30", "a call goes to far A with x19 changed"),
+        ("bti     c", "bti c\n nop\n mov x30, x0", "a call goes to far A with the return address changed"),
+        ("bti     c", "bti c\n nop\n mov x9, x0", "a call goes to far A with x9 changed"),
+        ("bti     c", "bti c\n nop\n sub sp, sp, #16",
+         "a call goes to far A with the stack pointer changed"),
+    ],
+)  # fmt: skip
+def test_a_call_that_changes_a_register_other_than_x16_and_x17_is_not_live(
+    old: str, new: str, says: str
+) -> None:
+    """Arguments, callee-saved registers, the return address, the stack pointer (AAPCS64)."""
+    (verdict,) = verdicts.check(edited((old, new)), ("far A", "near B"), ["live"])
+    assert (verdict.holds, verdict.says) == (False, says)
+
+
+def test_x17_is_a_trampoline_s_own() -> None:
+    """The second intra-procedure-call register may be used like the first."""
+    mine = edited(("ldr     x16, literal", "ldr x17, literal"), ("br      x16", "br x17"))
+    for change in (("far A", "near B"), ("near A", "null")):
+        assert all(v.holds for v in verdicts.check(mine, change, ["live", "settled", "landing"]))
+
+
+CALLING = """
+        .align  3
+        stp     x29, x30, [sp, #-16]!
+slot:   { near: bl target | far: bl stub }
+        BEHIND
+stub:   ldr     x16, literal
+        br      x16
+literal: { near, far: .quad target }
+retarget:
+        str     x3, [x2]
+        dmb     ishst
+        str     w1, [x0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("behind", "live"),
+    [
+        ("ldp x29, x30, [sp], #16\n ret", True),
+        ("nop\n ret", False),  # to itself, for ever
+        ("ldp x29, x30, [sp], #16\n mov x19, #0\n nop\n ret", False),
+    ],
+)
+def test_a_sequence_that_calls_must_come_back_to_its_caller(behind: str, live: bool) -> None:
+    """BLR changes the return address: right where what stands there restores it and returns."""
+    calling = design(CALLING.replace("BEHIND", behind))
+    assert verdicts.check(calling, ("near A", "far B"), ["live"])[0].holds is live
+
+
+def test_a_trampoline_stands_where_its_alignment_allows_and_no_better() -> None:
+    """8-byte aligned, it is at 8 mod 16: a pair that must be one store crosses 16 bytes, and
+    FEAT_LSE2 makes single only what lies within them (Arm ARM B2.2.1)."""
+    less = PAIR.replace("align  4", "align  3")
+    for text, says in ((PAIR, "and are with LSE2 only"), (less, "and are not")):
+        (verdict,) = verdicts.check(design(text), ("null", "far A"), ["atomic"])
+        assert verdict.holds is False
+        assert f"16 bytes at literal must be one store, {says}: " in verdict.says
+    for name in notation.shipped():
+        scene = Question(notation.load(name), ("near A", "far B")).scene()
+        align = scene.question.design.align
+        assert scene.base & -scene.base == align
+
+
+def test_a_trampoline_s_entry_is_a_landing_pad() -> None:
+    """A veneer's BR X16 or a pointer's BLR lands there, so a BTI C must stand there."""
+    (verdict,) = verdicts.check(edited(("bti     c", "nop")), ("near A", "far B"), ["landing"])
+    assert (verdict.holds, verdict.says) == (False, "a call lands on nop at entry")
+
+
+def test_landing_is_judged_by_the_word_that_was_fetched() -> None:
+    """The stub's pad is a cell: who fetches it before it is stored lands on a NOP."""
+    text = (STUB + "str w1, [x0]\n str x3, [x2]\n str w5, [x4]\n").replace(
+        "null:   bti     c", "null: { near, far: nop | null: bti c }"
+    )
+    (verdict,) = verdicts.check(design(text), ("far A", "null"), ["landing"])
+    assert (verdict.holds, verdict.says) == (False, "br x16 lands on nop at null")

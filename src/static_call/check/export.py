@@ -24,7 +24,6 @@ from static_call.check.litmus import show_instruction, spell
 from static_call.check.litmus_writer import NotExpressible
 from static_call.check.program import DEFAULT, Limits
 from static_call.check.questions import (
-    BASE,
     Change,
     Question,
     Scene,
@@ -181,13 +180,13 @@ class _Writer:
             lines += [f"LDAR W{_SEEN},[X{_FLAG}]", f"CBZ W{_SEEN},Lnone"]
             lines += ["ISB"] * self.question.isb
         if self.design.entry != min(i.offset or 0 for i in self.design.items if i.size == a64.WORD):
-            lines.append(f"B {self.label(BASE + self.design.entry)}")
+            lines.append(f"B {self.label(self.scene.base + self.design.entry)}")
         place = 0
         paged: dict[int, int] = {}  # registers made by ADRP -> the page
         for item in self.design.items:
             if item.offset is None or item.size != a64.WORD:
                 continue
-            address = BASE + item.offset
+            address = self.scene.base + item.offset
             if self.eventful(item):
                 lines += self.handshake(chosen, place)
                 place += 1
@@ -226,7 +225,7 @@ class _Writer:
         if address in self.goals:
             return self.goals[address]
         if address in self.scene.trampoline:
-            return f"L{address - BASE}"
+            return f"L{address - self.scene.base}"
         raise NotExpressible(f"{self.name}: a branch to {self.scene.name(address)}")
 
     def pointer(self, value: int) -> str:

@@ -25,7 +25,7 @@ from static_call.check.questions import (
     show_change,
     stores,
 )
-from static_call.design import PROPERTIES, Design, Unreachable
+from static_call.design import LITERAL, PROPERTIES, Design, Unreachable
 from static_call.errors import StaticCallError
 
 Says = tuple[str, Execution]
@@ -236,21 +236,30 @@ _PADS = {
     "blr": {"bti c", "bti jc", "paciasp", "pacibsp"},
 }
 """Where an indirect branch may land in a guarded page (Arm ARM D8.4.6)."""
+_ENTRY = _PADS["blr"] & _PADS["br x16"]
 
 
 def landings(question: Question, model: Model, limits: Limits = DEFAULT) -> Iterator[Says]:
-    """The indirect branches that land on no pad. Targets outside are assumed to have one."""
+    """The indirect branches that land on no pad, with the word that was fetched there.
+
+    A caller's own is one: it may come through a pointer (BLR) or a veneer (BR X16). Targets outside
+    are assumed to have a pad.
+    """
     scene = question.scene()
     for execution in executions(question, model, limits):
         path = execution.paths[1]
-        after = [*(done.address for done in path.trace[1:]), path.pc]
-        for done, to in zip(path.trace, after):
-            insn = decode(done.word, done.address)
-            if insn.name in ("br", "blr") and to in scene.trampoline:
-                kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
-                pad = decode(scene.program.code.get(to, 0), to)
-                if pad.name not in _PADS[kind]:
-                    yield f"{insn} lands on {pad} at {scene.name(to)}", execution
+        words = [decode(done.word, done.address) for done in path.trace]
+        if words and words[0].name not in _ENTRY:
+            yield f"a call lands on {words[0]} at {scene.name(path.trace[0].address)}", execution
+        for number, insn in enumerate(words):
+            if insn.name not in ("br", "blr"):
+                continue
+            kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
+            last = number == len(words) - 1
+            to = path.pc if last else path.trace[number + 1].address
+            pad = decode(scene.program.code.get(to, 0), to) if last else words[number + 1]
+            if to in scene.trampoline and pad.name not in _PADS[kind]:
+                yield f"{insn} lands on {pad} at {scene.name(to)}", execution
 
 
 def stops(question: Question) -> list[int]:
@@ -261,7 +270,6 @@ def stops(question: Question) -> list[int]:
 def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure | None, str]:
     """Which stores must be single-copy atomic; a failure where one must be and is not."""
     scene = question.scene()
-    whole = {says for says, _ in wrong_calls(question.but(lse2=True), model, limits)}
     said = []
     for i, insn in stores(question.design.retarget):
         address, size = _where(scene, i)
@@ -269,7 +277,8 @@ def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure |
         for what in [question] * pair + [question.but(torn=i)]:
             torn = what.torn is not None
             try:
-                new = [one for one in wrong_calls(what, model, limits) if one[0] not in whole]
+                wrong = list(wrong_calls(what, model, limits))
+                new = wrong and _more(wrong, question, address, size, model, limits)
             except Unmodelled:
                 new = []  # torn to an instruction that the model doesn't have: wrong, at any rate
             else:
@@ -281,9 +290,24 @@ def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure |
                 said.append(f"{text}, and are")
                 continue
             if new:
-                more = "" if address % 16 else ", and are with LSE2 only"
+                # FEAT_LSE2 (B2.2.1.1): accesses that lie within 16 aligned bytes are single.
+                lse2 = address % 16 + bytes_ <= 16
+                more = ", and are with LSE2 only" if lse2 else ", and are not"
                 return Failure(what, f"{text}{more}: {new[0][0]}", new[0][1]), ""
     return None, "; ".join(dict.fromkeys(said))
+
+
+def _more(
+    wrong: list[Says], question: Question, address: int, size: int, model: Model, limits: Limits
+) -> list[Says]:
+    """What is not wrong already with the store at `address` made as one."""
+    # With FEAT_LSE2 it is one within 16 aligned bytes; so look where it lies there.
+    one = question.but(lse2=True, shift=0 if address % 16 + size <= 16 else LITERAL)
+    try:
+        known = {says for says, _ in wrong_calls(one, model, limits)}
+    except a64.Misaligned:
+        known = set()  # it never lies there
+    return [found for found in wrong if found[0] not in known]
 
 
 def _where(scene: Scene, number: int) -> tuple[int, int]:
