@@ -142,21 +142,66 @@ def test_what_holds_in_the_weakest_cache_type_holds_in_the_others(name: str) -> 
         assert fails == sorted(fails, reverse=True), (change, what)
 
 
-@pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "local-stub"])
-def test_stopping_behind_a_barrier_allows_no_more_than_behind_the_store_before_it(
-    name: str,
-) -> None:
-    """The checker stops retargets behind stores only; stopping after every step says the same."""
-    design = notation.load(name)
-    for change in SINGLE[::3]:
-        question = Question(design, change)
-        wrong = {
-            stop: {says for says, _ in verdicts.wrong_calls(question.but(stop=stop), WEAKEST)}
-            for stop in range(len(design.retarget) + 1)
-        }
+def design(text: str) -> Design:
+    """A design from its text."""
+    return notation.read(text, "test.s", "test")
+
+
+INLINE = Path(notation.SHIPPED, "inline-stub.s").read_text()
+"""The default design, to be broken by edits of its text."""
+
+
+def edited(*edits: tuple[str, str], text: str = INLINE) -> Design:
+    """A design from its text with each first occurrence replaced."""
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    return design(text)
+
+
+BROKEN = {
+    "no DSB before the IC": ("        dsb     ish\n        ic", "        ic"),
+    "a literal of 0": ("null: .quad null", "null: .quad 0"),
+    "RET": ("null: b null", "null: ret"),
+}
+"""What breaks the default design: an edit of its text."""
+
+
+@pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "local-stub", *BROKEN])
+def test_a_retarget_that_stops_does_nothing_that_it_could_not_do_if_it_went_on(name: str) -> None:
+    """Each stop allows no more wrong calls than the next, none more than the whole retarget, and
+    one behind a barrier no more than one behind the store or CSE before it: live, fresh, cmodx."""
+    mine = edited(BROKEN[name]) if name in BROKEN else notation.load(name)
+    whole = len(mine.retarget)
+    found = 0
+    for change, kind in itertools.product(SINGLE[::3], ("call", "fresh", "cmodx")):
+        question = Question(mine, change, "fresh" if kind == "fresh" else "call")
+        ask = verdicts.conflicts if kind == "cmodx" else verdicts.wrong_calls
+        try:
+            wrong = [
+                {says for says, _ in ask(question.but(stop=stop), WEAKEST)}
+                for stop in range(whole + 1)
+            ]
+        except (Unaskable, Unreachable):
+            continue
         asked = verdicts.stops(question)
-        for stop, outcomes in wrong.items():
-            assert outcomes <= wrong[max(one for one in asked if one <= stop)], (change, stop)
+        for stop, outcomes in enumerate(wrong):
+            assert outcomes <= wrong[whole], (change, kind, stop)
+            last = max(one for one in asked if one <= stop)
+            assert outcomes <= wrong[last], (change, kind, stop)
+        found += bool(wrong[whole])
+    assert found or name == "inline-stub"
+
+
+def test_a_design_that_is_not_live_says_at_which_step_it_goes_wrong() -> None:
+    """Without the DSB, the CSE at the end promises what is not so: only there, so prefix says no,
+    and a stop before it would be right."""
+    (verdict,) = verdicts.check(
+        edited(BROKEN["no DSB before the IC"]), ("near A", "near B"), ["prefix"]
+    )
+    assert verdict.holds is False
+    assert verdict.failure is not None
+    assert verdict.failure.question.stop == len(verdict.design.retarget)
 
 
 @pytest.mark.parametrize("name", notation.shipped())
@@ -169,11 +214,6 @@ def test_what_the_updater_executes_is_the_design_s_retarget(name: str) -> None:
     nop = 0xD503201F  # stands for what a place does
     expected = [nop if isinstance(insn, Cse) else insn.encode() for insn in design.retarget]
     assert words == expected
-
-
-def design(text: str) -> Design:
-    """A design from its text."""
-    return notation.read(text, "test.s", "test")
 
 
 STUB = """
@@ -419,34 +459,22 @@ def test_the_default_retarget_holds_without_its_dmb_since_its_literal_is_never_i
         assert all(v.holds is not False for v in verdicts.check(less, change)), change
 
 
-INLINE = Path(notation.SHIPPED, "inline-stub.s").read_text()
-"""The default design, to be broken by edits of its text."""
-
-
-def edited(*edits: tuple[str, str], text: str = INLINE) -> Design:
-    """A design from its text with each first occurrence replaced."""
-    for old, new in edits:
-        assert old in text
-        text = text.replace(old, new, 1)
-    return design(text)
-
-
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "what"),
     [
-        ("br      x16", "blr     x16", "a call goes to far A with the return address changed"),
-        ("bti     c", "bti c\n nop\n mov x19, x30", "a call goes to far A with x19 changed"),
-        ("bti     c", "bti c\n nop\n mov x30, x0", "a call goes to far A with the return address changed"),
-        ("bti     c", "bti c\n nop\n mov x9, x0", "a call goes to far A with x9 changed"),
-        ("bti     c", "bti c\n nop\n sub sp, sp, #16",
-         "a call goes to far A with the stack pointer changed"),
+        ("br      x16", "blr     x16", "the return address"),
+        ("bti     c", "bti c\n nop\n mov x19, x30", "x19"),
+        ("bti     c", "bti c\n nop\n mov x30, x0", "the return address"),
+        ("bti     c", "bti c\n nop\n mov x9, x0", "x9"),
+        ("bti     c", "bti c\n nop\n sub sp, sp, #16", "the stack pointer"),
     ],
-)  # fmt: skip
+)
 def test_a_call_that_changes_a_register_other_than_x16_and_x17_is_not_live(
-    old: str, new: str, says: str
+    old: str, new: str, what: str
 ) -> None:
     """Arguments, callee-saved registers, the return address, the stack pointer (AAPCS64)."""
     (verdict,) = verdicts.check(edited((old, new)), ("far A", "near B"), ["live"])
+    says = f"a call goes to far A with {what} changed"
     assert (verdict.holds, verdict.says) == (False, says)
 
 

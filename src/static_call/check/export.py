@@ -29,8 +29,9 @@ from static_call.check.questions import (
     Scene,
     Unaskable,
     changes,
+    stores,
 )
-from static_call.check.verdicts import explored, stops
+from static_call.check.verdicts import explored
 from static_call.design import LITERAL, Design, Item, Unreachable
 from static_call.retarget import Cse
 
@@ -89,7 +90,7 @@ def question(design: Design, change: Change, kind: str, limits: Limits = DEFAULT
     name = f"{design.name}+{kind}+{'-'.join(goal.replace(' ', '') for goal in change)}"
     asked = [base]
     if kind == "prefix":
-        asked = [base.but(stop=stop) for stop in stops(base) if stop]
+        asked = [base.but(stop=i + 1) for i, _ in stores(design.retarget)]
     for number, one in enumerate(asked):
         scene = one.scene()
         if len(set(scene.meant)) == 1:

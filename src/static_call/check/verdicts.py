@@ -1,8 +1,17 @@
 """Which properties a design has: see docs/checker.md for what they mean.
 
 What holds with IDC=0 and DIC=0 holds in the stronger cache types, so these are asked only where it
-does not. A barrier more never adds an execution, so a retarget that stops behind a store can do all
-that it can where it stops behind the barriers that follow. tests/test_check_designs.py holds both.
+does not.
+
+A retarget that has stopped does nothing that it could not do if it went on: take an execution of
+the shorter program, and let the steps that follow happen behind everything in it, seen by nobody
+(a store last in coherence order and unread, a DC or IC after every fetch, a CSE taken where the
+call has ended). Nothing that is ordered before it can come from it, so the model allows that as
+well. So what live, cmodx or fresh forbids, no stop makes possible: prefix looks for a stop only
+where live does not hold, to say which step is the first that goes wrong, and cmodx and fresh need
+not be asked again. A barrier more never adds an execution, so it is enough to stop behind the
+steps that do more: stores, and CSEs, behind which fewer targets are right.
+tests/test_check_designs.py holds all this.
 """
 
 from __future__ import annotations
@@ -22,11 +31,13 @@ from static_call.check.questions import (
     Question,
     Scene,
     Unaskable,
+    is_store,
     show_change,
     stores,
 )
 from static_call.design import LITERAL, PROPERTIES, Design, Unreachable
 from static_call.errors import StaticCallError
+from static_call.retarget import Cse
 
 Says = tuple[str, Execution]
 """What is wrong, and an execution in which it is."""
@@ -123,7 +134,7 @@ def _fails(
             question = question.but(kind=name)
             found = wrong_call(question, model, limits)
         case "prefix":
-            for stop in stops(question):
+            for stop in stops(question) if wrong_call(question, model, limits) else ():
                 stopped = question.but(stop=stop)
                 if wrong := wrong_call(stopped, model, limits):
                     return Failure(stopped, *wrong), ""
@@ -263,8 +274,9 @@ def landings(question: Question, model: Model, limits: Limits = DEFAULT) -> Iter
 
 
 def stops(question: Question) -> list[int]:
-    """Where a retarget may stop for ever: before the first store, and behind each."""
-    return [0, *(i + 1 for i, _ in stores(question.design.retarget))]
+    """Where a retarget may stop for ever: before the first step, and behind each store and CSE."""
+    code = question.design.retarget
+    return [0, *(i + 1 for i, insn in enumerate(code) if isinstance(insn, Cse) or is_store(insn))]
 
 
 def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure | None, str]:
