@@ -17,7 +17,7 @@ from static_call.check.questions import (
     parse_change,
     show_change,
 )
-from static_call.check.remedies import remedies
+from static_call.check.remedies import VALID, remedies
 from static_call.check.story import in_order, tell, why
 from static_call.design import PROPERTIES, Design, Unreachable
 from static_call.errors import StaticCallError
@@ -253,6 +253,36 @@ def test_the_rule_that_a_story_adds_is_the_barrier_that_was_left_out() -> None:
     )[0]
     assert verdict.says == "a call branches to 0"
     assert "dmb ishst between str x3, [x2] and str w1, [x0]" in remedies(verdict)
+
+
+@pytest.mark.parametrize(
+    ("edit", "change", "what", "least"),
+    [
+        (("        dsb     ish\n        ic", "        ic"), "near-near", "live",
+         ["dsb ish between dc cvau, x0 and ic ivau, x0"]),
+        (("        dc      cvau, x0\n", ""), "near-near", "settled",
+         ["dc cvau, x0 between str w1, [x0] and dsb ish"]),
+        (("        ic      ivau, x0\n", ""), "near-near", "settled",
+         ["ic ivau, x0 between dsb ish and dsb ish"]),
+        (("null: .quad null", "null: .quad 0"), "far-null", "live", [VALID]),
+    ],
+)  # fmt: skip
+def test_what_mends_a_design_is_the_one_thing_that_was_taken_from_it(
+    edit: tuple[str, str], change: str, what: str, least: list[str]
+) -> None:
+    """Single instructions before a CSE or a whole cleaning; a valid literal where 0 is called."""
+    (verdict,) = verdicts.check(edited(edit), parse_change(change), [what])
+    assert remedies(verdict) == least
+
+
+def test_a_slot_that_is_stored_before_its_literal_is_mended_by_the_other_order() -> None:
+    """With a DMB between them already."""
+    text = STUB.replace("| null: .quad null }", "| null: .quad 0 }")
+    late = "str w1, [x0]\n dmb ishst\n str x3, [x2]\n"
+    (verdict,) = verdicts.check(design(text + late), ("null", "far A"), ["live"])
+    assert remedies(verdict) == [
+        "str x3, [x2] first, then str w1, [x0]: each in the place of the other", VALID,
+    ]  # fmt: skip
 
 
 def test_a_cse_before_makes_fresh_hold_and_one_behind_settled() -> None:

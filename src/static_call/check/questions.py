@@ -128,6 +128,7 @@ class Question:
     stop    so many instructions of the last retarget are executed; None for all
     torn    the instruction of the last retarget whose store is made in two halves, or None
     insert  instructions put into the last retarget, each before the one of that number
+    swap    two instructions of the last retarget that change places
     isb     whether the caller of "settled" executes an ISB before it calls
     lse2    whether FEAT_LSE2 is there
     shift   bytes that the trampoline and its literals are further up, to be aligned otherwise
@@ -139,6 +140,7 @@ class Question:
     stop: int | None = None
     torn: int | None = None
     insert: tuple[tuple[int, str], ...] = ()
+    swap: tuple[int, int] | None = None
     isb: bool = False
     lse2: bool = False
     shift: int = 0
@@ -412,8 +414,12 @@ class _Updater:
         stop = len(plan.code)
         if question is not None and question.stop is not None:
             stop = question.stop
-        stores = [i for i, insn in enumerate(plan.code) if is_store(insn)]
-        for i, insn in enumerate([*plan.code, None]):
+        code = list(plan.code)
+        if question is not None and question.swap:
+            i, j = question.swap
+            code[i], code[j] = code[j], code[i]
+        stores = [i for i, insn in enumerate(code) if is_store(insn)]
+        for i, insn in enumerate([*code, None]):
             if i > stop:
                 break
             for where, text in question.insert if question else ():
