@@ -62,24 +62,27 @@ def write(
     """Writes the questions on single changes of designs as files.
 
     Returns how many, and for each design with questions that cannot be written so, why the first
-    of them can't. Raises OSError.
+    of them can't and how many more can't. Raises OSError.
     """
     os.makedirs(directory, exist_ok=True)
     count = 0
-    problems: dict[str, str] = {}
+    problems: dict[str, list[str]] = {}
     for design, change, kind in product(designs, changes(), KINDS):
         try:
             found = list(question(design, change, kind, limits))
         except (Unaskable, Unreachable):
             continue
         except NotExpressible as error:
-            problems.setdefault(design.name, str(error))
+            problems.setdefault(design.name, []).append(str(error))
             continue
         for name, text in found:
             with open(os.path.join(directory, f"{name}.litmus"), "w", encoding="utf-8") as file:
                 file.write(text)
         count += len(found)
-    return count, list(problems.values())
+    return count, [
+        why + (f" (and {len(more)} questions more)" if more else "")
+        for why, *more in problems.values()
+    ]
 
 
 def question(design: Design, change: Change, kind: str, limits: Limits = DEFAULT) -> Iterator[File]:

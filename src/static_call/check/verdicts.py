@@ -261,7 +261,8 @@ def landings(question: Question, model: Model, limits: Limits = DEFAULT) -> Iter
         path = execution.paths[1]
         words = [decode(done.word, done.address) for done in path.trace]
         if words and words[0].name not in _ENTRY:
-            yield f"a call lands on {words[0]} at {scene.name(path.trace[0].address)}", execution
+            first = words[0].format(scene.name)
+            yield f"a call lands on {first} at {scene.name(path.trace[0].address)}", execution
         for number, insn in enumerate(words):
             if insn.name not in ("br", "blr"):
                 continue
@@ -270,7 +271,7 @@ def landings(question: Question, model: Model, limits: Limits = DEFAULT) -> Iter
             to = path.pc if last else path.trace[number + 1].address
             pad = decode(scene.program.code.get(to, 0), to) if last else words[number + 1]
             if to in scene.trampoline and pad.name not in _PADS[kind]:
-                yield f"{insn} lands on {pad} at {scene.name(to)}", execution
+                yield f"{insn} lands on {pad.format(scene.name)} at {scene.name(to)}", execution
 
 
 def stops(question: Question) -> list[int]:
