@@ -17,7 +17,7 @@ from static_call.check.questions import (
     parse_change,
     show_change,
 )
-from static_call.check.remedies import remedies
+from static_call.check.remedies import VALID, remedies
 from static_call.check.story import in_order, tell, why
 from static_call.design import PROPERTIES, Design, Unreachable
 from static_call.errors import StaticCallError
@@ -142,21 +142,66 @@ def test_what_holds_in_the_weakest_cache_type_holds_in_the_others(name: str) -> 
         assert fails == sorted(fails, reverse=True), (change, what)
 
 
-@pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "local-stub"])
-def test_stopping_behind_a_barrier_allows_no_more_than_behind_the_store_before_it(
-    name: str,
-) -> None:
-    """The checker stops retargets behind stores only; stopping after every step says the same."""
-    design = notation.load(name)
-    for change in SINGLE[::3]:
-        question = Question(design, change)
-        wrong = {
-            stop: {says for says, _ in verdicts.wrong_calls(question.but(stop=stop), WEAKEST)}
-            for stop in range(len(design.retarget) + 1)
-        }
+def design(text: str) -> Design:
+    """A design from its text."""
+    return notation.read(text, "test.s", "test")
+
+
+INLINE = Path(notation.SHIPPED, "inline-stub.s").read_text()
+"""The default design, to be broken by edits of its text."""
+
+
+def edited(*edits: tuple[str, str], text: str = INLINE) -> Design:
+    """A design from its text with each first occurrence replaced."""
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    return design(text)
+
+
+BROKEN = {
+    "no DSB before the IC": ("        dsb     ish\n        ic", "        ic"),
+    "a literal of 0": ("null: .quad null", "null: .quad 0"),
+    "RET": ("null: b null", "null: ret"),
+}
+"""What breaks the default design: an edit of its text."""
+
+
+@pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "local-stub", *BROKEN])
+def test_a_retarget_that_stops_does_nothing_that_it_could_not_do_if_it_went_on(name: str) -> None:
+    """Each stop allows no more wrong calls than the next, none more than the whole retarget, and
+    one behind a barrier no more than one behind the store or CSE before it: live, fresh, cmodx."""
+    mine = edited(BROKEN[name]) if name in BROKEN else notation.load(name)
+    whole = len(mine.retarget)
+    found = 0
+    for change, kind in itertools.product(SINGLE[::3], ("call", "fresh", "cmodx")):
+        question = Question(mine, change, "fresh" if kind == "fresh" else "call")
+        ask = verdicts.conflicts if kind == "cmodx" else verdicts.wrong_calls
+        try:
+            wrong = [
+                {says for says, _ in ask(question.but(stop=stop), WEAKEST)}
+                for stop in range(whole + 1)
+            ]
+        except (Unaskable, Unreachable):
+            continue
         asked = verdicts.stops(question)
-        for stop, outcomes in wrong.items():
-            assert outcomes <= wrong[max(one for one in asked if one <= stop)], (change, stop)
+        for stop, outcomes in enumerate(wrong):
+            assert outcomes <= wrong[whole], (change, kind, stop)
+            last = max(one for one in asked if one <= stop)
+            assert outcomes <= wrong[last], (change, kind, stop)
+        found += bool(wrong[whole])
+    assert found or name == "inline-stub"
+
+
+def test_a_design_that_is_not_live_says_at_which_step_it_goes_wrong() -> None:
+    """Without the DSB, the CSE at the end promises what is not so: only there, so prefix says no,
+    and a stop before it would be right."""
+    (verdict,) = verdicts.check(
+        edited(BROKEN["no DSB before the IC"]), ("near A", "near B"), ["prefix"]
+    )
+    assert verdict.holds is False
+    assert verdict.failure is not None
+    assert verdict.failure.question.stop == len(verdict.design.retarget)
 
 
 @pytest.mark.parametrize("name", notation.shipped())
@@ -169,11 +214,6 @@ def test_what_the_updater_executes_is_the_design_s_retarget(name: str) -> None:
     nop = 0xD503201F  # stands for what a place does
     expected = [nop if isinstance(insn, Cse) else insn.encode() for insn in design.retarget]
     assert words == expected
-
-
-def design(text: str) -> Design:
-    """A design from its text."""
-    return notation.read(text, "test.s", "test")
 
 
 STUB = """
@@ -213,6 +253,36 @@ def test_the_rule_that_a_story_adds_is_the_barrier_that_was_left_out() -> None:
     )[0]
     assert verdict.says == "a call branches to 0"
     assert "dmb ishst between str x3, [x2] and str w1, [x0]" in remedies(verdict)
+
+
+@pytest.mark.parametrize(
+    ("edit", "change", "what", "least"),
+    [
+        (("        dsb     ish\n        ic", "        ic"), "near-near", "live",
+         ["dsb ish between dc cvau, x0 and ic ivau, x0"]),
+        (("        dc      cvau, x0\n", ""), "near-near", "settled",
+         ["dc cvau, x0 between str w1, [x0] and dsb ish"]),
+        (("        ic      ivau, x0\n", ""), "near-near", "settled",
+         ["ic ivau, x0 between dsb ish and dsb ish"]),
+        (("null: .quad null", "null: .quad 0"), "far-null", "live", [VALID]),
+    ],
+)  # fmt: skip
+def test_what_mends_a_design_is_the_one_thing_that_was_taken_from_it(
+    edit: tuple[str, str], change: str, what: str, least: list[str]
+) -> None:
+    """Single instructions before a CSE or a whole cleaning; a valid literal where 0 is called."""
+    (verdict,) = verdicts.check(edited(edit), parse_change(change), [what])
+    assert remedies(verdict) == least
+
+
+def test_a_slot_that_is_stored_before_its_literal_is_mended_by_the_other_order() -> None:
+    """With a DMB between them already."""
+    text = STUB.replace("| null: .quad null }", "| null: .quad 0 }")
+    late = "str w1, [x0]\n dmb ishst\n str x3, [x2]\n"
+    (verdict,) = verdicts.check(design(text + late), ("null", "far A"), ["live"])
+    assert remedies(verdict) == [
+        "str x3, [x2] first, then str w1, [x0]: each in the place of the other", VALID,
+    ]  # fmt: skip
 
 
 def test_a_cse_before_makes_fresh_hold_and_one_behind_settled() -> None:
@@ -417,3 +487,87 @@ def test_the_default_retarget_holds_without_its_dmb_since_its_literal_is_never_i
     less = without("dmb")
     for change in [*SINGLE, *changes(3)[::9]]:
         assert all(v.holds is not False for v in verdicts.check(less, change)), change
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("br      x16", "blr     x16", "the return address"),
+        ("bti     c", "bti c\n nop\n mov x19, x30", "x19"),
+        ("bti     c", "bti c\n nop\n mov x30, x0", "the return address"),
+        ("bti     c", "bti c\n nop\n mov x9, x0", "x9"),
+        ("bti     c", "bti c\n nop\n sub sp, sp, #16", "the stack pointer"),
+    ],
+)
+def test_a_call_that_changes_a_register_other_than_x16_and_x17_is_not_live(
+    old: str, new: str, what: str
+) -> None:
+    """Arguments, callee-saved registers, the return address, the stack pointer (AAPCS64)."""
+    (verdict,) = verdicts.check(edited((old, new)), ("far A", "near B"), ["live"])
+    says = f"a call goes to far A with {what} changed"
+    assert (verdict.holds, verdict.says) == (False, says)
+
+
+def test_x17_is_a_trampoline_s_own() -> None:
+    """The second intra-procedure-call register may be used like the first."""
+    mine = edited(("ldr     x16, literal", "ldr x17, literal"), ("br      x16", "br x17"))
+    for change in (("far A", "near B"), ("near A", "null")):
+        assert all(v.holds for v in verdicts.check(mine, change, ["live", "settled", "landing"]))
+
+
+CALLING = """
+        .align  3
+        stp     x29, x30, [sp, #-16]!
+slot:   { near: bl target | far: bl stub }
+        BEHIND
+stub:   ldr     x16, literal
+        br      x16
+literal: { near, far: .quad target }
+retarget:
+        str     x3, [x2]
+        dmb     ishst
+        str     w1, [x0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("behind", "live"),
+    [
+        ("ldp x29, x30, [sp], #16\n ret", True),
+        ("nop\n ret", False),  # to itself, for ever
+        ("ldp x29, x30, [sp], #16\n mov x19, #0\n nop\n ret", False),
+    ],
+)
+def test_a_sequence_that_calls_must_come_back_to_its_caller(behind: str, live: bool) -> None:
+    """BLR changes the return address: right where what stands there restores it and returns."""
+    calling = design(CALLING.replace("BEHIND", behind))
+    assert verdicts.check(calling, ("near A", "far B"), ["live"])[0].holds is live
+
+
+def test_a_trampoline_stands_where_its_alignment_allows_and_no_better() -> None:
+    """8-byte aligned, it is at 8 mod 16: a pair that must be one store crosses 16 bytes, and
+    FEAT_LSE2 makes single only what lies within them (Arm ARM B2.2.1)."""
+    less = PAIR.replace("align  4", "align  3")
+    for text, says in ((PAIR, "and are with LSE2 only"), (less, "and are not")):
+        (verdict,) = verdicts.check(design(text), ("null", "far A"), ["atomic"])
+        assert verdict.holds is False
+        assert f"16 bytes at literal must be one store, {says}: " in verdict.says
+    for name in notation.shipped():
+        scene = Question(notation.load(name), ("near A", "far B")).scene()
+        align = scene.question.design.align
+        assert scene.base & -scene.base == align
+
+
+def test_a_trampoline_s_entry_is_a_landing_pad() -> None:
+    """A veneer's BR X16 or a pointer's BLR lands there, so a BTI C must stand there."""
+    (verdict,) = verdicts.check(edited(("bti     c", "nop")), ("near A", "far B"), ["landing"])
+    assert (verdict.holds, verdict.says) == (False, "a call lands on nop at entry")
+
+
+def test_landing_is_judged_by_the_word_that_was_fetched() -> None:
+    """The stub's pad is a cell: who fetches it before it is stored lands on a NOP."""
+    text = (STUB + "str w1, [x0]\n str x3, [x2]\n str w5, [x4]\n").replace(
+        "null:   bti     c", "null: { near, far: nop | null: bti c }"
+    )
+    (verdict,) = verdicts.check(design(text), ("far A", "null"), ["landing"])
+    assert (verdict.holds, verdict.says) == (False, "br x16 lands on nop at null")

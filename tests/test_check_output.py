@@ -15,7 +15,7 @@ from static_call import cli, notation
 from static_call.check import drawing, export, litmus, verdicts
 from static_call.check.litmus_writer import NotExpressible
 from static_call.check.model import CACHE_TYPES
-from static_call.check.questions import changes
+from static_call.check.questions import Unaskable, changes
 from static_call.check.story import tell
 from static_call.design import PROPERTIES
 
@@ -44,6 +44,48 @@ def test_litmus_files_ask_what_the_checker_answers(name: str) -> None:
     assert asked or name == "literal-before-entry"  # its LDR and STP have no such form
 
 
+@pytest.mark.parametrize("name", ["inline-stub", "local-stub", "mainline"])
+def test_every_litmus_file_has_executions_to_show(name: str) -> None:
+    """A place where the CSE cannot be, such as behind the slot's branch, gets no file."""
+    design = notation.load(name)
+    for change in (("near A", "far B"), ("far A", "null")):
+        for kind in export.KINDS:
+            try:
+                files = list(export.question(design, change, kind))
+            except Unaskable:
+                continue
+            assert files
+            for file in files:
+                result = litmus.run(litmus.read(file.text, file.name))
+                assert result.positive + result.negative > 0, file.name
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("        dsb     ish\n        ic", "        ic"),
+        ("x0\n        dsb     ish\n        cse", "x0\n        cse"),
+        (
+            "x0\n        dsb     ish\n        cse                     // n",
+            "x0\n        cse\n        dsb ish //",
+        ),
+        ("        dc      cvau, x0\n", ""),
+    ],
+)
+def test_litmus_files_of_broken_retargets_say_so_too(old: str, new: str) -> None:
+    """A DSB is missing or too late: the message that stands for the CSE is no DSB either."""
+    text = Path(notation.SHIPPED, "inline-stub.s").read_text()
+    assert text.count(old) == 1
+    design = notation.read(text.replace(old, new), "broken.s", "broken")
+    for kind in ("live", "settled"):
+        change = ("near A", "near B")
+        (verdict,) = verdicts.check(design, change, [kind])
+        files = list(export.question(design, change, kind))
+        found = [litmus.run(litmus.read(file.text, file.name)).positive for file in files]
+        assert verdict.holds is False
+        assert any(found), kind
+
+
 def test_a_live_file_shows_herd_s_flag_where_cmodx_fails() -> None:
     """slot-inline-literal to null: RET is off the list."""
     design = notation.load("slot-inline-literal")
@@ -64,6 +106,11 @@ def test_litmus_files_are_written_and_what_has_no_form_is_named(
     assert capsys.readouterr().out == f"{folder}: {len(written)} files\n"
     assert cli.main(["check", "literal-before-entry", "--litmus", str(folder)]) == 1
     assert "no litmus file for literal-before-entry" in capsys.readouterr().err
+    assert cli.main(["check", "adrp-add", "mainline", "--litmus", str(folder / "all")]) == 1
+    printed = capsys.readouterr()
+    assert "no litmus file for adrp-add+live+nearA-farB: " in printed.err
+    assert "questions more)" in printed.err
+    assert any(path.name.startswith("mainline+") for path in (folder / "all").iterdir())
     assert cli.main(["litmus", str(folder / "mainline+fresh+farA-farB.litmus")]) == 0
     assert "Observation mainline+fresh+farA-farB Sometimes" in capsys.readouterr().out
 

@@ -3,9 +3,9 @@
 In such a file the trampoline is thread P1's code, with the targets behind it: which one was called
 says X9. A literal is a variable, loaded through a register that holds its address. A context
 synchronisation event on every PE (see retarget.Cse) becomes a message: P0 asks, P1 has an ISB and
-answers, both with a DSB around it, and `filter` keeps the executions in which both heard. Where in
-the call it comes makes a difference, so there is a file for each place: the question's answer is
-yes in one of them.
+answers, and `filter` keeps the executions in which both heard. Where in the call it comes makes a
+difference, so there is a file for each place: the question's answer is yes in one of them. No file
+is written for a place that no call of the question passes with all its CSEs heard.
 
 The files ask live, prefix, fresh and settled as `exists` of a wrong call; herd7's flag
 violates-CMODX-requirements on a live one answers cmodx. atomic and landing have no such form.
@@ -20,18 +20,19 @@ from typing import NamedTuple
 
 from static_call import a64
 from static_call.check.instructions import decode
-from static_call.check.litmus import show_instruction, spell
+from static_call.check.litmus import read, run, show_instruction, spell
 from static_call.check.litmus_writer import NotExpressible
+from static_call.check.model import WEAKEST
 from static_call.check.program import DEFAULT, Limits
 from static_call.check.questions import (
-    BASE,
     Change,
     Question,
     Scene,
     Unaskable,
     changes,
+    stores,
 )
-from static_call.check.verdicts import explored, stops
+from static_call.check.verdicts import explored
 from static_call.design import LITERAL, Design, Item, Unreachable
 from static_call.retarget import Cse
 
@@ -61,24 +62,27 @@ def write(
     """Writes the questions on single changes of designs as files.
 
     Returns how many, and for each design with questions that cannot be written so, why the first
-    of them can't. Raises OSError.
+    of them can't and how many more can't. Raises OSError.
     """
     os.makedirs(directory, exist_ok=True)
     count = 0
-    problems: dict[str, str] = {}
+    problems: dict[str, list[str]] = {}
     for design, change, kind in product(designs, changes(), KINDS):
         try:
             found = list(question(design, change, kind, limits))
         except (Unaskable, Unreachable):
             continue
         except NotExpressible as error:
-            problems.setdefault(design.name, str(error))
+            problems.setdefault(design.name, []).append(str(error))
             continue
         for name, text in found:
             with open(os.path.join(directory, f"{name}.litmus"), "w", encoding="utf-8") as file:
                 file.write(text)
         count += len(found)
-    return count, list(problems.values())
+    return count, [
+        why + (f" (and {len(more)} questions more)" if more else "")
+        for why, *more in problems.values()
+    ]
 
 
 def question(design: Design, change: Change, kind: str, limits: Limits = DEFAULT) -> Iterator[File]:
@@ -90,7 +94,7 @@ def question(design: Design, change: Change, kind: str, limits: Limits = DEFAULT
     name = f"{design.name}+{kind}+{'-'.join(goal.replace(' ', '') for goal in change)}"
     asked = [base]
     if kind == "prefix":
-        asked = [base.but(stop=stop) for stop in stops(base) if stop]
+        asked = [base.but(stop=i + 1) for i, _ in stores(design.retarget)]
     for number, one in enumerate(asked):
         scene = one.scene()
         if len(set(scene.meant)) == 1:
@@ -123,10 +127,14 @@ class _Writer:
 
     def files(self) -> Iterator[File]:
         count = len(self.program.cse)
-        places = range(1 + sum(map(self.eventful, self.design.items)))
+        settled = self.question.kind == "settled"  # its caller has a place before it is told
+        places = range(1 + settled + sum(map(self.eventful, self.design.items)))
         for chosen in combinations_with_replacement(places, count):
             name = self.name + "".join(f"+cse{place}" for place in chosen)
-            yield File(name, self.text(name, chosen))
+            text = self.text(name, chosen)
+            result = run(read(text, name), WEAKEST)
+            if result.positive or result.negative:
+                yield File(name, text)
 
     def eventful(self, item: Item) -> bool:
         """Whether a CSE before it is another than one before the next: slots, loads, branches."""
@@ -176,18 +184,20 @@ class _Writer:
                 self.init.append(f" {t}:X{_ANSWERED + 2 * number}=answer{number};")
         self.init += [f" {t}:X{_ONE}=1;" for t in (0, 1) if chosen]
         lines: list[str] = []
+        place = 0
         if self.question.kind == "settled":
+            lines += self.handshake(chosen, place)
+            place += 1
             self.init += [f" {t}:X{_FLAG}=flag;" for t in (0, 1)]
             lines += [f"LDAR W{_SEEN},[X{_FLAG}]", f"CBZ W{_SEEN},Lnone"]
             lines += ["ISB"] * self.question.isb
         if self.design.entry != min(i.offset or 0 for i in self.design.items if i.size == a64.WORD):
-            lines.append(f"B {self.label(BASE + self.design.entry)}")
-        place = 0
+            lines.append(f"B {self.label(self.scene.base + self.design.entry)}")
         paged: dict[int, int] = {}  # registers made by ADRP -> the page
         for item in self.design.items:
             if item.offset is None or item.size != a64.WORD:
                 continue
-            address = BASE + item.offset
+            address = self.scene.base + item.offset
             if self.eventful(item):
                 lines += self.handshake(chosen, place)
                 place += 1
@@ -226,7 +236,7 @@ class _Writer:
         if address in self.goals:
             return self.goals[address]
         if address in self.scene.trampoline:
-            return f"L{address - BASE}"
+            return f"L{address - self.scene.base}"
         raise NotExpressible(f"{self.name}: a branch to {self.scene.name(address)}")
 
     def pointer(self, value: int) -> str:
@@ -243,7 +253,8 @@ class _Writer:
         number = 0
         for insn in self.scene.plan.code[: self.question.stop]:
             if isinstance(insn, Cse):
-                lines += ["DSB SY", f"STR W{_ONE},[X{_ASKED + 2 * number}]"]
+                # As in the model, it waits for accesses and DCs before it, not for ICs.
+                lines += ["DMB SY", f"STR W{_ONE},[X{_ASKED + 2 * number}]"]
                 lines += [f"LDR W{_HEARD + number},[X{_ANSWERED + 2 * number}]", "DSB SY"]
                 number += 1
             elif insn.name in _STEPS:

@@ -15,14 +15,15 @@ from itertools import count, pairwise, product
 
 from static_call import a64
 from static_call.check.instructions import assemble, decode
-from static_call.check.program import Path, Program, Thread
+from static_call.check.program import Path, Program, Thread, TooBig, Unmodelled, explore
 from static_call.design import LITERAL, RET0, Design, Target
 from static_call.errors import StaticCallError
 from static_call.retarget import Code, Cse, Retarget
 from static_call.trampoline import Trampoline
 
 BASE = 0x10_0000_1000
-"""Where the trampoline is: just above a multiple of 2^32, so that torn literals differ."""
+"""Where the trampoline is, but for its alignment (see Scene.base): just above a multiple of 2^32,
+so that torn literals differ."""
 
 GOALS: Mapping[str, Target] = {
     "near A": 0x0F_FFF0_0040,
@@ -38,9 +39,13 @@ RETURN0 = 0x10_0020_00C0
 """The function that returns 0, which is called where a design has no form for null or ret0."""
 
 _RETURN = 0x10_0040_0100
-_UPDATER, _CALLER, _FLAG, _OUTSIDE = 0x1000, BASE + 0x50_0000, 0x9000, BASE + 0x10000
+_UPDATER, _CALLER, _FLAG = 0x1000, BASE + 0x50_0000, 0x9000
+_OUTSIDE = BASE + 0x1_0008  # a literal's alignment and no more
 _STACK, _JUNK = 0xA000, 0xB000
-_ARGUMENTS = {i: 0x70 + i for i in range(9)}
+_KEPT = {i: 0x70 + i for i in range(30) if i not in (16, 17)} | {30: _RETURN, 32: _STACK}
+"""What a call finds in the registers that a trampoline leaves alone (AAPCS64: X16 and X17 are for
+veneers, the flags are nobody's)."""
+
 _STALE, _FRESH = a64.assemble("udf #0"), a64.assemble("bti c")
 _NOP = a64.assemble("nop")
 _assembled = lru_cache(maxsize=4096)(assemble)
@@ -123,8 +128,10 @@ class Question:
     stop    so many instructions of the last retarget are executed; None for all
     torn    the instruction of the last retarget whose store is made in two halves, or None
     insert  instructions put into the last retarget, each before the one of that number
+    swap    two instructions of the last retarget that change places
     isb     whether the caller of "settled" executes an ISB before it calls
     lse2    whether FEAT_LSE2 is there
+    shift   bytes that the trampoline and its literals are further up, to be aligned otherwise
     """
 
     design: Design
@@ -133,8 +140,10 @@ class Question:
     stop: int | None = None
     torn: int | None = None
     insert: tuple[tuple[int, str], ...] = ()
+    swap: tuple[int, int] | None = None
     isb: bool = False
     lse2: bool = False
+    shift: int = 0
 
     def scene(self) -> Scene:
         """The program and what belongs to it. Raises Unaskable, and what Trampoline.plan does."""
@@ -155,6 +164,7 @@ class Scene:
     current   for each CSE on every PE, in order: the first goal that is still current after it
     retargets  where each retarget's code begins, and behind its end
     plan      the last retarget, as it is without the question's insertions
+    base      where the trampoline is: aligned as the design says and no more
     """
 
     question: Question
@@ -165,11 +175,12 @@ class Scene:
     current: tuple[int, ...]
     retargets: tuple[tuple[int, int], ...]
     plan: Retarget
+    base: int
 
     @cached_property
     def trampoline(self) -> range:
         """The addresses of the trampoline."""
-        return range(BASE, BASE + self.question.design.size)
+        return range(self.base, self.base + self.question.design.size)
 
     def outcome(self, path: Path) -> str:
         """Where a caller's path ends, as a few words."""
@@ -182,17 +193,40 @@ class Scene:
             return f"an undefined instruction at {self.name(pc)}"
         if pc - a64.WORD in self.targets and self.question.kind == "fresh":
             pc -= a64.WORD
-        changed = [
-            f"x{i}" for i, value in _ARGUMENTS.items() if path.registers[i] != value and i
-        ]  # fmt: skip
+        changed = [i for i, value in _KEPT.items() if path.registers[i] != value]
         if pc == _RETURN:
-            kept = path.registers[0] == _ARGUMENTS[0]
+            kept = 0 not in changed
             text = "returns" if kept else "returns 0" if not path.registers[0] else "returns junk"
+            changed = [i for i in changed if i not in (0, 30)]
+        elif pc not in self.targets:
+            return f"a branch to {self.name(pc)}"
         else:
-            if path.registers[0] != _ARGUMENTS[0]:
-                changed.insert(0, "x0")
-            text = self.targets.get(pc) or f"a branch to {self.name(pc)}"
-        return f"{text} with {', '.join(changed)} changed" if changed else text
+            text = self.targets[pc]
+            if 30 in changed and self.comes_back(path):
+                changed = [i for i in changed if i not in (30, 32)]
+        special = {30: "the return address", 32: "the stack pointer"}
+        names = [special.get(i, f"x{i}") for i in changed]
+        return f"{text} with {', '.join(names)} changed" if names else text
+
+    def comes_back(self, path: Path) -> bool:
+        """Whether a target that was called, as a sequence in the middle of a function does it (and
+        not branched to), returns to code that returns to the caller with its registers."""
+        data = dict(self.program.data)
+        for event in path.events:
+            if event.kind == "W":
+                data[event.address] = event.value.to_bytes(event.size, "little")
+        registers = dict(enumerate(path.registers))
+        thread = Thread(registers[30], {i: value for i, value in registers.items() if i != 31})
+        code = {at: word for at, word in self.program.code.items() if at in self.trampoline}
+        try:
+            found = explore(Program(code, data, (thread,)))
+        except (TooBig, Unmodelled):
+            return False
+        return not found.cut and all(
+            end.pc == _RETURN
+            and all(end.registers[i] == value for i, value in _KEPT.items() if i > 18 and i != 30)
+            for end in found.paths[0]
+        )
 
     def right(self, path: Path) -> frozenset[str]:
         """The outcomes that are right for a caller's path: targets that were current at some moment
@@ -214,7 +248,7 @@ class Scene:
             return self.targets[address]
         if address in self.labels:
             return self.labels[address]
-        inside = address - BASE
+        inside = address - self.base
         if 0 <= inside < self.question.design.size:
             return f"byte {inside} of the trampoline"
         if address == _FLAG:
@@ -233,8 +267,11 @@ class Scene:
 @lru_cache(maxsize=64)
 def _scene(question: Question) -> Scene:
     design, change = question.design, question.change
-    entry = BASE + design.entry
-    outside = {label: _OUTSIDE + 0x40 * i for i, label in enumerate(design.outside)}
+    base = (BASE & -2 * design.align | design.align) + question.shift
+    entry = base + design.entry
+    outside = {
+        label: _OUTSIDE + question.shift + 0x40 * i for i, label in enumerate(design.outside)
+    }
     trampoline = Trampoline(design, entry, outside)
     goals = [_goal(design, goal) for goal in change]
     memory: dict[int, int] = {}
@@ -272,7 +309,7 @@ def _scene(question: Question) -> Scene:
     data: dict[int, bytes] = {}
     labels = {}
     for item in design.items:
-        at = outside[item.label] if item.offset is None else BASE + item.offset
+        at = outside[item.label] if item.offset is None else base + item.offset
         held = bytes(initial[i] for i in range(at, at + item.size))
         if item.size == a64.WORD:
             code[at] = int.from_bytes(held, "little")
@@ -280,7 +317,7 @@ def _scene(question: Question) -> Scene:
             data[at] = held
         if item.label:
             labels[at] = _named(item.label, item.size)
-    labels = {BASE + o: _named(label) for label, o in design.labels.items()} | labels
+    labels = {base + o: _named(label) for label, o in design.labels.items()} | labels
     labels.setdefault(entry, "entry")
     labels |= {_JUNK: "what x16 held before", _CALLER + 0x100: "past the call"}
     start = entry
@@ -289,7 +326,7 @@ def _scene(question: Question) -> Scene:
         lines = ["ldar x16, [x17]", f"cbz x16, {_CALLER + 0x100:#x}"]
         lines += ["isb"] * question.isb + [f"b {entry:#x}"]
         code |= {at: _assembled(line, at) for at, line in zip(count(start, 4), lines)}
-    registers = {**_ARGUMENTS, 16: _JUNK, 17: _FLAG, 30: _RETURN, 32: _STACK}
+    registers = {**_KEPT, 16: _JUNK, 17: _FLAG}
     targets = {value: goal for goal, value in GOALS.items() if isinstance(value, int)}
     return Scene(
         question,
@@ -308,6 +345,7 @@ def _scene(question: Question) -> Scene:
         tuple(updater.current),
         tuple(updater.ranges),
         plan,
+        base,
     )  # fmt: skip
 
 
@@ -376,8 +414,12 @@ class _Updater:
         stop = len(plan.code)
         if question is not None and question.stop is not None:
             stop = question.stop
-        stores = [i for i, insn in enumerate(plan.code) if is_store(insn)]
-        for i, insn in enumerate([*plan.code, None]):
+        code = list(plan.code)
+        if question is not None and question.swap:
+            i, j = question.swap
+            code[i], code[j] = code[j], code[i]
+        stores = [i for i, insn in enumerate(code) if is_store(insn)]
+        for i, insn in enumerate([*code, None]):
             if i > stop:
                 break
             for where, text in question.insert if question else ():

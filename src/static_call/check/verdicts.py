@@ -1,8 +1,17 @@
 """Which properties a design has: see docs/checker.md for what they mean.
 
 What holds with IDC=0 and DIC=0 holds in the stronger cache types, so these are asked only where it
-does not. A barrier more never adds an execution, so a retarget that stops behind a store can do all
-that it can where it stops behind the barriers that follow. tests/test_check_designs.py holds both.
+does not.
+
+A retarget that has stopped does nothing that it could not do if it went on: take an execution of
+the shorter program, and let the steps that follow happen behind everything in it, seen by nobody
+(a store last in coherence order and unread, a DC or IC after every fetch, a CSE taken where the
+call has ended). Nothing that is ordered before it can come from it, so the model allows that as
+well. So what live, cmodx or fresh forbids, no stop makes possible: prefix looks for a stop only
+where live does not hold, to say which step is the first that goes wrong, and cmodx and fresh need
+not be asked again. A barrier more never adds an execution, so it is enough to stop behind the
+steps that do more: stores, and CSEs, behind which fewer targets are right.
+tests/test_check_designs.py holds all this.
 """
 
 from __future__ import annotations
@@ -22,11 +31,13 @@ from static_call.check.questions import (
     Question,
     Scene,
     Unaskable,
+    is_store,
     show_change,
     stores,
 )
-from static_call.design import PROPERTIES, Design, Unreachable
+from static_call.design import LITERAL, PROPERTIES, Design, Unreachable
 from static_call.errors import StaticCallError
+from static_call.retarget import Cse
 
 Says = tuple[str, Execution]
 """What is wrong, and an execution in which it is."""
@@ -123,7 +134,7 @@ def _fails(
             question = question.but(kind=name)
             found = wrong_call(question, model, limits)
         case "prefix":
-            for stop in stops(question):
+            for stop in stops(question) if wrong_call(question, model, limits) else ():
                 stopped = question.but(stop=stop)
                 if wrong := wrong_call(stopped, model, limits):
                     return Failure(stopped, *wrong), ""
@@ -236,32 +247,42 @@ _PADS = {
     "blr": {"bti c", "bti jc", "paciasp", "pacibsp"},
 }
 """Where an indirect branch may land in a guarded page (Arm ARM D8.4.6)."""
+_ENTRY = _PADS["blr"] & _PADS["br x16"]
 
 
 def landings(question: Question, model: Model, limits: Limits = DEFAULT) -> Iterator[Says]:
-    """The indirect branches that land on no pad. Targets outside are assumed to have one."""
+    """The indirect branches that land on no pad, with the word that was fetched there.
+
+    A caller's own is one: it may come through a pointer (BLR) or a veneer (BR X16). Targets outside
+    are assumed to have a pad.
+    """
     scene = question.scene()
     for execution in executions(question, model, limits):
         path = execution.paths[1]
-        after = [*(done.address for done in path.trace[1:]), path.pc]
-        for done, to in zip(path.trace, after):
-            insn = decode(done.word, done.address)
-            if insn.name in ("br", "blr") and to in scene.trampoline:
-                kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
-                pad = decode(scene.program.code.get(to, 0), to)
-                if pad.name not in _PADS[kind]:
-                    yield f"{insn} lands on {pad} at {scene.name(to)}", execution
+        words = [decode(done.word, done.address) for done in path.trace]
+        if words and words[0].name not in _ENTRY:
+            first = words[0].format(scene.name)
+            yield f"a call lands on {first} at {scene.name(path.trace[0].address)}", execution
+        for number, insn in enumerate(words):
+            if insn.name not in ("br", "blr"):
+                continue
+            kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
+            last = number == len(words) - 1
+            to = path.pc if last else path.trace[number + 1].address
+            pad = decode(scene.program.code.get(to, 0), to) if last else words[number + 1]
+            if to in scene.trampoline and pad.name not in _PADS[kind]:
+                yield f"{insn} lands on {pad.format(scene.name)} at {scene.name(to)}", execution
 
 
 def stops(question: Question) -> list[int]:
-    """Where a retarget may stop for ever: before the first store, and behind each."""
-    return [0, *(i + 1 for i, _ in stores(question.design.retarget))]
+    """Where a retarget may stop for ever: before the first step, and behind each store and CSE."""
+    code = question.design.retarget
+    return [0, *(i + 1 for i, insn in enumerate(code) if isinstance(insn, Cse) or is_store(insn))]
 
 
 def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure | None, str]:
     """Which stores must be single-copy atomic; a failure where one must be and is not."""
     scene = question.scene()
-    whole = {says for says, _ in wrong_calls(question.but(lse2=True), model, limits)}
     said = []
     for i, insn in stores(question.design.retarget):
         address, size = _where(scene, i)
@@ -269,7 +290,8 @@ def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure |
         for what in [question] * pair + [question.but(torn=i)]:
             torn = what.torn is not None
             try:
-                new = [one for one in wrong_calls(what, model, limits) if one[0] not in whole]
+                wrong = list(wrong_calls(what, model, limits))
+                new = wrong and _more(wrong, question, address, size, model, limits)
             except Unmodelled:
                 new = []  # torn to an instruction that the model doesn't have: wrong, at any rate
             else:
@@ -281,9 +303,24 @@ def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure |
                 said.append(f"{text}, and are")
                 continue
             if new:
-                more = "" if address % 16 else ", and are with LSE2 only"
+                # FEAT_LSE2 (B2.2.1.1): accesses that lie within 16 aligned bytes are single.
+                lse2 = address % 16 + bytes_ <= 16
+                more = ", and are with LSE2 only" if lse2 else ", and are not"
                 return Failure(what, f"{text}{more}: {new[0][0]}", new[0][1]), ""
     return None, "; ".join(dict.fromkeys(said))
+
+
+def _more(
+    wrong: list[Says], question: Question, address: int, size: int, model: Model, limits: Limits
+) -> list[Says]:
+    """What is not wrong already with the store at `address` made as one."""
+    # With FEAT_LSE2 it is one within 16 aligned bytes; so look where it lies there.
+    one = question.but(lse2=True, shift=0 if address % 16 + size <= 16 else LITERAL)
+    try:
+        known = {says for says, _ in wrong_calls(one, model, limits)}
+    except a64.Misaligned:
+        known = set()  # it never lies there
+    return [found for found in wrong if found[0] not in known]
 
 
 def _where(scene: Scene, number: int) -> tuple[int, int]:
