@@ -551,7 +551,8 @@ def _check(options: argparse.Namespace) -> int:
             ]
             _table(rows, ["not", "since, for one", "times", "such as"])
     if not options.design:
-        print("\nno N/M: it does not hold for N of M changes; static-call check DESIGN lists them.")
+        print("\nYES, NO: the design claims it. no N/M: it does not hold for N of M changes;")
+        print("static-call check DESIGN lists them.")
     for verdict in broken[:1]:
         print(
             f"static-call: {verdict.design.name} claims {verdict.name}, and "

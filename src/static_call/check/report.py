@@ -57,7 +57,7 @@ def matrix(result: dict[Design, Verdicts]) -> list[list[str]]:
             elif fails:
                 row.append(f"{'NO' if claimed else 'no'} {fails}/{len(asked)}")
             else:
-                row.append("yes, claimed" if claimed else "yes")
+                row.append("YES" if claimed else "yes")
         rows.append(row)
     return rows
 
