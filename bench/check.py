@@ -37,7 +37,9 @@ def cold() -> None:
     """Forgets what earlier questions left behind."""
     from static_call.check import executions, model, questions
 
-    for cached in (questions._scene, verdicts.explored, verdicts.executions):
+    for cached in (
+        questions._scene, verdicts.explored, verdicts.executions, verdicts.wrong_call,
+    ):  # fmt: skip
         cached.cache_clear()
     executions._shapes.clear()
     model._locals.clear()

@@ -169,6 +169,7 @@ def executions(question: Question, model: Model, limits: Limits = DEFAULT) -> tu
     return tuple(allowed(explored(question, limits), model))
 
 
+@lru_cache(maxsize=64)
 def wrong_call(question: Question, model: Model, limits: Limits = DEFAULT) -> Says | None:
     """A call that ends where it must not, if the model allows one."""
     return next(wrong_calls(question, model, limits), None)
@@ -290,12 +291,11 @@ def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure |
         for what in [question] * pair + [question.but(torn=i)]:
             torn = what.torn is not None
             try:
-                wrong = list(wrong_calls(what, model, limits))
-                new = wrong and _more(wrong, question, address, size, model, limits)
+                new = _new(what, question, address, size, model, limits)
             except Unmodelled:
-                new = []  # torn to an instruction that the model doesn't have: wrong, at any rate
+                new = None  # torn to an instruction that the model doesn't have: wrong, at any rate
             else:
-                if not new:
+                if new is None:
                     continue
             bytes_ = size // 2 if pair and torn else size
             text = f"{bytes_} bytes at {scene.name(address)} must be one store"
@@ -306,21 +306,26 @@ def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure |
                 # FEAT_LSE2 (B2.2.1.1): accesses that lie within 16 aligned bytes are single.
                 lse2 = address % 16 + bytes_ <= 16
                 more = ", and are with LSE2 only" if lse2 else ", and are not"
-                return Failure(what, f"{text}{more}: {new[0][0]}", new[0][1]), ""
+                return Failure(what, f"{text}{more}: {new[0]}", new[1]), ""
     return None, "; ".join(dict.fromkeys(said))
 
 
-def _more(
-    wrong: list[Says], question: Question, address: int, size: int, model: Model, limits: Limits
-) -> list[Says]:
-    """What is not wrong already with the store at `address` made as one."""
-    # With FEAT_LSE2 it is one within 16 aligned bytes; so look where it lies there.
-    one = question.but(lse2=True, shift=0 if address % 16 + size <= 16 else LITERAL)
-    try:
-        known = {says for says, _ in wrong_calls(one, model, limits)}
-    except a64.Misaligned:
-        known = set()  # it never lies there
-    return [found for found in wrong if found[0] not in known]
+def _new(
+    what: Question, question: Question, address: int, size: int, model: Model, limits: Limits
+) -> Says | None:
+    """A wrong call that `what` has and `question` not, if the store at `address` is one."""
+    known: set[str] | None = None if wrong_call(question, model, limits) else set()
+    for found in wrong_calls(what, model, limits):
+        if known is None:
+            # With FEAT_LSE2 it is one within 16 aligned bytes; so look where it lies there.
+            one = question.but(lse2=True, shift=0 if address % 16 + size <= 16 else LITERAL)
+            try:
+                known = {says for says, _ in wrong_calls(one, model, limits)}
+            except a64.Misaligned:
+                known = set()  # it never lies there
+        if found[0] not in known:
+            return found
+    return None
 
 
 def _where(scene: Scene, number: int) -> tuple[int, int]:
