@@ -258,21 +258,36 @@ def landings(question: Question, model: Model, limits: Limits = DEFAULT) -> Iter
     are assumed to have a pad.
     """
     scene = question.scene()
-    for execution in executions(question, model, limits):
-        path = execution.paths[1]
-        words = [decode(done.word, done.address) for done in path.trace]
-        if words and words[0].name not in _ENTRY:
-            first = words[0].format(scene.name)
-            yield f"a call lands on {first} at {scene.name(path.trace[0].address)}", execution
-        for number, insn in enumerate(words):
-            if insn.name not in ("br", "blr"):
-                continue
-            kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
-            last = number == len(words) - 1
-            to = path.pc if last else path.trace[number + 1].address
-            pad = decode(scene.program.code.get(to, 0), to) if last else words[number + 1]
-            if to in scene.trampoline and pad.name not in _PADS[kind]:
-                yield f"{insn} lands on {pad.format(scene.name)} at {scene.name(to)}", execution
+    found = explored(question, limits)
+    said: dict[str, set[int]] = {}
+    for path in found.paths[1]:
+        for says in _unpadded(scene, path):
+            said.setdefault(says, set()).add(id(path))
+    for says, wrong in said.items():
+
+        def lands_so(paths: tuple[Path, ...], wrong: set[int] = wrong) -> bool:
+            return id(paths[1]) in wrong
+
+        execution = next(allowed(found, model, where=lands_so, every=False), None)
+        if execution:
+            yield says, execution
+
+
+def _unpadded(scene: Scene, path: Path) -> Iterator[str]:
+    """Where a caller's path lands on no pad."""
+    words = [decode(done.word, done.address) for done in path.trace]
+    if words and words[0].name not in _ENTRY:
+        first = words[0].format(scene.name)
+        yield f"a call lands on {first} at {scene.name(path.trace[0].address)}"
+    for number, insn in enumerate(words):
+        if insn.name not in ("br", "blr"):
+            continue
+        kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
+        last = number == len(words) - 1
+        to = path.pc if last else path.trace[number + 1].address
+        pad = decode(scene.program.code.get(to, 0), to) if last else words[number + 1]
+        if to in scene.trampoline and pad.name not in _PADS[kind]:
+            yield f"{insn} lands on {pad.format(scene.name)} at {scene.name(to)}"
 
 
 def stops(question: Question) -> list[int]:
