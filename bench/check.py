@@ -8,6 +8,7 @@ Times are of this process on one core, its start apart, which comes first.
 from __future__ import annotations
 
 import argparse
+import gc
 import subprocess
 import sys
 import time
@@ -37,10 +38,13 @@ def cold() -> None:
     """Forgets what earlier questions left behind."""
     from static_call.check import executions, model, questions
 
-    for cached in (questions._scene, verdicts.explored, verdicts.executions):
+    for cached in (
+        questions._scene, verdicts.explored, verdicts.executions, verdicts.wrong_call,
+    ):  # fmt: skip
         cached.cache_clear()
     executions._shapes.clear()
     model._locals.clear()
+    gc.collect()  # what is left is not the next one's to clear away
 
 
 def callers(count: int) -> Program:

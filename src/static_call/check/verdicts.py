@@ -169,6 +169,7 @@ def executions(question: Question, model: Model, limits: Limits = DEFAULT) -> tu
     return tuple(allowed(explored(question, limits), model))
 
 
+@lru_cache(maxsize=64)
 def wrong_call(question: Question, model: Model, limits: Limits = DEFAULT) -> Says | None:
     """A call that ends where it must not, if the model allows one."""
     return next(wrong_calls(question, model, limits), None)
@@ -257,21 +258,36 @@ def landings(question: Question, model: Model, limits: Limits = DEFAULT) -> Iter
     are assumed to have a pad.
     """
     scene = question.scene()
-    for execution in executions(question, model, limits):
-        path = execution.paths[1]
-        words = [decode(done.word, done.address) for done in path.trace]
-        if words and words[0].name not in _ENTRY:
-            first = words[0].format(scene.name)
-            yield f"a call lands on {first} at {scene.name(path.trace[0].address)}", execution
-        for number, insn in enumerate(words):
-            if insn.name not in ("br", "blr"):
-                continue
-            kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
-            last = number == len(words) - 1
-            to = path.pc if last else path.trace[number + 1].address
-            pad = decode(scene.program.code.get(to, 0), to) if last else words[number + 1]
-            if to in scene.trampoline and pad.name not in _PADS[kind]:
-                yield f"{insn} lands on {pad.format(scene.name)} at {scene.name(to)}", execution
+    found = explored(question, limits)
+    said: dict[str, set[int]] = {}
+    for path in found.paths[1]:
+        for says in _unpadded(scene, path):
+            said.setdefault(says, set()).add(id(path))
+    for says, wrong in said.items():
+
+        def lands_so(paths: tuple[Path, ...], wrong: set[int] = wrong) -> bool:
+            return id(paths[1]) in wrong
+
+        execution = next(allowed(found, model, where=lands_so, every=False), None)
+        if execution:
+            yield says, execution
+
+
+def _unpadded(scene: Scene, path: Path) -> Iterator[str]:
+    """Where a caller's path lands on no pad."""
+    words = [decode(done.word, done.address) for done in path.trace]
+    if words and words[0].name not in _ENTRY:
+        first = words[0].format(scene.name)
+        yield f"a call lands on {first} at {scene.name(path.trace[0].address)}"
+    for number, insn in enumerate(words):
+        if insn.name not in ("br", "blr"):
+            continue
+        kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
+        last = number == len(words) - 1
+        to = path.pc if last else path.trace[number + 1].address
+        pad = decode(scene.program.code.get(to, 0), to) if last else words[number + 1]
+        if to in scene.trampoline and pad.name not in _PADS[kind]:
+            yield f"{insn} lands on {pad.format(scene.name)} at {scene.name(to)}"
 
 
 def stops(question: Question) -> list[int]:
@@ -290,12 +306,11 @@ def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure |
         for what in [question] * pair + [question.but(torn=i)]:
             torn = what.torn is not None
             try:
-                wrong = list(wrong_calls(what, model, limits))
-                new = wrong and _more(wrong, question, address, size, model, limits)
+                new = _new(what, question, address, size, model, limits)
             except Unmodelled:
-                new = []  # torn to an instruction that the model doesn't have: wrong, at any rate
+                new = None  # torn to an instruction that the model doesn't have: wrong, at any rate
             else:
-                if not new:
+                if new is None:
                     continue
             bytes_ = size // 2 if pair and torn else size
             text = f"{bytes_} bytes at {scene.name(address)} must be one store"
@@ -306,21 +321,26 @@ def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure |
                 # FEAT_LSE2 (B2.2.1.1): accesses that lie within 16 aligned bytes are single.
                 lse2 = address % 16 + bytes_ <= 16
                 more = ", and are with LSE2 only" if lse2 else ", and are not"
-                return Failure(what, f"{text}{more}: {new[0][0]}", new[0][1]), ""
+                return Failure(what, f"{text}{more}: {new[0]}", new[1]), ""
     return None, "; ".join(dict.fromkeys(said))
 
 
-def _more(
-    wrong: list[Says], question: Question, address: int, size: int, model: Model, limits: Limits
-) -> list[Says]:
-    """What is not wrong already with the store at `address` made as one."""
-    # With FEAT_LSE2 it is one within 16 aligned bytes; so look where it lies there.
-    one = question.but(lse2=True, shift=0 if address % 16 + size <= 16 else LITERAL)
-    try:
-        known = {says for says, _ in wrong_calls(one, model, limits)}
-    except a64.Misaligned:
-        known = set()  # it never lies there
-    return [found for found in wrong if found[0] not in known]
+def _new(
+    what: Question, question: Question, address: int, size: int, model: Model, limits: Limits
+) -> Says | None:
+    """A wrong call that `what` has and `question` not, if the store at `address` is one."""
+    known: set[str] | None = None if wrong_call(question, model, limits) else set()
+    for found in wrong_calls(what, model, limits):
+        if known is None:
+            # With FEAT_LSE2 it is one within 16 aligned bytes; so look where it lies there.
+            one = question.but(lse2=True, shift=0 if address % 16 + size <= 16 else LITERAL)
+            try:
+                known = {says for says, _ in wrong_calls(one, model, limits)}
+            except a64.Misaligned:
+                known = set()  # it never lies there
+        if found[0] not in known:
+            return found
+    return None
 
 
 def _where(scene: Scene, number: int) -> tuple[int, int]:
