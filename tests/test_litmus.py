@@ -20,7 +20,7 @@ from static_call.check.litmus import (
 )
 from static_call.check.litmus_writer import NotExpressible, write
 from static_call.check.model import CACHE_TYPES, Model
-from static_call.check.program import Program, Thread
+from static_call.check.program import Limits, Program, Thread
 
 MP = r"""AArch64 MP
 "PodWW Rfe PodRR Fre"
@@ -218,7 +218,64 @@ def test_loops_are_cut(tmp_path: Path) -> None:
     out, err = io.StringIO(), io.StringIO()
     assert main_litmus([str(file)], out=out, err=err) == 0
     assert "Observation loop Always" in out.getvalue()
-    assert "loop were left out" in err.getvalue()
+    assert (
+        err.getvalue() == f"{file}: outcomes may be missing: paths were left out: raise --unroll\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "verdict"),
+    [
+        ("exists (0:X0=1)", "Ok"),
+        ("exists (0:X0=2)", "Undecided"),
+        ("~exists (0:X0=1)", "No"),
+        ("~exists (0:X0=2)", "Undecided"),
+        ("forall (0:X0=1)", "Undecided"),
+        ("forall (0:X0=2)", "No"),
+    ],
+)
+def test_a_cut_run_decides_only_what_it_can(condition: str, verdict: str, tmp_path: Path) -> None:
+    """Where more paths could change the verdict there is none, and the exit status is 1."""
+    file = tmp_path / "cut.litmus"
+    file.write_text(
+        "AArch64 cut\n{ 0:X1=x; 1:X1=x; }\n P0 | P1 ;\n L: LDR W0,[X1] | MOV W0,#1 ;\n"
+        f" CBZ W0,L | STR W0,[X1] ;\n{condition}\n"
+    )
+    out, err = io.StringIO(), io.StringIO()
+    assert main_litmus([str(file)], out=out, err=err) == (verdict == "Undecided")
+    lines = out.getvalue().splitlines()
+    assert verdict in lines
+    assert "Cut: longer paths than --unroll allows are left out" in lines
+    assert ("undecided" in err.getvalue()) == (verdict == "Undecided")
+
+
+def test_the_bound_that_was_met_is_named(tmp_path: Path) -> None:
+    """A straight thread that is too long is no loop; with a higher bound it is run."""
+    file = tmp_path / "long.litmus"
+    file.write_text("AArch64 long\n{ }\n P0 ;\n" + " MOV X0,#1 ;\n" * 600 + "exists (0:X0=1)\n")
+    out, err = io.StringIO(), io.StringIO()
+    assert main_litmus([str(file)], out=out, err=err) == 1
+    assert err.getvalue().endswith(": raise --steps\n")
+    assert main_litmus([str(file)], out=out, err=err, limits=Limits(steps=600)) == 0
+    assert "Observation long Always 1 0" in out.getvalue()
+
+
+def test_an_error_of_the_checker_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever happens in one file, it is named in one line and the next file is run."""
+    good = tmp_path / "good"
+    good.write_text(MP)
+
+    def broken(text: str, name: str) -> Test:
+        monkeypatch.undo()
+        raise IndexError("of something")
+
+    monkeypatch.setattr("static_call.check.litmus.read", broken)
+    out, err = io.StringIO(), io.StringIO()
+    assert main_litmus([str(good)] * 2, out=out, err=err) == 1
+    assert out.getvalue() == MP_REPORT + "\n\n"
+    assert err.getvalue() == f"{good}: an error of the checker itself: IndexError: of something\n"
 
 
 @pytest.mark.parametrize(

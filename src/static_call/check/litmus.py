@@ -591,7 +591,7 @@ class Result:
     states    the final states, as herd7 prints them, sorted
     positive  executions that satisfy the condition's inside, `negative`: that don't
     flags     as herd7 names them
-    cut       whether paths were left out, for the bound on loops
+    cut       the bounds that paths were left out for: --unroll, --steps
     """
 
     test: Test
@@ -599,7 +599,7 @@ class Result:
     positive: int
     negative: int
     flags: tuple[str, ...]
-    cut: bool
+    cut: tuple[str, ...]
 
     @property
     def holds(self) -> bool:
@@ -610,6 +610,11 @@ class Result:
             case "~exists":
                 return self.positive == 0
         return self.negative == 0
+
+    @property
+    def decided(self) -> bool:
+        """Whether what was left out cannot change `holds`."""
+        return not self.cut or self.holds == (self.test.quantifier == "exists")
 
     @property
     def observation(self) -> str:
@@ -627,10 +632,11 @@ class Result:
                 f"Test {test.name} {QUANTIFIERS[test.quantifier]}",
                 f"States {len(self.states)}",
                 *self.states,
-                "Ok" if self.holds else "No",
+                ("Ok" if self.holds else "No") if self.decided else "Undecided",
                 "Witnesses",
                 f"Positive: {witnesses[0]} Negative: {witnesses[1]}",
                 *(f"Flag {flag}" for flag in self.flags),
+                *(f"Cut: longer paths than {bound} allows are left out" for bound in self.cut),
                 f"Condition {test.quantifier} ({condition})",
                 f"Observation {test.name} {self.observation} {self.positive} {self.negative}",
             ]
@@ -757,31 +763,37 @@ def main_litmus(
     model  to run them under; by default, each under the cache type that its header names
 
     A file that cannot be read or run is named on `err`, and the next one is run. Returns 0, or 1
-    where there was such a file.
+    where there was such a file, or one that a bound left undecided.
     """
-    out, err = out or sys.stdout, err or sys.stderr
     status = 0
     for file in files:
         try:
             result = run(read(File(file).read_text(encoding="utf-8"), file), model, limits)
-        except OSError as error:
-            print(f"{file}: {error.strerror}", file=err)
+        except Exception as error:
+            print(_refusal(file, error), file=err or sys.stderr)
             status = 1
-        except UnicodeDecodeError:
-            print(f"{file}: not a text file", file=err)
-            status = 1
-        except LitmusError as error:
-            print(error, file=err)
-            status = 1
-        except StaticCallError as error:
-            print(f"{file}: {error}", file=err)
-            status = 1
-        else:
-            print(f"{result}\n", file=out)
-            if result.cut:
-                print(
-                    f"{file}: outcomes may be missing: paths with more than {limits.unroll} rounds "
-                    "of a loop were left out",
-                    file=err,
-                )
+            continue
+        print(f"{result}\n", file=out or sys.stdout)
+        for bound in result.cut:
+            more = "" if result.decided else ", and the condition is undecided"
+            print(
+                f"{file}: outcomes may be missing{more}: paths were left out: raise {bound}",
+                file=err or sys.stderr,
+            )
+        status |= not result.decided
     return status
+
+
+def _refusal(file: str, error: Exception) -> str:
+    """One line on why a file was not run."""
+    if isinstance(error, LitmusError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{file}: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{file}: not a text file"
+    if isinstance(error, StaticCallError):
+        return f"{file}: {error}"
+    if isinstance(error, RecursionError):
+        return f"{file}: parentheses or comments stand too deep in each other"
+    return f"{file}: an error of the checker itself: {type(error).__name__}: {error}"

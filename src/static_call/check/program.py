@@ -96,6 +96,8 @@ class Program:
 class Limits:
     """Bounds on the work: a program that meets one raises TooBig, or is cut where it says so.
 
+    The command line's options have the same names: --steps, --unroll, ...
+
     steps   instructions in one path; longer ones are cut
     unroll  executions of the same instruction in one path; longer paths are cut
     paths   paths of one thread
@@ -189,13 +191,14 @@ class Explored:
     """What the threads can do.
 
     paths   by thread
-    cut     whether paths were left out since they met Limits.steps or Limits.unroll
+    cut     the bounds that paths were left out for, as the command line names them: --steps,
+            --unroll
     limits  the bounds on what is done with them
     """
 
     program: Program
     paths: tuple[tuple[Path, ...], ...]
-    cut: bool
+    cut: tuple[str, ...]
     limits: Limits = DEFAULT
 
 
@@ -223,7 +226,8 @@ def explore(program: Program, limits: Limits = DEFAULT) -> Explored:
         if not memory.changed or (rounds > writes + 1 and not memory.split_changed):
             break
     paths = tuple(tuple(run.paths) for run in runs)
-    return Explored(program, paths, any(run.cut for run in runs), limits)
+    cut = tuple(sorted({bound for run in runs for bound in run.cut}))
+    return Explored(program, paths, cut, limits)
 
 
 class _Memory:
@@ -373,7 +377,7 @@ class _Run:
         self.program, self.memory, self.index, self.limits = program, memory, index, limits
         self.thread = program.threads[index]
         self.paths: list[Path] = []
-        self.cut = False
+        self.cut: set[str] = set()
         self.most_writes = 0
         self.reads: set[Atom] = set()
         self.seen: tuple[int, dict[Atom, tuple[int, int]]] | None = None
@@ -400,7 +404,7 @@ class _Run:
 
     def all_paths(self) -> None:
         self.paths = []
-        self.cut = False
+        self.cut.clear()
         stack: list[tuple[_State, tuple[int, ...]]] = [(_State(self.thread), ())]
         while stack:
             state, given = stack.pop()
@@ -420,7 +424,7 @@ class _Run:
         )
         if len(self.paths) > self.limits.paths:
             raise TooBig(
-                f"thread {self.index} has more than {self.limits.paths} paths: raise Limits.paths"
+                f"thread {self.index} has more than {self.limits.paths} paths: raise --paths"
             )
         self.most_writes = max(self.most_writes, sum(e.kind == "W" for e in state.events))
         return True
@@ -433,7 +437,7 @@ class _Run:
         visits = state.visits.get(pc, 0) + 1
         state.visits[pc] = visits
         if visits > self.limits.unroll or len(state.trace) >= self.limits.steps:
-            self.cut = True
+            self.cut.add("--unroll" if visits > self.limits.unroll else "--steps")
             return True
         state.marked = False
         state.step += 1
