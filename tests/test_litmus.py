@@ -278,6 +278,11 @@ def test_an_error_of_the_checker_is_one_line(
     assert err.getvalue() == f"{good}: an error of the checker itself: IndexError: of something\n"
 
 
+def good(condition: str, initial: str = "") -> str:
+    """A test of one thread; the condition starts in line 6 if the initial state is one line."""
+    return f"AArch64 a\n{{ {initial}\n}}\n P0 ;\n NOP ;\n{condition}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
@@ -296,6 +301,36 @@ def test_an_error_of_the_checker_is_one_line(
         ("AArch64 a\n{ }\n P0 ;\n NOP \n", 4, "expected ;"),
         ("AArch64 a\n{ }\n P0 ;\n NOP ;\nexists (fault(P0:zz))\n", 5, "zz"),
         ("", 1, "AArch64"),
+        # What is not there
+        (good("exists (3:X0=1)"), 6, "no thread P3"),
+        (good("exists (fault(P3))"), 6, "no thread P3"),
+        (good("exists (0:X77=1)"), 6, "no register 0:X77"),
+        (good("", "0:X99=1;"), 2, "no register 0:X99"),
+        ("AArch64 a\n{ }\n P0.F ;\n NOP ;\n", 3, "without gaps"),
+        (good("exists (a[x]=1)", "int a[2];"), 6, "no element a[x]"),
+        (good("exists (a[2]=1)", "int a[2];"), 6, "no element a[2]"),
+        (good("", "int a[2]; 0:X1=a[2];"), 2, "no element a[2]"),
+        # What is there twice
+        ("AArch64 a\n{ }\n P0 | P0 ;\n NOP | NOP ;\n", 3, "a second column P0"),
+        ("AArch64 a\n{ }\n P0 ;\n L: NOP ;\n L: NOP ;\n", 5, "a second label P0:L"),
+        (good("exists (0:X0=1)\nforall (0:X0=1)"), 7, "a second condition"),
+        (good("filter (0:X0=1)\nfilter (0:X0=1)"), 7, "a second filter"),
+        (good("", "0:X1=x;\n0:X1=y;"), 3, "a second value of 0:X1"),
+        (good("", "x=1;\nx=2;"), 3, "a second value of [x]"),
+        (good("", "int x;\nuint64_t x;"), 3, "a second x of another size"),
+        # What is too much
+        ("AArch64 a\n{ }\n P0 ;\n NOP | NOP ;\n", 4, "behind the last column"),
+        (good("", "int a[2]={1,2,3};"), 2, "3 values for the 2 of a"),
+        (good("", "int a[2]=1;"), 2, "a is an array"),
+        (good("", "int a[9999];"), 2, "more than 4096"),
+        (good("", "int x=0x100000000;"), 2, "does not fit into x"),
+        (good("", "int8_t x=-129;"), 2, "does not fit into x"),
+        (good("exists (x=0x1ffffffff)", "int x;"), 6, "does not fit into x"),
+        (good("", "0:X1=99999999999999999999;"), 2, "more than 64 bits"),
+        ("AArch64 a\nCacheType=DCI\n{ }\n P0 ;\n NOP ;\n", 2, "not DCI"),
+        ("AArch64 a\n{ }\n P0 ;\n (* NOP ;\nexists (0:X0=1)\n", 4, "comment"),
+        (good("exists (a={1,2)", "int a[2];"), 6, "expected }"),
+        (good("exists (a=1)", "int a[2];"), 6, "a is an array"),
     ],
 )
 def test_errors_name_the_line(text: str, line: int, message: str) -> None:
@@ -304,6 +339,33 @@ def test_errors_name_the_line(text: str, line: int, message: str) -> None:
         read(text, "t.litmus")
     assert str(caught.value).startswith(f"t.litmus:{line}: ")
     assert message in str(caught.value)
+
+
+def test_places_have_room() -> None:
+    """Arrays and columns of any length keep clear of what comes after them."""
+    array = run(read(good("locations [a[32]; b]", "uint64_t a[64]; b=7;")))
+    assert array.states == ("[a[32]]=0; [b]=7;",)
+    late = run(read(good("locations [a[32]; b]", "0:X1=a; b=7; uint64_t a[64];")))
+    assert late.states == ("[a[32]]=0; [b]=7;",)
+    rows = " MOV X0,#1 | MOV X0,#2 | MOV X9,#3 ;\n" * 1024
+    text = f"AArch64 long\n{{ }}\n P0 | P1 | P0.F ;\n{rows}locations [0:X0; 1:X0; 0:X9]\n"
+    assert run(read(text), limits=Limits(steps=1024)).states == ("0:X0=1; 0:X9=0; 1:X0=2;",)
+
+
+def test_arrays_as_values() -> None:
+    """A condition compares a whole array, as states show it."""
+    result = run(read(good("exists (a={1,-1,x})", "x=0; uint64_t a[3]={1,-1,x}; int b[2]={3,4};")))
+    assert result.holds
+    assert result.states == (f"a={{1,{2**64 - 1},x}};",)
+    assert not run(read(good("exists (b={3,5})", "int b[2]={3,4};"))).holds
+    assert run(read(good("forall (b={-3,4})", "int b[2]={-3,4};"))).holds
+
+
+def test_what_may_stand_in_a_file() -> None:
+    """Declarations apart from values, braces in a description, negative numbers of a size."""
+    text = good("exists (*x=-1 /\\ 0:X1=x)", "int x; x=-1; 0:X1=x; uint64_t 0:X1; 3:X1=x;")
+    text = text.replace("{ int", '"a { b"\nHash="0\n{ int').replace("(*", "( *")
+    assert run(read(text)).holds
 
 
 def test_goes_on_after_an_error(tmp_path: Path) -> None:
