@@ -694,7 +694,9 @@ def _arithmetic(run: _Run, state: _State, insn: a64.Instruction) -> None:
     bits = 8 * register_size(insn, "d")
     words = _words(insn)
     left = state.x[n] & (1 << bits) - 1
-    if "m" not in insn:
+    if "m" not in insn and "i" not in insn:
+        right = int(words[-1].lstrip("#"), 0)  # a logical immediate is part of its row
+    elif "m" not in insn:
         right = insn["i"] << _field(insn, "s", 0)
     elif "sxtw" in words:
         right = _sign(state.x[m], 32)
@@ -704,8 +706,18 @@ def _arithmetic(run: _Run, state: _State, insn: a64.Instruction) -> None:
     right &= (1 << bits) - 1
     dep, pick = state.dep[n] | state.dep[m], state.pick[n] | state.pick[m]
     name = insn.name.removesuffix("s")
-    if name in ("and", "orr", "eor"):
-        value = {"and": left & right, "orr": left | right, "eor": left ^ right}[name]
+    if name in ("bic", "orn"):
+        right = ~right & (1 << bits) - 1
+    if name in ("and", "bic", "orr", "orn", "eor"):
+        value = (
+            left ^ right
+            if name == "eor"
+            else left & right
+            if name in ("and", "bic")
+            else left | right
+        )
+        if insn.name == "ands":
+            state.set(_FLAGS, (value >> bits - 1) << 3 | (value == 0) << 2, dep, pick)
     else:
         if name == "sub":
             right = ~right & (1 << bits) - 1
@@ -717,6 +729,17 @@ def _arithmetic(run: _Run, state: _State, insn: a64.Instruction) -> None:
             flags = bool(value & top) << 3 | (value == 0) << 2 | total >> bits << 1 | overflow
             state.set(_FLAGS, flags, dep, pick)
     state.set(d, value, dep, pick)
+
+
+def _ubfm(run: _Run, state: _State, insn: a64.Instruction) -> None:
+    """UBFM, which LSL and LSR are."""
+    n, bits = insn["n"], 8 * register_size(insn, "d")
+    low, high, value = insn["i"], insn["j"], state.x[n] & (1 << bits) - 1
+    if high >= low:
+        value = value >> low & (1 << high - low + 1) - 1
+    else:
+        value = (value & (1 << high + 1) - 1) << bits - low
+    state.set(insn["d"], value, state.dep[n], state.pick[n])
 
 
 def _select(run: _Run, state: _State, insn: a64.Instruction) -> None:
@@ -751,47 +774,62 @@ def _address(state: _State, insn: a64.Instruction) -> tuple[int, int, int]:
 
 
 def _ldr(run: _Run, state: _State, insn: a64.Instruction) -> None:
-    """LDR, LDUR, LDAR, LDAPR, LDXR, LDAXR."""
-    size = register_size(insn)
+    """LDR, LDUR, LDAR, LDAPR, LDXR, LDAXR, and those of bytes and halfwords."""
+    size = _access_size(insn)
+    name = insn.name.rstrip("bh")
     address, base, index = _address(state, insn)
-    tag = {"ldar": "A", "ldaxr": "A", "ldapr": "Q"}.get(insn.name, "")
+    tag = {"ldar": "A", "ldaxr": "A", "ldapr": "Q"}.get(name, "")
     run.mark(state)
-    if insn.name in ("ldxr", "ldaxr"):
+    if name in ("ldxr", "ldaxr"):
         state.exclusive = address, size, len(state.events)
     value, dep, pick = run.load(state, address, size, base=base, index=index, tag=tag)
     state.set(insn["t"], value, dep, pick)
 
 
 def _str(run: _Run, state: _State, insn: a64.Instruction) -> None:
-    """STR, STUR, STLR."""
-    size = register_size(insn)
+    """STR, STUR, STLR, and those of bytes and halfwords."""
+    size = _access_size(insn)
     value = state.x[insn["t"]] & _mask(size)
     data = insn["t"]
     address, base, index = _address(state, insn)
-    tag = "L" if insn.name == "stlr" else ""
+    tag = "L" if insn.name.startswith("stlr") else ""
     run.store(state, address, size, value, base=base, index=index, data=data, tag=tag)
 
 
 def _stxr(run: _Run, state: _State, insn: a64.Instruction) -> None:
-    """STXR, STLXR: succeeds or fails with a monitor set, fails without one."""
-    size = register_size(insn)
+    """STXR, STLXR, STXP, STLXP: succeeds or fails with a monitor set, fails without one."""
+    size = _access_size(insn)
     t, n = insn["t"], _register(insn, "n")
+    u = _field(insn, "u", 31)
+    elements = 2 if "u" in insn else 1
     monitor, state.exclusive = state.exclusive, None
     address = state.x[n]
-    possible = monitor is not None and monitor[:2] == (address, size)
+    possible = monitor is not None and monitor[:2] == (address, size * elements)
     run.mark(state)
     failed = run.choices.pick([0, 1] if possible else [1])
     if not failed and monitor is not None:
-        tag = "LX" if insn.name == "stlxr" else "X"
-        value = state.x[t] & _mask(size)
-        run.store(state, address, size, value, base=n, data=t, tag=tag, rmw=monitor[2])
+        tag = "LX" if insn.name.startswith("stl") else "X"
+        value = state.x[t] & _mask(size) | (state.x[u] & _mask(size)) << 8 * size
+        run.store(
+            state, address, size, value, base=n, data=t, data2=u, elements=elements, tag=tag,
+            rmw=monitor[2],
+        )  # fmt: skip
     state.set(insn["s"], failed, 0, 0)
 
 
+def _clrex(run: _Run, state: _State, insn: a64.Instruction) -> None:
+    state.exclusive = None
+
+
 def _ldp(run: _Run, state: _State, insn: a64.Instruction) -> None:
+    """LDP, LDXP, LDAXP."""
     size = register_size(insn)
     address, base, _ = _address(state, insn)
-    value, dep, pick = run.load(state, address, size, base=base, elements=2)
+    run.mark(state)
+    if insn.name != "ldp":
+        state.exclusive = address, 2 * size, len(state.events)
+    tag = "A" if insn.name == "ldaxp" else ""
+    value, dep, pick = run.load(state, address, size, base=base, elements=2, tag=tag)
     state.set(insn["t"], value & _mask(size), dep, pick)
     state.set(insn["u"], value >> 8 * size, dep, pick)
 
@@ -864,6 +902,11 @@ def register_size(insn: a64.Instruction, name: str = "t") -> int:
     return next(4 if o.kind == "w:" else 8 for o in insn.row.operands if o.name == name)
 
 
+def _access_size(insn: a64.Instruction) -> int:
+    """The bytes that a load or store of one register accesses."""
+    return {"b": 1, "h": 2}.get(insn.name[-1]) or register_size(insn)
+
+
 def _register(insn: a64.Instruction, name: str) -> int:
     """An operand's register, SP told from the zero register."""
     number = insn[name]
@@ -874,6 +917,7 @@ def _register(insn: a64.Instruction, name: str) -> int:
     return number
 
 
+_WIDTHS = ("", "b", "h")
 _ORDERS = ("", "a", "l", "al")
 _SEMANTICS: dict[str, _Semantics] = {
     **dict.fromkeys(("nop", "yield", "bti", "bti c", "bti j", "bti jc", "csdb", "esb"), _nothing),
@@ -888,12 +932,15 @@ _SEMANTICS: dict[str, _Semantics] = {
     **dict.fromkeys(("tbz", "tbnz"), _tbz),
     **dict.fromkeys(("adr", "adrp"), _adr),
     **dict.fromkeys(("movz", "movn", "movk"), _wide),
-    **dict.fromkeys(("add", "sub", "adds", "subs", "and", "orr", "eor"), _arithmetic),
+    **dict.fromkeys(("add", "sub", "adds", "subs"), _arithmetic),
+    **dict.fromkeys(("and", "ands", "bic", "orr", "orn", "eor"), _arithmetic),
     **dict.fromkeys(("csel", "csinc"), _select),
-    **dict.fromkeys(("ldr", "ldur", "ldar", "ldapr", "ldxr", "ldaxr"), _ldr),
-    **dict.fromkeys(("str", "stur", "stlr"), _str),
-    **dict.fromkeys(("stxr", "stlxr"), _stxr),
-    "ldp": _ldp, "stp": _stp,
+    "ldur": _ldr, "stur": _str,
+    **{name + of: _ldr for name in ("ldr", "ldar", "ldapr", "ldxr", "ldaxr") for of in _WIDTHS},
+    **{name + of: _str for name in ("str", "stlr") for of in _WIDTHS},
+    **{name + of: _stxr for name in ("stxr", "stlxr") for of in _WIDTHS},
+    **dict.fromkeys(("stxp", "stlxp"), _stxr), "clrex": _clrex, "ubfm": _ubfm,
+    **dict.fromkeys(("ldp", "ldxp", "ldaxp"), _ldp), "stp": _stp,
     **{
         operation + order: _atomic
         for operation in ("cas", "swp", "ldadd", "ldclr", "ldeor", "ldset")
