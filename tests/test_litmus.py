@@ -8,6 +8,7 @@ from pathlib import Path
 import litmus_tests
 import pytest
 
+from static_call import cli
 from static_call.check.instructions import assemble
 from static_call.check.litmus import (
     LitmusError,
@@ -368,6 +369,41 @@ def test_what_may_stand_in_a_file() -> None:
     assert run(read(text)).holds
 
 
+def test_cache_type_and_lse2_of_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The options stand for the headers' CacheType, and for a processor with FEAT_LSE2."""
+    file = tmp_path / "self.litmus"
+    file.write_text(SELF.format(cache="IDC,DIC"))
+    for options, seen in (
+        ([], "Never"), (["--cache-type", "none"], "Sometimes"),
+        (["--cache-type", "IDC"], "Sometimes"), (["--cache-type", "IDC,DIC"], "Never"),
+    ):  # fmt: skip
+        assert cli.main(["litmus", *options, str(file)]) == 0
+        assert f"Observation SELF {seen}" in capsys.readouterr().out
+    file.write_text(
+        "AArch64 pair\n{ uint64_t t[2]; 0:X1=t; 1:X1=t; 0:X2=1; 0:X3=1; }\n P0 | P1 ;\n"
+        " STP X2,X3,[X1] | LDP X4,X5,[X1] ;\nexists (1:X4=1 /\\ 1:X5=0)\n"
+    )
+    for lse2, seen in (([], "Sometimes"), (["--lse2"], "Never")):
+        assert cli.main(["litmus", *lse2, str(file)]) == 0
+        assert f"Observation pair {seen}" in capsys.readouterr().out
+
+
+def test_progress(tmp_path: Path) -> None:
+    """Progress is told before each file, and while one with many executions runs."""
+    file = tmp_path / "mp"
+    file.write_text(MP)
+    stores = " STR W0,[X1] | STR W0,[X1] ;\n" * 6
+    many = tmp_path / "many"
+    many.write_text(f"AArch64 many\n{{ 0:X1=x; 1:X1=x; }}\n P0 | P1 ;\n{stores}locations [x]\n")
+    told: list[tuple[int, int, str]] = []
+    main_litmus([str(file), str(many)], out=io.StringIO(), progress=lambda *what: told.append(what))
+    first, second = (0, 2, str(file)), (1, 2, str(many))
+    assert list(dict.fromkeys(told)) == [first, second]
+    assert told.count(second) > told.count(first)  # 12!/(6! 6!) = 924 executions
+
+
 def test_goes_on_after_an_error(tmp_path: Path) -> None:
     """Files that cannot be read or run do not keep the others from being run."""
     good, bad, binary = (tmp_path / name for name in ("good", "bad", "binary"))
@@ -398,6 +434,19 @@ def test_written_tests_mean_the_same(case: litmus_tests.Case) -> None:
         assert (before.states, before.positive, before.negative, before.flags) == (
             after.states, after.positive, after.negative, after.flags
         )  # fmt: skip
+
+
+def test_arrays_are_written_with_their_elements_size() -> None:
+    """An access to half an element does not change where the others are."""
+    text = """AArch64 array
+{ uint64_t t[3]={1,2,3}; 0:X1=t; }
+ P0 ;
+ LDR W2,[X1] ;
+locations [t; 0:X2]
+"""
+    states = run(read(text)).states
+    assert states == ("0:X2=1; t={1,2,3};",)
+    assert run(read(write(read(text)))).states == states
 
 
 def test_write_what_was_never_text() -> None:

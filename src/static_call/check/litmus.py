@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path as File
 from typing import TextIO
 
@@ -742,7 +743,13 @@ class Result:
         )
 
 
-def run(test: Test, model: Model | None = None, limits: Limits = DEFAULT) -> Result:
+Tick = Callable[[], None]
+"""Called now and then while a test runs."""
+
+
+def run(
+    test: Test, model: Model | None = None, limits: Limits = DEFAULT, tick: Tick | None = None
+) -> Result:
     """Runs a test under its own model, or another. Raises what explore and allowed do."""
     model = model or test.model
     explored = explore(test.program, limits)
@@ -751,7 +758,9 @@ def run(test: Test, model: Model | None = None, limits: Limits = DEFAULT) -> Res
     states: dict[tuple[int, ...], str] = {}
     counts = [0, 0]
     flags: set[str] = set()
-    for execution in allowed(explored, model):
+    for number, execution in enumerate(allowed(explored, model)):
+        if tick and not number % 256:
+            tick()
         if not _satisfied(test.only, execution):
             continue
         state = tuple(_held(place, execution) for place in observed)
@@ -852,20 +861,28 @@ def spell(insn: a64.Instruction, text: str) -> str:
 
 
 def main_litmus(
-    files: Iterable[str], model: Model | None = None, out: TextIO | None = None,
-    err: TextIO | None = None, limits: Limits = DEFAULT,
+    files: Sequence[str], model: Model | None = None, out: TextIO | None = None,
+    err: TextIO | None = None, limits: Limits = DEFAULT, *, lse2: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> int:  # fmt: skip
     """Runs litmus files and prints a report for each, in herd7's form, on `out`.
 
-    model  to run them under; by default, each under the cache type that its header names
+    model     to run them under; by default, each under the cache type that its header names
+    lse2      whether FEAT_LSE2 is there
+    progress  called with how many are done, of how many, and which is run
 
     A file that cannot be read or run is named on `err`, and the next one is run. Returns 0, or 1
     where there was such a file, or one that a bound left undecided.
     """
     status = 0
-    for file in files:
+    for number, file in enumerate(files):
+        tick = partial(progress, number, len(files), file) if progress else None
         try:
-            result = run(read(File(file).read_text(encoding="utf-8"), file), model, limits)
+            if tick:
+                tick()
+            test = read(File(file).read_text(encoding="utf-8"), file)
+            test = replace(test, program=replace(test.program, lse2=lse2))
+            result = run(test, model, limits, tick)
         except Exception as error:
             print(_refusal(file, error), file=err or sys.stderr)
             status = 1

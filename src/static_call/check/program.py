@@ -708,14 +708,9 @@ def _arithmetic(run: _Run, state: _State, insn: a64.Instruction) -> None:
     name = insn.name.removesuffix("s")
     if name in ("bic", "orn"):
         right = ~right & (1 << bits) - 1
-    if name in ("and", "bic", "orr", "orn", "eor"):
-        value = (
-            left ^ right
-            if name == "eor"
-            else left & right
-            if name in ("and", "bic")
-            else left | right
-        )
+        name = "and" if name == "bic" else "orr"
+    if name in ("and", "orr", "eor"):
+        value = {"and": left & right, "orr": left | right, "eor": left ^ right}[name]
         if insn.name == "ands":
             state.set(_FLAGS, (value >> bits - 1) << 3 | (value == 0) << 2, dep, pick)
     else:
