@@ -121,9 +121,9 @@ def test_effects(lines: str, states: str) -> None:
 @pytest.mark.parametrize(
     "line",
     ["and w1, w2, #0", "eor x1, x2, #5", "mov x1, #0x123456789", "lsl w1, w2, #32", "tst x1, #-1",
-     "mov w1, #0x100000000"],
+     "mov w1, #0x100000000", "mov w1, #01"],
 )  # fmt: skip
 def test_no_such_immediate(line: str) -> None:
-    """Immediates that no instruction has are refused, as GNU as refuses them."""
+    """Immediates that no instruction has are refused, and numbers of no known base."""
     with pytest.raises(a64.A64Error):
         assemble(line)

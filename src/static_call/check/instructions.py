@@ -255,8 +255,8 @@ def _with_immediate(line: str, match: re.Match[str]) -> tuple[str, tuple[Row, ..
     name, d, n, text = match[1].lower(), match[2], match[4], match[5].lower()
     wide = d[0] in "xXsS"
     bits = 64 if wide else 32
-    value = int(match[6], 0) if match[6].lstrip("-").strip("0") else 0
-    if not -(1 << bits - 1) <= value < 1 << bits:
+    value = a64.number(match[6])
+    if value is None or not -(1 << bits - 1) <= value < 1 << bits:
         return line, MORE
     value &= (1 << bits) - 1
     if name in ("lsl", "lsr"):
