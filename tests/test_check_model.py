@@ -319,12 +319,15 @@ def test_limits() -> None:
     """An endless loop is cut, and too many paths are an error that names the bound."""
     loop = Program(assemble(0, "b 0x0"), {}, (Thread(0),))
     explored = explore(loop)
-    assert explored.cut
+    assert explored.cut == ("--unroll",)
     assert explored.paths == ((),)
-    with pytest.raises(TooBig, match=r"Limits\.paths"):
+    straight = Program(assemble(0, *["nop"] * 9), {}, (Thread(0),))
+    assert explore(straight, Limits(steps=8)).cut == ("--steps",)
+    assert explore(straight, Limits(steps=9)).cut == ()
+    with pytest.raises(TooBig, match=r"raise --paths"):
         explore(parsed("CoRR").program, Limits(paths=1))
     for bound in ("combinations", "executions"):
-        with pytest.raises(TooBig, match=rf"Limits\.{bound}"):
+        with pytest.raises(TooBig, match=rf"raise --{bound}"):
             list(allowed(explore(parsed("CoRR").program, Limits(**{bound: 1}))))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import litmus_tests
 import pytest
 
+from static_call import cli
 from static_call.check.instructions import assemble
 from static_call.check.litmus import (
     LitmusError,
@@ -20,7 +21,7 @@ from static_call.check.litmus import (
 )
 from static_call.check.litmus_writer import NotExpressible, write
 from static_call.check.model import CACHE_TYPES, Model
-from static_call.check.program import Program, Thread
+from static_call.check.program import Limits, Program, Thread
 
 MP = r"""AArch64 MP
 "PodWW Rfe PodRR Fre"
@@ -218,7 +219,69 @@ def test_loops_are_cut(tmp_path: Path) -> None:
     out, err = io.StringIO(), io.StringIO()
     assert main_litmus([str(file)], out=out, err=err) == 0
     assert "Observation loop Always" in out.getvalue()
-    assert "loop were left out" in err.getvalue()
+    assert (
+        err.getvalue() == f"{file}: outcomes may be missing: paths were left out: raise --unroll\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "verdict"),
+    [
+        ("exists (0:X0=1)", "Ok"),
+        ("exists (0:X0=2)", "Undecided"),
+        ("~exists (0:X0=1)", "No"),
+        ("~exists (0:X0=2)", "Undecided"),
+        ("forall (0:X0=1)", "Undecided"),
+        ("forall (0:X0=2)", "No"),
+    ],
+)
+def test_a_cut_run_decides_only_what_it_can(condition: str, verdict: str, tmp_path: Path) -> None:
+    """Where more paths could change the verdict there is none, and the exit status is 1."""
+    file = tmp_path / "cut.litmus"
+    file.write_text(
+        "AArch64 cut\n{ 0:X1=x; 1:X1=x; }\n P0 | P1 ;\n L: LDR W0,[X1] | MOV W0,#1 ;\n"
+        f" CBZ W0,L | STR W0,[X1] ;\n{condition}\n"
+    )
+    out, err = io.StringIO(), io.StringIO()
+    assert main_litmus([str(file)], out=out, err=err) == (verdict == "Undecided")
+    lines = out.getvalue().splitlines()
+    assert verdict in lines
+    assert "Cut: longer paths than --unroll allows are left out" in lines
+    assert ("undecided" in err.getvalue()) == (verdict == "Undecided")
+
+
+def test_the_bound_that_was_met_is_named(tmp_path: Path) -> None:
+    """A straight thread that is too long is no loop; with a higher bound it is run."""
+    file = tmp_path / "long.litmus"
+    file.write_text("AArch64 long\n{ }\n P0 ;\n" + " MOV X0,#1 ;\n" * 600 + "exists (0:X0=1)\n")
+    out, err = io.StringIO(), io.StringIO()
+    assert main_litmus([str(file)], out=out, err=err) == 1
+    assert err.getvalue().endswith(": raise --steps\n")
+    assert main_litmus([str(file)], out=out, err=err, limits=Limits(steps=600)) == 0
+    assert "Observation long Always 1 0" in out.getvalue()
+
+
+def test_an_error_of_the_checker_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever happens in one file, it is named in one line and the next file is run."""
+    good = tmp_path / "good"
+    good.write_text(MP)
+
+    def broken(text: str, name: str) -> Test:
+        monkeypatch.undo()
+        raise IndexError("of something")
+
+    monkeypatch.setattr("static_call.check.litmus.read", broken)
+    out, err = io.StringIO(), io.StringIO()
+    assert main_litmus([str(good)] * 2, out=out, err=err) == 1
+    assert out.getvalue() == MP_REPORT + "\n\n"
+    assert err.getvalue() == f"{good}: an error of the checker itself: IndexError: of something\n"
+
+
+def good(condition: str, initial: str = "") -> str:
+    """A test of one thread; the condition starts in line 6 if the initial state is one line."""
+    return f"AArch64 a\n{{ {initial}\n}}\n P0 ;\n NOP ;\n{condition}\n"
 
 
 @pytest.mark.parametrize(
@@ -239,6 +302,36 @@ def test_loops_are_cut(tmp_path: Path) -> None:
         ("AArch64 a\n{ }\n P0 ;\n NOP \n", 4, "expected ;"),
         ("AArch64 a\n{ }\n P0 ;\n NOP ;\nexists (fault(P0:zz))\n", 5, "zz"),
         ("", 1, "AArch64"),
+        # What is not there
+        (good("exists (3:X0=1)"), 6, "no thread P3"),
+        (good("exists (fault(P3))"), 6, "no thread P3"),
+        (good("exists (0:X77=1)"), 6, "no register 0:X77"),
+        (good("", "0:X99=1;"), 2, "no register 0:X99"),
+        ("AArch64 a\n{ }\n P0.F ;\n NOP ;\n", 3, "without gaps"),
+        (good("exists (a[x]=1)", "int a[2];"), 6, "no element a[x]"),
+        (good("exists (a[2]=1)", "int a[2];"), 6, "no element a[2]"),
+        (good("", "int a[2]; 0:X1=a[2];"), 2, "no element a[2]"),
+        # What is there twice
+        ("AArch64 a\n{ }\n P0 | P0 ;\n NOP | NOP ;\n", 3, "a second column P0"),
+        ("AArch64 a\n{ }\n P0 ;\n L: NOP ;\n L: NOP ;\n", 5, "a second label P0:L"),
+        (good("exists (0:X0=1)\nforall (0:X0=1)"), 7, "a second condition"),
+        (good("filter (0:X0=1)\nfilter (0:X0=1)"), 7, "a second filter"),
+        (good("", "0:X1=x;\n0:X1=y;"), 3, "a second value of 0:X1"),
+        (good("", "x=1;\nx=2;"), 3, "a second value of [x]"),
+        (good("", "int x;\nuint64_t x;"), 3, "a second x of another size"),
+        # What is too much
+        ("AArch64 a\n{ }\n P0 ;\n NOP | NOP ;\n", 4, "behind the last column"),
+        (good("", "int a[2]={1,2,3};"), 2, "3 values for the 2 of a"),
+        (good("", "int a[2]=1;"), 2, "a is an array"),
+        (good("", "int a[9999];"), 2, "more than 4096"),
+        (good("", "int x=0x100000000;"), 2, "does not fit into x"),
+        (good("", "int8_t x=-129;"), 2, "does not fit into x"),
+        (good("exists (x=0x1ffffffff)", "int x;"), 6, "does not fit into x"),
+        (good("", "0:X1=99999999999999999999;"), 2, "more than 64 bits"),
+        ("AArch64 a\nCacheType=DCI\n{ }\n P0 ;\n NOP ;\n", 2, "not DCI"),
+        ("AArch64 a\n{ }\n P0 ;\n (* NOP ;\nexists (0:X0=1)\n", 4, "comment"),
+        (good("exists (a={1,2)", "int a[2];"), 6, "expected }"),
+        (good("exists (a=1)", "int a[2];"), 6, "a is an array"),
     ],
 )
 def test_errors_name_the_line(text: str, line: int, message: str) -> None:
@@ -247,6 +340,68 @@ def test_errors_name_the_line(text: str, line: int, message: str) -> None:
         read(text, "t.litmus")
     assert str(caught.value).startswith(f"t.litmus:{line}: ")
     assert message in str(caught.value)
+
+
+def test_places_have_room() -> None:
+    """Arrays and columns of any length keep clear of what comes after them."""
+    array = run(read(good("locations [a[32]; b]", "uint64_t a[64]; b=7;")))
+    assert array.states == ("[a[32]]=0; [b]=7;",)
+    late = run(read(good("locations [a[32]; b]", "0:X1=a; b=7; uint64_t a[64];")))
+    assert late.states == ("[a[32]]=0; [b]=7;",)
+    rows = " MOV X0,#1 | MOV X0,#2 | MOV X9,#3 ;\n" * 1024
+    text = f"AArch64 long\n{{ }}\n P0 | P1 | P0.F ;\n{rows}locations [0:X0; 1:X0; 0:X9]\n"
+    assert run(read(text), limits=Limits(steps=1024)).states == ("0:X0=1; 0:X9=0; 1:X0=2;",)
+
+
+def test_arrays_as_values() -> None:
+    """A condition compares a whole array, as states show it."""
+    result = run(read(good("exists (a={1,-1,x})", "x=0; uint64_t a[3]={1,-1,x}; int b[2]={3,4};")))
+    assert result.holds
+    assert result.states == (f"a={{1,{2**64 - 1},x}};",)
+    assert not run(read(good("exists (b={3,5})", "int b[2]={3,4};"))).holds
+    assert run(read(good("forall (b={-3,4})", "int b[2]={-3,4};"))).holds
+
+
+def test_what_may_stand_in_a_file() -> None:
+    """Declarations apart from values, braces in a description, negative numbers of a size."""
+    text = good("exists (*x=-1 /\\ 0:X1=x)", "int x; x=-1; 0:X1=x; uint64_t 0:X1; 3:X1=x;")
+    text = text.replace("{ int", '"a { b"\nHash="0\n{ int').replace("(*", "( *")
+    assert run(read(text)).holds
+
+
+def test_cache_type_and_lse2_of_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The options stand for the headers' CacheType, and for a processor with FEAT_LSE2."""
+    file = tmp_path / "self.litmus"
+    file.write_text(SELF.format(cache="IDC,DIC"))
+    for options, seen in (
+        ([], "Never"), (["--cache-type", "none"], "Sometimes"),
+        (["--cache-type", "IDC"], "Sometimes"), (["--cache-type", "IDC,DIC"], "Never"),
+    ):  # fmt: skip
+        assert cli.main(["litmus", *options, str(file)]) == 0
+        assert f"Observation SELF {seen}" in capsys.readouterr().out
+    file.write_text(
+        "AArch64 pair\n{ uint64_t t[2]; 0:X1=t; 1:X1=t; 0:X2=1; 0:X3=1; }\n P0 | P1 ;\n"
+        " STP X2,X3,[X1] | LDP X4,X5,[X1] ;\nexists (1:X4=1 /\\ 1:X5=0)\n"
+    )
+    for lse2, seen in (([], "Sometimes"), (["--lse2"], "Never")):
+        assert cli.main(["litmus", *lse2, str(file)]) == 0
+        assert f"Observation pair {seen}" in capsys.readouterr().out
+
+
+def test_progress(tmp_path: Path) -> None:
+    """Progress is told before each file, and while one with many executions runs."""
+    file = tmp_path / "mp"
+    file.write_text(MP)
+    stores = " STR W0,[X1] | STR W0,[X1] ;\n" * 6
+    many = tmp_path / "many"
+    many.write_text(f"AArch64 many\n{{ 0:X1=x; 1:X1=x; }}\n P0 | P1 ;\n{stores}locations [x]\n")
+    told: list[tuple[int, int, str]] = []
+    main_litmus([str(file), str(many)], out=io.StringIO(), progress=lambda *what: told.append(what))
+    first, second = (0, 2, str(file)), (1, 2, str(many))
+    assert list(dict.fromkeys(told)) == [first, second]
+    assert told.count(second) > told.count(first)  # 12!/(6! 6!) = 924 executions
 
 
 def test_goes_on_after_an_error(tmp_path: Path) -> None:
@@ -279,6 +434,19 @@ def test_written_tests_mean_the_same(case: litmus_tests.Case) -> None:
         assert (before.states, before.positive, before.negative, before.flags) == (
             after.states, after.positive, after.negative, after.flags
         )  # fmt: skip
+
+
+def test_arrays_are_written_with_their_elements_size() -> None:
+    """An access to half an element does not change where the others are."""
+    text = """AArch64 array
+{ uint64_t t[3]={1,2,3}; 0:X1=t; }
+ P0 ;
+ LDR W2,[X1] ;
+locations [t; 0:X2]
+"""
+    states = run(read(text)).states
+    assert states == ("0:X2=1; t={1,2,3};",)
+    assert run(read(write(read(text)))).states == states
 
 
 def test_write_what_was_never_text() -> None:

@@ -155,6 +155,11 @@ def _parser() -> argparse.ArgumentParser:
 
     litmus = verb("litmus", _litmus, "run litmus tests in herd's format")
     litmus.add_argument("file", nargs="+")
+    litmus.add_argument(
+        "--cache-type", choices=("none", "IDC", "IDC,DIC"),
+        help="run all with this one, not with their headers' CacheType",
+    )  # fmt: skip
+    litmus.add_argument("--lse2", action="store_true", help="with FEAT_LSE2")
     bounds(litmus)
 
     verb("cflags", _cflags, "print the compiler's flags for static_call.h")
@@ -599,7 +604,11 @@ class _Progress:
             from rich.console import Console
             from rich.progress import Progress
 
-            self._bar = Progress(console=Console(stderr=True), transient=True)
+            # What is printed meanwhile goes above the bar if it is shown on the same terminal.
+            on_terminal = sys.stdout.isatty()
+            self._bar = Progress(
+                console=Console(stderr=True), transient=True, redirect_stdout=on_terminal
+            )
             self._bar.add_task(what, total=total)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=done, description=what)
@@ -629,5 +638,12 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _litmus(options: argparse.Namespace) -> int:
     from static_call.check.litmus import main_litmus
+    from static_call.check.model import Model
 
-    return main_litmus(options.file, limits=_limits(options))
+    model = None
+    if kind := options.cache_type:
+        model = Model(idc="IDC" in kind, dic="DIC" in kind)
+    with _Progress() as progress:
+        return main_litmus(
+            options.file, model, limits=_limits(options), lse2=options.lse2, progress=progress
+        )

@@ -425,7 +425,7 @@ def combinations(explored: Explored) -> Iterator[tuple[Path, ...]]:
     if prod(map(len, explored.paths)) > explored.limits.combinations:
         raise TooBig(
             f"{' x '.join(str(len(paths)) for paths in explored.paths)} paths of the threads to "
-            f"combine, more than {explored.limits.combinations}: raise Limits.combinations"
+            f"combine, more than {explored.limits.combinations}: raise --combinations"
         )
     options = []
     for paths in explored.paths:
@@ -484,7 +484,7 @@ def allowed(
             for execution in _Candidates(shape, paths, every).run():
                 count += 1
                 if count > explored.limits.executions:
-                    raise TooBig(f"more than {count - 1} executions: raise Limits.executions")
+                    raise TooBig(f"more than {count - 1} executions: raise --executions")
                 yield execution
 
 

@@ -6,8 +6,9 @@ objdump and capstone know, and every start of the program pays for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from static_call import a64
 from static_call.a64 import Instruction, Row
@@ -31,8 +32,22 @@ MORE: tuple[Row, ...] = (
             ("sub", "10", "01011 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
             ("and", "00", "01010 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
             ("eor", "10", "01010 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
+            ("ands", "11", "01010 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
+            ("bic", "00", "01010 001 m5 000000 n5 d5", "r:d, r:n, r:m", False),
+            ("orn", "01", "01010 001 m5 000000 n5 d5", "r:d, r:n, r:m", False),
+            ("tst", "11", "01010 000 m5 000000 n5 11111", "r:n, r:m", True),
+            ("mvn", "01", "01010 001 m5 000000 11111 d5", "r:d, r:m", True),
+            ("neg", "10", "01011 000 m5 000000 11111 d5", "r:d, r:m", True),
         )
     ),
+    Row("ubfm", "0101001100 i6 j6 n5 d5", "w:d, w:n, %i, %j"),
+    Row("ubfm", "1101001101 i6 j6 n5 d5", "x:d, x:n, %i, %j"),
+    *(
+        Row(f"b{condition}", f"01010100 i19 0 {number:04b}", "@i*4", alias=True)
+        for condition, number in (*zip(_CONDITIONS, range(16)), ("hs", 2), ("lo", 3))
+    ),
+    Row("isb", "11010101000000110011 1111 11011111", "sy", alias=True),
+    Row("clrex", "11010101000000110011 1111 01011111"),
     Row("add", "0001000100 i12 n5 d5", "w:d, w:n, #i"),
     Row("sub", "0101000100 i12 n5 d5", "w:d, w:n, #i"),
     Row("add", "00001011000 m5 000000 n5 d5", "w:d, w:n, w:m"),
@@ -77,6 +92,42 @@ MORE: tuple[Row, ...] = (
             (names[0], "1 m5 011 0 10 n5 t5", "r:t, [s:n, x:m]"),
             (names[0], "1 m5 010 0 10 n5 t5", "r:t, [s:n, w:m, uxtw]"),
             (names[0], "1 m5 110 0 10 n5 t5", "r:t, [s:n, w:m, sxtw]"),
+        )
+    ),
+    # Bytes and halfwords
+    *(
+        Row(f"{name}{suffix}", f"{wide}{bits}", form)
+        for suffix, wide, scale in (("b", "00", 1), ("h", "01", 2))
+        for name, bits, form in (
+            *(
+                row
+                for load, name in (("0", "str"), ("1", "ldr"))
+                for row in (
+                    (name, f"1110010{load} 000000000000 n5 t5", "w:t, [s:n]"),
+                    (name, f"1110010{load} i12 n5 t5", f"w:t, [s:n, #i*{scale}]"),
+                    (name, f"1110000{load}1 m5 011 0 10 n5 t5", "w:t, [s:n, x:m]"),
+                    (name, f"1110000{load}1 m5 010 0 10 n5 t5", "w:t, [s:n, w:m, uxtw]"),
+                    (name, f"1110000{load}1 m5 110 0 10 n5 t5", "w:t, [s:n, w:m, sxtw]"),
+                )
+            ),
+            ("stxr", "001000 000 s5 0 11111 n5 t5", "w:s, w:t, [s:n]"),
+            ("stlxr", "001000 000 s5 1 11111 n5 t5", "w:s, w:t, [s:n]"),
+            ("ldxr", "001000 010 11111 0 11111 n5 t5", "w:t, [s:n]"),
+            ("ldaxr", "001000 010 11111 1 11111 n5 t5", "w:t, [s:n]"),
+            ("stlr", "001000 100 11111 1 11111 n5 t5", "w:t, [s:n]"),
+            ("ldar", "001000 110 11111 1 11111 n5 t5", "w:t, [s:n]"),
+            ("ldapr", "111000101 11111 1100 00 n5 t5", "w:t, [s:n]"),
+        )
+    ),
+    # Exclusive pairs
+    *(
+        Row(name, f"1{wide}001000 {bits}", form.replace("r:", register))
+        for register, wide in (("w:", "0"), ("x:", "1"))
+        for name, bits, form in (
+            ("stxp", "001 s5 0 u5 n5 t5", "w:s, r:t, r:u, [s:n]"),
+            ("stlxp", "001 s5 1 u5 n5 t5", "w:s, r:t, r:u, [s:n]"),
+            ("ldxp", "011 11111 0 u5 n5 t5", "r:t, r:u, [s:n]"),
+            ("ldaxp", "011 11111 1 u5 n5 t5", "r:t, r:u, [s:n]"),
         )
     ),
     Row("str", "11111000001 m5 011 1 10 n5 t5", "x:t, [s:n, x:m, lsl #3]"),
@@ -131,10 +182,61 @@ MORE: tuple[Row, ...] = (
 _DECODED = tuple(row for row in MORE if not row.alias)
 
 
+# Logical instructions with an immediate: its 13 bits are no number, so each has a row of its own.
+
+_LOGICAL = {"and": "00", "orr": "01", "eor": "10", "ands": "11"}
+
+
+@cache
+def _masks() -> dict[int, int]:
+    """What each N:immr:imms stands for in 64 bits (DecodeBitMasks, Arm ARM J1.1)."""
+    masks = {}
+    for bits in range(1 << 13):
+        n, rotate, s = bits >> 12, bits >> 6 & 63, bits & 63
+        length = (n << 6 | ~s & 63).bit_length() - 1
+        size = 1 << max(length, 0)
+        ones = (s & size - 1) + 1
+        if length >= 1 and ones < size and rotate < size:
+            element = (1 << ones) - 1
+            element = (element >> rotate | element << size - rotate) & (1 << size) - 1
+            masks[bits] = sum(element << at for at in range(0, 64, size))
+    return masks
+
+
+@cache
+def _mask_of() -> dict[int, int]:
+    return {mask: bits for bits, mask in _masks().items()}
+
+
+def _logical(name: str, wide: bool, bits: int, text: str) -> Row:
+    """The row of one immediate, which is spelt `text`."""
+    register = "x:" if wide else "w:"
+    to = "s:" if wide and name != "ands" else register
+    code = f"{wide:d}{_LOGICAL[name]}100100 {bits:013b} n5 d5"
+    return Row(name, code, f"{to}d, {register}n, {text}")
+
+
+def _logical_of(word: int) -> tuple[Row, ...]:
+    """The row of a word that is a logical instruction with an immediate."""
+    bits, wide = word >> 10 & 0x1FFF, bool(word >> 31)
+    if word >> 23 & 0x3F != 0b100100 or bits not in _masks() or (bits >> 12 and not wide):
+        return ()
+    mask = _masks()[bits] & ((1 << 64) - 1 if wide else 0xFFFFFFFF)
+    name = next(name for name, code in _LOGICAL.items() if int(code, 2) == word >> 29 & 3)
+    return (_logical(name, wide, bits, f"#{mask:#x}"),)
+
+
 @lru_cache(maxsize=8192)
 def decode(word: int, at: int = 0) -> Instruction:
     """The instruction that a word at address `at` is, by both tables. Never raises."""
-    return a64.decode(word, at, _DECODED)
+    return a64.decode(word, at, (*_DECODED, *_logical_of(word)))
+
+
+_IMMEDIATE = re.compile(
+    r"\s*(mov|lsl|lsr|tst|and|orr|eor|ands)\s+(([xw])\w+|sp)\s*,\s*(?:([xw]\w+)\s*,\s*)?"
+    r"(#(-?(?:0x[0-9a-f]+|[0-9]+)))\s*",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 def assemble(line: str, at: int = 0, symbols: Mapping[str, int] | None = None) -> int:
@@ -142,4 +244,38 @@ def assemble(line: str, at: int = 0, symbols: Mapping[str, int] | None = None) -
 
     Raises what a64.assemble does.
     """
-    return a64.parse(line, MORE).bind(symbols or {}).encode(at)
+    more = MORE
+    if match := _IMMEDIATE.fullmatch(line):
+        line, more = _with_immediate(line, match)
+    return a64.parse(line, more).bind(symbols or {}).encode(at)
+
+
+def _with_immediate(line: str, match: re.Match[str]) -> tuple[str, tuple[Row, ...]]:
+    """A line whose immediate is not simply a field, and the rows that it can be parsed with."""
+    name, d, n, text = match[1].lower(), match[2], match[4], match[5].lower()
+    wide = d[0] in "xXsS"
+    bits = 64 if wide else 32
+    value = a64.number(match[6])
+    if value is None or not -(1 << bits - 1) <= value < 1 << bits:
+        return line, MORE
+    value &= (1 << bits) - 1
+    if name in ("lsl", "lsr"):
+        if n is None or value >= bits:
+            return line, MORE
+        low, high = (-value % bits, bits - 1 - value) if name == "lsl" else (value, bits - 1)
+        return f"ubfm {d}, {n}, #{low}, #{high}", MORE
+    if name == "mov":
+        if n is not None or 0 <= value <= 0xFFFF:
+            return line, MORE
+        for wanted, held in (("movz", value), ("movn", ~value & (1 << bits) - 1)):
+            for shift in range(0, bits, 16):
+                if held >> shift << shift == held and held >> shift <= 0xFFFF:
+                    lsl = f", lsl #{shift}" if shift else ""
+                    return f"{wanted} {d}, #{held >> shift:#x}{lsl}", MORE
+        name, n = "orr", "xzr" if wide else "wzr"
+    if name == "tst":
+        name, d, n = "ands", "xzr" if wide else "wzr", d
+    mask = value if wide else value << 32 | value
+    if n is None or mask not in _mask_of():
+        return line, MORE
+    return f"{name} {d}, {n}, {text}", (*MORE, _logical(name, wide, _mask_of()[mask], text))

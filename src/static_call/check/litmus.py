@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path as File
 from typing import TextIO
 
@@ -21,6 +22,7 @@ from static_call.check.instructions import assemble, decode
 from static_call.check.model import Model
 from static_call.check.program import (
     DEFAULT,
+    SP,
     Limits,
     Program,
     Thread,
@@ -28,8 +30,9 @@ from static_call.check.program import (
 )
 from static_call.errors import StaticCallError
 
-_CODE, _COLUMN, _HANDLER = 0x100000, 0x1000, 0x800
-_DATA, _VARIABLE = 0x800000, 0x100
+_CODE, _COLUMN = 0x100000, 0x1000  # each column starts at a multiple
+_DATA, _VARIABLE = 0x800000, 0x100  # and each variable
+_ELEMENTS = 0x1000  # of an array, at most
 _MASK = (1 << 64) - 1
 
 
@@ -144,7 +147,7 @@ class Test:
     @property
     def model(self) -> Model:
         """The model for the header's CacheType. DIC there stands for both: it needs IDC."""
-        kinds = set(re.split(r"[\s,]+", self.info.get("cachetype", "").upper()))
+        kinds = set(_cache_types(self.info.get("cachetype", "")))
         return Model(idc=bool(kinds & {"IDC", "DIC"}), dic="DIC" in kinds)
 
     @property
@@ -152,6 +155,10 @@ class Test:
         """What a final state consists of, registers first."""
         places = {*self.locations, *_places(self.condition)}
         return tuple(sorted(places, key=_sort_key))
+
+
+def _cache_types(text: str) -> list[str]:
+    return re.findall(r"\w+", text.upper())
 
 
 def _places(condition: Condition) -> Iterator[Place]:
@@ -180,6 +187,7 @@ def _sort_key(place: Place) -> tuple[int, int, int, str]:
 
 _QUANTIFIER = re.compile(r"(~\s*exists|not\s+exists|exists|forall|locations|filter|final)\b")
 _TYPES = re.compile(r"(?:u?int(?:8|16|32|64)?(?:_t)?|ins_t|label_t|char|long)\b\s*(\*?)\s*")
+_REGISTER = re.compile(r"(\d+):\s*(?:[XWxw](\d+)|SP|sp)")
 _SIZES = {"8": 1, "16": 2, "32": 4, "64": 8}
 
 
@@ -191,7 +199,8 @@ def read(text: str, name: str = "<text>") -> Test:
 class _Reader:
     def __init__(self, text: str, file: str) -> None:
         self.file = file
-        self.text = _without_comments(text)
+        self.text = text
+        self.text = self.without_comments()
         self.info: dict[str, str] = {}
         self.variables: dict[str, Variable] = {}
         self.labels: dict[str, int] = {}
@@ -199,21 +208,40 @@ class _Reader:
         self.data: dict[int, bytes] = {}
         self.registers: dict[int, dict[int, int]] = {}
         self.shown_as: set[Place] = set()
+        self.threads = 0
+        self.free = _DATA
         self.at = 0
 
     def fail(self, message: str, at: int | None = None) -> LitmusError:
         line = self.text.count("\n", 0, self.at if at is None else at) + 1
         return LitmusError(f"{self.file}:{line}: {message}")
 
+    def without_comments(self) -> str:
+        """The text with (* comments, which may stand in each other *) blank, line by line."""
+        opened: list[int] = []
+        letters = list(self.text)
+        for match in re.finditer(r"\(\*|\*\)", self.text):
+            if match[0] == "(*":
+                opened.append(match.start())
+            elif opened:
+                start, end = opened.pop(), match.end()
+                letters[start:end] = re.sub(r"[^\n]", " ", self.text[start:end])
+        if opened:
+            raise self.fail("a comment that nothing closes", opened[0])
+        return "".join(letters)
+
     def read(self) -> Test:
         name = self.header()
-        opening = self.text.find("{", self.at)
-        if opening < 0:
+        match = re.compile(r'(?:"[^"\n]*"|[^{])*').match(self.text, self.at)
+        assert match is not None
+        opening = match.end()
+        if opening == len(self.text):
             raise self.fail("expected { and the initial state")
-        self.keys(self.text[self.at : opening])
+        self.keys(self.at, opening)
         closing = self.matching(opening)
         rows, tail = self.rows(closing + 1)
         threads = self.assemble(rows)
+        self.threads = len(threads)
         self.initial(opening + 1, closing)
         program = Program(
             self.code,
@@ -226,7 +254,7 @@ class _Reader:
         condition = _ConditionReader(self, tail)
         condition.read()
         return Test(
-            name, program, condition.quantifier, condition.condition, condition.only,
+            name, program, condition.quantifier or "forall", condition.condition, condition.only,
             tuple(condition.locations), self.info, self.labels, self.variables,
             frozenset(self.shown_as),
         )  # fmt: skip
@@ -238,10 +266,16 @@ class _Reader:
         self.at = match.end()
         return match[2].strip()
 
-    def keys(self, text: str) -> None:
-        for line in text.splitlines():
-            if match := re.fullmatch(r"\s*([A-Za-z_][\w-]*)\s*=\s*(.*?)\s*", line):
-                self.info[match[1].lower()] = match[2]
+    def keys(self, start: int, end: int) -> None:
+        line = re.compile(r"^[ \t]*([A-Za-z_][\w-]*)[ \t]*=(.*)$", re.MULTILINE)
+        for match in line.finditer(self.text, start, end):
+            self.info[match[1].lower()] = match[2].strip()
+            if match[1].lower() == "cachetype":
+                for kind in _cache_types(match[2]):
+                    if kind not in ("IDC", "DIC"):
+                        raise self.fail(
+                            f"expected a CacheType of IDC and DIC, not {kind}", match.start()
+                        )
 
     def matching(self, opening: int) -> int:
         depth = 0
@@ -276,41 +310,44 @@ class _Reader:
     def assemble(self, rows: list[list[tuple[str, int]]]) -> list[Thread]:
         if not rows:
             raise self.fail("expected the threads, as columns P0 | P1 | ...")
-        lines: list[tuple[str, int, int]] = []  # instruction, its place in the text, its address
-        threads: dict[int, Thread] = {}
-        columns = []
-        for title, at in rows[0]:
+        lines: list[
+            tuple[str, int, int, int]
+        ] = []  # instruction, place in the text, thread, address
+        entries: dict[int, int] = {}
+        handlers: dict[int, int] = {}
+        address = _CODE
+        for column, (title, at) in enumerate(rows[0]):
             match = re.fullmatch(r"P(\d+)(\.F)?(?::\S+)?", title)
             if match is None:
                 raise self.fail(f"expected a thread's name, not {title!r}", at)
-            thread, handler = int(match[1]), bool(match[2])
-            base = _CODE + thread * _COLUMN + _HANDLER * handler
-            if handler:
-                threads[thread] = replace(threads[thread], handler=base)
-            else:
-                threads[thread] = Thread(base)
-            columns.append((thread, base))
-        if sorted(threads) != list(range(len(threads))):
-            raise self.fail("expected threads P0, P1, ... without gaps", rows[0][0][1])
-        for column, (thread, base) in enumerate(columns):
-            address = base
+            thread, addresses = int(match[1]), handlers if match[2] else entries
+            if thread in addresses:
+                raise self.fail(f"a second column {title}", at)
+            addresses[thread] = address
             for row in rows[1:]:
-                if column >= len(row):
-                    continue
-                cell, at = row[column]
+                cell, at = row[column] if column < len(row) else ("", 0)
                 while match := re.match(r"([A-Za-z_.$][\w.$]*)\s*:\s*", cell):
-                    self.labels[f"P{thread}:{match[1]}"] = address
+                    label = f"P{thread}:{match[1]}"
+                    if label in self.labels:
+                        raise self.fail(f"a second label {label}", at)
+                    self.labels[label] = address
                     cell, at = cell[match.end() :], at + match.end()
                 if cell:
-                    lines.append((cell, at, address))
+                    lines.append((cell, at, thread, address))
                     address += a64.WORD
-        for cell, at, address in lines:
-            self.code[address] = self.instruction(cell, at, address)
-        return [threads[i] for i in range(len(threads))]
+            address = (address // _COLUMN + 1) * _COLUMN
+        if sorted(entries) != list(range(len(entries))) or not handlers.keys() <= entries.keys():
+            raise self.fail("expected threads P0, P1, ... without gaps", rows[0][0][1])
+        for row in rows:
+            for cell, at in row[len(rows[0]) :]:
+                if cell:
+                    raise self.fail(f"{cell} stands behind the last column", at)
+        for cell, at, thread, address in lines:
+            self.code[address] = self.instruction(cell, at, f"P{thread}:", address)
+        return [Thread(entries[i], handler=handlers.get(i)) for i in range(len(entries))]
 
-    def instruction(self, text: str, at: int, address: int) -> int:
+    def instruction(self, text: str, at: int, thread: str, address: int) -> int:
         """The word of an instruction at an address; its labels are its thread's."""
-        thread = f"P{(address - _CODE) // _COLUMN}:"
         own = {
             label.removeprefix(thread): to
             for label, to in self.labels.items()
@@ -328,58 +365,110 @@ class _Reader:
     # The initial state
 
     def initial(self, start: int, end: int) -> None:
+        """Reads the initial state: first what there is, then what it holds."""
+        declared = []
         at = start
         for entry in _split(self.text[start:end], ";"):
             text = entry.strip()
             if text:
                 self.at = at + len(entry) - len(entry.lstrip())
-                self.entry(text)
+                declared.append((self.at, *self.declaration(text)))
             at += len(entry) + 1
+        given: set[Place] = set()
+        for at, place, value in declared:
+            self.at = at
+            if value and place in given:
+                raise self.fail(f"a second value of {place}")
+            if value:
+                given.add(place)
+                self.assign(place, value)
 
-    def entry(self, text: str) -> None:
-        left, equals, right = text.partition("=")
-        left, right = left.strip(), right.strip()
-        size, instruction = 8, False
+    def declaration(self, text: str) -> tuple[Place, str]:
+        """The register or variable of an entry of the initial state, and its value as written."""
+        left, equals, right = (part.strip() for part in text.partition("="))
+        if equals and not right:
+            raise self.fail("expected a value behind =")
+        size, instruction = 0, False
         if match := _TYPES.match(left):
             left = left[match.end() :]
             bits = re.search(r"\d+", match[0])
             size = 8 if match[1] else _SIZES[bits[0]] if bits else 4
             instruction = match[0].startswith("ins_t") and not match[1]
-        if match := re.fullmatch(r"(\d+):\s*([XWxw](\d+)|SP|sp)", left):
-            number = int(match[3]) if match[3] else 32
-            value = self.value(right) if equals else 0
-            self.registers.setdefault(int(match[1]), {})[number] = value
+        if register := self.register(left):
             if instruction or right.startswith("instr:"):
-                self.shown_as.add(Register(int(match[1]), number))
-            return
+                self.shown_as.add(register)
+            return register, right
         if match := re.fullmatch(r"\[?([A-Za-z_][\w.]*)\]?\s*(?:\[(\d+)\])?", left):
-            values = [right] if equals else []
-            if right.startswith("{"):
-                values = [v.strip() for v in right.strip("{} \t\n").split(",") if v.strip()]
-            count = int(match[2]) if match[2] else len(values) if right.startswith("{") else 0
-            variable = self.variable(match[1], size, count)
-            for i, element in enumerate(values):
-                held = (self.value(element) & (1 << 8 * size) - 1).to_bytes(size, "little")
-                self.data[variable.address + i * size] = held
-            return
+            count = int(match[2]) if match[2] else len(_elements(right))
+            return self.variable(match[1], size, count), right
         raise self.fail(f"expected a register or a variable, not {left!r}")
 
-    def variable(self, name: str, size: int = 8, count: int = 0) -> Variable:
-        """A variable; a new one where it has none of that name yet."""
+    def assign(self, place: Place, text: str) -> None:
+        if isinstance(place, Register):
+            self.registers.setdefault(place.thread, {})[place.number] = self.value(text)
+            return
+        for i, value in enumerate(self.values(place, text)):
+            held = value.to_bytes(place.size, "little")
+            self.data[place.address + i * place.size] = held
+
+    def values(self, variable: Variable, text: str) -> list[int]:
+        """A variable's value, or an array's, as written: what each element holds."""
+        texts = _elements(text) if variable.count else [text]
+        if variable.count and not text.startswith("{"):
+            raise self.fail(f"{variable.name} is an array: expected {{...}}, not {text}")
+        if len(texts) > max(variable.count, 1):
+            raise self.fail(f"{len(texts)} values for the {variable.count} of {variable.name}")
+        values = []
+        bits = 8 * variable.size
+        for one in texts:
+            value = self.value(one)
+            if value >> bits and value >> bits - 1 != _MASK >> bits - 1:  # nor a negative number
+                raise self.fail(f"{one} does not fit into {variable.name}, {variable.size} bytes")
+            values.append(value & (1 << bits) - 1)
+        return values
+
+    def register(self, text: str) -> Register | None:
+        """The register that a text names, if it has the form of one's name."""
+        match = _REGISTER.fullmatch(text)
+        if match is None:
+            return None
+        if match[2] and int(match[2]) > 30:
+            raise self.fail(f"no register {text}: there are X0 to X30 and SP")
+        return Register(int(match[1]), int(match[2]) if match[2] else SP)
+
+    def thread(self, number: int) -> int:
+        """The thread's number, which a condition must find; initial values of others do nothing."""
+        if number >= self.threads:
+            raise self.fail(f"no thread P{number}")
+        return number
+
+    def variable(self, name: str, size: int = 0, count: int = 0) -> Variable:
+        """A variable; a new one where there is none of that name yet, of 8 bytes by default."""
         known = self.variables.get(name)
         if known is None:
-            address = _DATA + len(self.variables) * _VARIABLE
-            known = self.variables[name] = Variable(name, address, size, count)
-        elif count or size != 8:
-            known = self.variables[name] = replace(known, size=size, count=count)
+            known = self.variables[name] = Variable(name, self.free, size or 8, count)
+            if count > _ELEMENTS:
+                raise self.fail(f"{name} has more than {_ELEMENTS} elements")
+            self.free += (known.size * max(count, 1) // _VARIABLE + 1) * _VARIABLE
+        elif size not in (0, known.size) or count not in (0, known.count):
+            raise self.fail(f"a second {name} of another size")
         return known
+
+    def element(self, variable: Variable, index: str) -> Variable:
+        if not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= variable.count:
+            raise self.fail(f"no element {variable.name}[{index}]")
+        at = variable.address + int(index) * variable.size
+        return Variable(f"{variable.name}[{int(index)}]", at, variable.size)
 
     def value(self, text: str) -> int:
         """A value of the initial state or of a condition."""
         text = text.strip()
         if re.fullmatch(r"[+-]?(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)[uUlL]*", text):
             text = text.rstrip("uUlL")
-            return (int(text, 0) if not re.fullmatch(r"[+-]?0\d+", text) else int(text)) & _MASK
+            number = int(text, 0) if not re.fullmatch(r"[+-]?0\d+", text) else int(text)
+            if not -(1 << 63) <= number <= _MASK:
+                raise self.fail(f"{text} has more than 64 bits")
+            return number & _MASK
         if match := re.fullmatch(r'(?:instr:)?\s*"([^"]*)"', text):
             return self.word(match[1])
         if match := re.fullmatch(
@@ -393,7 +482,9 @@ class _Reader:
             return self.word(text)
         if match := re.fullmatch(r"&?([A-Za-z_][\w.]*)(?:\s*\+\s*(\d+))?(?:\[(\d+)\])?", text):
             variable = self.variable(match[1])
-            return variable.address + int(match[2] or 0) + int(match[3] or 0) * variable.size
+            if match[3]:
+                variable = self.element(variable, match[3])
+            return variable.address + int(match[2] or 0)
         raise self.fail(f"expected a value, not {text!r}")
 
     def word(self, text: str) -> int:
@@ -422,7 +513,7 @@ class _ConditionReader:
             (match[1], match.start(1)) for match in self._TOKEN.finditer(reader.text, start)
         ]
         self.at = 0
-        self.quantifier = "forall"
+        self.quantifier = ""
         self.condition: Condition = TRUE
         self.only: Condition = TRUE
         self.locations: list[Place] = []
@@ -447,11 +538,15 @@ class _ConditionReader:
             if word == "locations":
                 self.read_locations()
             elif word == "filter":
+                if self.only != TRUE:
+                    raise self.reader.fail("a second filter")
                 self.only = self.either()
-            elif word in ("~", "not") and self.peek() == "exists":
-                self.next()
-                self.quantifier, self.condition = "~exists", self.either()
-            elif word in ("exists", "forall"):
+            elif word in ("exists", "forall") or (word in ("~", "not") and self.peek() == "exists"):
+                if self.quantifier:
+                    raise self.reader.fail("a second condition")
+                if word in ("~", "not"):
+                    self.next()
+                    word = "~exists"
                 self.quantifier, self.condition = word, self.either()
             elif word != ";":
                 raise self.reader.fail(
@@ -504,9 +599,14 @@ class _ConditionReader:
         if sign not in ("=", "==", "!=", "<>"):
             raise self.reader.fail(f"expected = instead of {sign or 'the end'}")
         text = self.next()
-        if text == "{":
-            raise self.reader.fail("arrays as values are not read: compare their elements")
-        value = self.reader.value(text)
+        while text.startswith("{") and not text.endswith("}"):
+            if not self.peek():
+                raise self.reader.fail("expected } at the end of the array")
+            text += self.next()
+        if isinstance(place, Variable):
+            value = _joined(self.reader.values(place, text))
+        else:
+            value = self.reader.value(text)
         if text.startswith(("instr:", '"')) or text.upper() == "NOP":
             self.reader.shown_as.add(place)
         equal = Equal(place, value, text)
@@ -526,7 +626,9 @@ class _ConditionReader:
         if match[2] and address is None:
             raise self.reader.fail(f"no label P{match[1]}{match[2]}")
         names = [word for word in words[1:] if re.fullmatch(r"[A-Za-z]\w*", word)]
-        return Fault(int(match[1]), address, names[-1] if names else "", "".join(words))
+        return Fault(
+            self.reader.thread(int(match[1])), address, names[-1] if names else "", "".join(words)
+        )
 
     def place(self) -> Place:
         token = self.next()
@@ -538,36 +640,34 @@ class _ConditionReader:
             if inner.startswith("P") and inner in reader.labels:
                 return Variable(inner, reader.labels[inner], 4)
             token = inner
-        if match := re.fullmatch(r"(\d+):(?:[XWxw](\d+)|(SP|sp))", token):
-            return Register(int(match[1]), int(match[2]) if match[2] else 32)
+        if register := reader.register(token):
+            reader.thread(register.thread)
+            return register
         if token in reader.labels:
             return Variable(token, reader.labels[token], 4)
         if re.fullmatch(r"[A-Za-z_][\w.]*", token):
             variable = reader.variable(token)
             if self.peek() == "[":
                 self.next()
-                index = int(self.next())
+                variable = reader.element(variable, self.next())
                 self.expect("]")
-                size = variable.size
-                return Variable(f"{token}[{index}]", variable.address + index * size, size)
             return variable
         raise reader.fail(f"expected a register or a variable, not {token or 'the end'}")
 
 
-def _without_comments(text: str) -> str:
-    """The text with (* comments, which may stand in each other *) blank, line by line."""
-    depth, at = 0, 0
-    letters = list(text)
-    while at < len(text):
-        pair = text[at : at + 2]
-        depth += pair == "(*"
-        width = 2 if pair == "(*" or (pair == "*)" and depth) else 1
-        if depth:
-            for i in range(at, at + width):
-                letters[i] = letters[i] if letters[i] == "\n" else " "
-        depth -= pair == "*)" and depth > 0
-        at += width
-    return "".join(letters)
+def _elements(text: str) -> list[str]:
+    """The elements of an array's value; none where the text is no array's."""
+    if not text.startswith("{"):
+        return []
+    return [part.strip() for part in text.strip("{}").split(",") if part.strip()]
+
+
+def _joined(values: Iterable[int]) -> int:
+    """An array's elements as one number, 64 bits each, the first one highest."""
+    number = 0
+    for value in values:
+        number = number << 64 | value
+    return number
 
 
 def _split(text: str, separator: str) -> Iterator[str]:
@@ -591,7 +691,7 @@ class Result:
     states    the final states, as herd7 prints them, sorted
     positive  executions that satisfy the condition's inside, `negative`: that don't
     flags     as herd7 names them
-    cut       whether paths were left out, for the bound on loops
+    cut       the bounds that paths were left out for: --unroll, --steps
     """
 
     test: Test
@@ -599,7 +699,7 @@ class Result:
     positive: int
     negative: int
     flags: tuple[str, ...]
-    cut: bool
+    cut: tuple[str, ...]
 
     @property
     def holds(self) -> bool:
@@ -610,6 +710,11 @@ class Result:
             case "~exists":
                 return self.positive == 0
         return self.negative == 0
+
+    @property
+    def decided(self) -> bool:
+        """Whether what was left out cannot change `holds`."""
+        return not self.cut or self.holds == (self.test.quantifier == "exists")
 
     @property
     def observation(self) -> str:
@@ -627,17 +732,24 @@ class Result:
                 f"Test {test.name} {QUANTIFIERS[test.quantifier]}",
                 f"States {len(self.states)}",
                 *self.states,
-                "Ok" if self.holds else "No",
+                ("Ok" if self.holds else "No") if self.decided else "Undecided",
                 "Witnesses",
                 f"Positive: {witnesses[0]} Negative: {witnesses[1]}",
                 *(f"Flag {flag}" for flag in self.flags),
+                *(f"Cut: longer paths than {bound} allows are left out" for bound in self.cut),
                 f"Condition {test.quantifier} ({condition})",
                 f"Observation {test.name} {self.observation} {self.positive} {self.negative}",
             ]
         )
 
 
-def run(test: Test, model: Model | None = None, limits: Limits = DEFAULT) -> Result:
+Tick = Callable[[], None]
+"""Called now and then while a test runs."""
+
+
+def run(
+    test: Test, model: Model | None = None, limits: Limits = DEFAULT, tick: Tick | None = None
+) -> Result:
     """Runs a test under its own model, or another. Raises what explore and allowed do."""
     model = model or test.model
     explored = explore(test.program, limits)
@@ -646,7 +758,9 @@ def run(test: Test, model: Model | None = None, limits: Limits = DEFAULT) -> Res
     states: dict[tuple[int, ...], str] = {}
     counts = [0, 0]
     flags: set[str] = set()
-    for execution in allowed(explored, model):
+    for number, execution in enumerate(allowed(explored, model)):
+        if tick and not number % 256:
+            tick()
         if not _satisfied(test.only, execution):
             continue
         state = tuple(_held(place, execution) for place in observed)
@@ -660,13 +774,11 @@ def run(test: Test, model: Model | None = None, limits: Limits = DEFAULT) -> Res
 
 
 def _held(place: Place, execution: Execution) -> int:
-    """A place's final value; an array's elements make one number, the first one highest."""
+    """A place's final value."""
     if isinstance(place, Register):
         return execution.paths[place.thread].registers[place.number]
-    value = 0
-    for i in range(max(place.count, 1)):
-        value = value << 64 | execution.final(place.address + i * place.size, place.size)
-    return value
+    places = range(place.address, place.address + max(place.count, 1) * place.size, place.size)
+    return _joined(execution.final(address, place.size) for address in places)
 
 
 def _faulted(fault: Fault, execution: Execution) -> bool:
@@ -749,39 +861,53 @@ def spell(insn: a64.Instruction, text: str) -> str:
 
 
 def main_litmus(
-    files: Iterable[str], model: Model | None = None, out: TextIO | None = None,
-    err: TextIO | None = None, limits: Limits = DEFAULT,
+    files: Sequence[str], model: Model | None = None, out: TextIO | None = None,
+    err: TextIO | None = None, limits: Limits = DEFAULT, *, lse2: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> int:  # fmt: skip
     """Runs litmus files and prints a report for each, in herd7's form, on `out`.
 
-    model  to run them under; by default, each under the cache type that its header names
+    model     to run them under; by default, each under the cache type that its header names
+    lse2      whether FEAT_LSE2 is there
+    progress  called with how many are done, of how many, and which is run
 
     A file that cannot be read or run is named on `err`, and the next one is run. Returns 0, or 1
-    where there was such a file.
+    where there was such a file, or one that a bound left undecided.
     """
-    out, err = out or sys.stdout, err or sys.stderr
     status = 0
-    for file in files:
+    for number, file in enumerate(files):
+        tick = partial(progress, number, len(files), file) if progress else None
         try:
-            result = run(read(File(file).read_text(encoding="utf-8"), file), model, limits)
-        except OSError as error:
-            print(f"{file}: {error.strerror}", file=err)
+            if tick:
+                tick()
+            test = read(File(file).read_text(encoding="utf-8"), file)
+            test = replace(test, program=replace(test.program, lse2=lse2))
+            result = run(test, model, limits, tick)
+        except Exception as error:
+            print(_refusal(file, error), file=err or sys.stderr)
             status = 1
-        except UnicodeDecodeError:
-            print(f"{file}: not a text file", file=err)
-            status = 1
-        except LitmusError as error:
-            print(error, file=err)
-            status = 1
-        except StaticCallError as error:
-            print(f"{file}: {error}", file=err)
-            status = 1
-        else:
-            print(f"{result}\n", file=out)
-            if result.cut:
-                print(
-                    f"{file}: outcomes may be missing: paths with more than {limits.unroll} rounds "
-                    "of a loop were left out",
-                    file=err,
-                )
+            continue
+        print(f"{result}\n", file=out or sys.stdout)
+        for bound in result.cut:
+            more = "" if result.decided else ", and the condition is undecided"
+            print(
+                f"{file}: outcomes may be missing{more}: paths were left out: raise {bound}",
+                file=err or sys.stderr,
+            )
+        status |= not result.decided
     return status
+
+
+def _refusal(file: str, error: Exception) -> str:
+    """One line on why a file was not run."""
+    if isinstance(error, LitmusError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{file}: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{file}: not a text file"
+    if isinstance(error, StaticCallError):
+        return f"{file}: {error}"
+    if isinstance(error, RecursionError):
+        return f"{file}: parentheses stand too deep in each other"
+    return f"{file}: an error of the checker itself: {type(error).__name__}: {error}"

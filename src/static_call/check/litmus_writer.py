@@ -176,7 +176,9 @@ class _Writer:
     def initial(self) -> list[str]:
         lines = []
         for variable in self.test.variables.values():
-            size = self.sizes.get(variable.address, variable.size)
+            size = variable.size
+            if not variable.count:
+                size = self.sizes.get(variable.address, size)
             kind = f"uint{8 * size}_t"
             held = [
                 self.program.initial(variable.address + i * size, size)

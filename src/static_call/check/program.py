@@ -96,6 +96,8 @@ class Program:
 class Limits:
     """Bounds on the work: a program that meets one raises TooBig, or is cut where it says so.
 
+    The command line's options have the same names: --steps, --unroll, ...
+
     steps   instructions in one path; longer ones are cut
     unroll  executions of the same instruction in one path; longer paths are cut
     paths   paths of one thread
@@ -189,13 +191,14 @@ class Explored:
     """What the threads can do.
 
     paths   by thread
-    cut     whether paths were left out since they met Limits.steps or Limits.unroll
+    cut     the bounds that paths were left out for, as the command line names them: --steps,
+            --unroll
     limits  the bounds on what is done with them
     """
 
     program: Program
     paths: tuple[tuple[Path, ...], ...]
-    cut: bool
+    cut: tuple[str, ...]
     limits: Limits = DEFAULT
 
 
@@ -223,7 +226,8 @@ def explore(program: Program, limits: Limits = DEFAULT) -> Explored:
         if not memory.changed or (rounds > writes + 1 and not memory.split_changed):
             break
     paths = tuple(tuple(run.paths) for run in runs)
-    return Explored(program, paths, any(run.cut for run in runs), limits)
+    cut = tuple(sorted({bound for run in runs for bound in run.cut}))
+    return Explored(program, paths, cut, limits)
 
 
 class _Memory:
@@ -373,7 +377,7 @@ class _Run:
         self.program, self.memory, self.index, self.limits = program, memory, index, limits
         self.thread = program.threads[index]
         self.paths: list[Path] = []
-        self.cut = False
+        self.cut: set[str] = set()
         self.most_writes = 0
         self.reads: set[Atom] = set()
         self.seen: tuple[int, dict[Atom, tuple[int, int]]] | None = None
@@ -400,7 +404,7 @@ class _Run:
 
     def all_paths(self) -> None:
         self.paths = []
-        self.cut = False
+        self.cut.clear()
         stack: list[tuple[_State, tuple[int, ...]]] = [(_State(self.thread), ())]
         while stack:
             state, given = stack.pop()
@@ -420,7 +424,7 @@ class _Run:
         )
         if len(self.paths) > self.limits.paths:
             raise TooBig(
-                f"thread {self.index} has more than {self.limits.paths} paths: raise Limits.paths"
+                f"thread {self.index} has more than {self.limits.paths} paths: raise --paths"
             )
         self.most_writes = max(self.most_writes, sum(e.kind == "W" for e in state.events))
         return True
@@ -433,7 +437,7 @@ class _Run:
         visits = state.visits.get(pc, 0) + 1
         state.visits[pc] = visits
         if visits > self.limits.unroll or len(state.trace) >= self.limits.steps:
-            self.cut = True
+            self.cut.add("--unroll" if visits > self.limits.unroll else "--steps")
             return True
         state.marked = False
         state.step += 1
@@ -690,7 +694,9 @@ def _arithmetic(run: _Run, state: _State, insn: a64.Instruction) -> None:
     bits = 8 * register_size(insn, "d")
     words = _words(insn)
     left = state.x[n] & (1 << bits) - 1
-    if "m" not in insn:
+    if "m" not in insn and "i" not in insn:
+        right = int(words[-1].lstrip("#"), 0)  # a logical immediate is part of its row
+    elif "m" not in insn:
         right = insn["i"] << _field(insn, "s", 0)
     elif "sxtw" in words:
         right = _sign(state.x[m], 32)
@@ -700,8 +706,13 @@ def _arithmetic(run: _Run, state: _State, insn: a64.Instruction) -> None:
     right &= (1 << bits) - 1
     dep, pick = state.dep[n] | state.dep[m], state.pick[n] | state.pick[m]
     name = insn.name.removesuffix("s")
+    if name in ("bic", "orn"):
+        right = ~right & (1 << bits) - 1
+        name = "and" if name == "bic" else "orr"
     if name in ("and", "orr", "eor"):
         value = {"and": left & right, "orr": left | right, "eor": left ^ right}[name]
+        if insn.name == "ands":
+            state.set(_FLAGS, (value >> bits - 1) << 3 | (value == 0) << 2, dep, pick)
     else:
         if name == "sub":
             right = ~right & (1 << bits) - 1
@@ -713,6 +724,17 @@ def _arithmetic(run: _Run, state: _State, insn: a64.Instruction) -> None:
             flags = bool(value & top) << 3 | (value == 0) << 2 | total >> bits << 1 | overflow
             state.set(_FLAGS, flags, dep, pick)
     state.set(d, value, dep, pick)
+
+
+def _ubfm(run: _Run, state: _State, insn: a64.Instruction) -> None:
+    """UBFM, which LSL and LSR are."""
+    n, bits = insn["n"], 8 * register_size(insn, "d")
+    low, high, value = insn["i"], insn["j"], state.x[n] & (1 << bits) - 1
+    if high >= low:
+        value = value >> low & (1 << high - low + 1) - 1
+    else:
+        value = (value & (1 << high + 1) - 1) << bits - low
+    state.set(insn["d"], value, state.dep[n], state.pick[n])
 
 
 def _select(run: _Run, state: _State, insn: a64.Instruction) -> None:
@@ -747,47 +769,62 @@ def _address(state: _State, insn: a64.Instruction) -> tuple[int, int, int]:
 
 
 def _ldr(run: _Run, state: _State, insn: a64.Instruction) -> None:
-    """LDR, LDUR, LDAR, LDAPR, LDXR, LDAXR."""
-    size = register_size(insn)
+    """LDR, LDUR, LDAR, LDAPR, LDXR, LDAXR, and those of bytes and halfwords."""
+    size = _access_size(insn)
+    name = insn.name.rstrip("bh")
     address, base, index = _address(state, insn)
-    tag = {"ldar": "A", "ldaxr": "A", "ldapr": "Q"}.get(insn.name, "")
+    tag = {"ldar": "A", "ldaxr": "A", "ldapr": "Q"}.get(name, "")
     run.mark(state)
-    if insn.name in ("ldxr", "ldaxr"):
+    if name in ("ldxr", "ldaxr"):
         state.exclusive = address, size, len(state.events)
     value, dep, pick = run.load(state, address, size, base=base, index=index, tag=tag)
     state.set(insn["t"], value, dep, pick)
 
 
 def _str(run: _Run, state: _State, insn: a64.Instruction) -> None:
-    """STR, STUR, STLR."""
-    size = register_size(insn)
+    """STR, STUR, STLR, and those of bytes and halfwords."""
+    size = _access_size(insn)
     value = state.x[insn["t"]] & _mask(size)
     data = insn["t"]
     address, base, index = _address(state, insn)
-    tag = "L" if insn.name == "stlr" else ""
+    tag = "L" if insn.name.startswith("stlr") else ""
     run.store(state, address, size, value, base=base, index=index, data=data, tag=tag)
 
 
 def _stxr(run: _Run, state: _State, insn: a64.Instruction) -> None:
-    """STXR, STLXR: succeeds or fails with a monitor set, fails without one."""
-    size = register_size(insn)
+    """STXR, STLXR, STXP, STLXP: succeeds or fails with a monitor set, fails without one."""
+    size = _access_size(insn)
     t, n = insn["t"], _register(insn, "n")
+    u = _field(insn, "u", 31)
+    elements = 2 if "u" in insn else 1
     monitor, state.exclusive = state.exclusive, None
     address = state.x[n]
-    possible = monitor is not None and monitor[:2] == (address, size)
+    possible = monitor is not None and monitor[:2] == (address, size * elements)
     run.mark(state)
     failed = run.choices.pick([0, 1] if possible else [1])
     if not failed and monitor is not None:
-        tag = "LX" if insn.name == "stlxr" else "X"
-        value = state.x[t] & _mask(size)
-        run.store(state, address, size, value, base=n, data=t, tag=tag, rmw=monitor[2])
+        tag = "LX" if insn.name.startswith("stl") else "X"
+        value = state.x[t] & _mask(size) | (state.x[u] & _mask(size)) << 8 * size
+        run.store(
+            state, address, size, value, base=n, data=t, data2=u, elements=elements, tag=tag,
+            rmw=monitor[2],
+        )  # fmt: skip
     state.set(insn["s"], failed, 0, 0)
 
 
+def _clrex(run: _Run, state: _State, insn: a64.Instruction) -> None:
+    state.exclusive = None
+
+
 def _ldp(run: _Run, state: _State, insn: a64.Instruction) -> None:
+    """LDP, LDXP, LDAXP."""
     size = register_size(insn)
     address, base, _ = _address(state, insn)
-    value, dep, pick = run.load(state, address, size, base=base, elements=2)
+    run.mark(state)
+    if insn.name != "ldp":
+        state.exclusive = address, 2 * size, len(state.events)
+    tag = "A" if insn.name == "ldaxp" else ""
+    value, dep, pick = run.load(state, address, size, base=base, elements=2, tag=tag)
     state.set(insn["t"], value & _mask(size), dep, pick)
     state.set(insn["u"], value >> 8 * size, dep, pick)
 
@@ -860,6 +897,11 @@ def register_size(insn: a64.Instruction, name: str = "t") -> int:
     return next(4 if o.kind == "w:" else 8 for o in insn.row.operands if o.name == name)
 
 
+def _access_size(insn: a64.Instruction) -> int:
+    """The bytes that a load or store of one register accesses."""
+    return {"b": 1, "h": 2}.get(insn.name[-1]) or register_size(insn)
+
+
 def _register(insn: a64.Instruction, name: str) -> int:
     """An operand's register, SP told from the zero register."""
     number = insn[name]
@@ -870,6 +912,7 @@ def _register(insn: a64.Instruction, name: str) -> int:
     return number
 
 
+_WIDTHS = ("", "b", "h")
 _ORDERS = ("", "a", "l", "al")
 _SEMANTICS: dict[str, _Semantics] = {
     **dict.fromkeys(("nop", "yield", "bti", "bti c", "bti j", "bti jc", "csdb", "esb"), _nothing),
@@ -884,12 +927,15 @@ _SEMANTICS: dict[str, _Semantics] = {
     **dict.fromkeys(("tbz", "tbnz"), _tbz),
     **dict.fromkeys(("adr", "adrp"), _adr),
     **dict.fromkeys(("movz", "movn", "movk"), _wide),
-    **dict.fromkeys(("add", "sub", "adds", "subs", "and", "orr", "eor"), _arithmetic),
+    **dict.fromkeys(("add", "sub", "adds", "subs"), _arithmetic),
+    **dict.fromkeys(("and", "ands", "bic", "orr", "orn", "eor"), _arithmetic),
     **dict.fromkeys(("csel", "csinc"), _select),
-    **dict.fromkeys(("ldr", "ldur", "ldar", "ldapr", "ldxr", "ldaxr"), _ldr),
-    **dict.fromkeys(("str", "stur", "stlr"), _str),
-    **dict.fromkeys(("stxr", "stlxr"), _stxr),
-    "ldp": _ldp, "stp": _stp,
+    "ldur": _ldr, "stur": _str,
+    **{name + of: _ldr for name in ("ldr", "ldar", "ldapr", "ldxr", "ldaxr") for of in _WIDTHS},
+    **{name + of: _str for name in ("str", "stlr") for of in _WIDTHS},
+    **{name + of: _stxr for name in ("stxr", "stlxr") for of in _WIDTHS},
+    **dict.fromkeys(("stxp", "stlxp"), _stxr), "clrex": _clrex, "ubfm": _ubfm,
+    **dict.fromkeys(("ldp", "ldxp", "ldaxp"), _ldp), "stp": _stp,
     **{
         operation + order: _atomic
         for operation in ("cas", "swp", "ldadd", "ldclr", "ldeor", "ldset")
