@@ -100,7 +100,7 @@ def check(
         return [_verdict(design, change, name, limits) for name in properties]
     except TooBig as error:
         what = f"{design.name}, {show_change(change)}"
-        raise TooBig(f"{what}: {str(error).replace('raise Limits.', 'raise --')}") from None
+        raise TooBig(f"{what}: {error!s}") from None
 
 
 def _verdict(design: Design, change: Change, name: str, limits: Limits) -> Verdict:
