@@ -6,7 +6,7 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from static_call.errors import StaticCallError
@@ -29,6 +29,7 @@ _BOUNDS = {
     "combinations": "so many combinations of these (1000000)",
     "executions": "so many executions (1000000)",
 }
+_VERDICTS = {"yes": "32", "YES": "32", "no": "33", "NO": "1;31"}  # green, green, yellow, red
 _EPILOG = """\
 exit status: 0 done, 1 the answer is no, 2 misuse
 """
@@ -182,23 +183,33 @@ def _load_designs(extra: Sequence[str]) -> list[Design]:
     return longest_first(notation.load(name) for name in (*extra, *notation.shipped()))
 
 
-def _table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> None:
-    """Prints aligned columns; numbers to the right; bold heads on a terminal."""
+def _table(
+    rows: Sequence[Sequence[object]], head: Sequence[str], colours: Mapping[str, str] | None = None
+) -> None:
+    """Prints aligned columns, numbers to the right; on a terminal with bold heads.
+
+    colours  by the first word of a cell, for a terminal: ANSI's numbers
+    """
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *texts)]
     right = [bool(rows) and all(isinstance(cell, int) for cell in column) for column in zip(*rows)]
-    bold, plain = ("\033[1m", "\033[0m") if _colour() else ("", "")
+    colours = colours or {}
 
-    def line(cells: Sequence[str]) -> str:
-        padded = (
-            cell.rjust(width) if index < len(right) and right[index] else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(cells, widths))
-        )
-        return "  ".join(padded).rstrip()
+    def line(cells: Sequence[str]) -> Iterator[str]:
+        for index, (cell, width) in enumerate(zip(cells, widths)):
+            yield cell.rjust(width) if index < len(right) and right[index] else cell.ljust(width)
 
-    print(bold + line(head) + plain)
+    def paint(padded: str) -> str:
+        word, *_ = padded.split() or [""]
+        return f"\033[{colours[word]}m{padded}\033[0m" if word in colours else padded
+
+    if not _colour():
+        for row in (head, *texts):
+            print("  ".join(line(row)).rstrip())
+        return
+    print(f"\033[1m{'  '.join(line(head))}\033[0m")
     for row in texts:
-        print(line(row))
+        print("  ".join(map(paint, line(row))))
 
 
 def _colour() -> bool:
@@ -543,10 +554,10 @@ def _check(options: argparse.Namespace) -> int:
         _print_json(report.as_data(result))
         return 1 if broken else 0
     head = ["design", *PROPERTIES]
-    _table(_marked(report.matrix(result)), head)
+    _table(report.matrix(result), head, _VERDICTS)
     for design in designs if options.design else []:
         print(f"\n{design.name}")
-        _table(_marked(report.by_change(result[design])), ["change", *PROPERTIES])
+        _table(report.by_change(result[design]), ["change", *PROPERTIES], _VERDICTS)
         why = list(report.reasons(result[design]))
         if why:
             print()
@@ -565,19 +576,6 @@ def _check(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if broken else 0
-
-
-def _marked(rows: list[list[str]]) -> list[list[str]]:
-    """The cells of a matrix with colours on a terminal; padded, since colours have a width."""
-    if not sys.stdout.isatty():
-        return rows
-    widths = [max(map(len, column)) for column in zip(*rows)]
-
-    def paint(cell: str, width: int) -> str:
-        colour = {"yes": "32", "no": "33", "NO": "1;31"}.get(cell.split()[0].rstrip(","))
-        return f"\033[{colour}m{cell.ljust(width)}\033[0m" if colour else cell
-
-    return [[row[0], *map(paint, row[1:], widths[1:])] for row in rows]
 
 
 class _Progress:

@@ -415,8 +415,8 @@ class Emulator:
             raise self._explain(error) from None
         if self._fault is not None:
             raise self._explain(None)
-        pc = self.uc.reg_read(arm64.UC_ARM64_REG_PC)
-        return pc
+        at: int = self.uc.reg_read(arm64.UC_ARM64_REG_PC)
+        return at
 
     # Faults
 
@@ -459,17 +459,10 @@ class Emulator:
         data = self.read(pc, a64.WORD)
         insn = a64.decode(int.from_bytes(data, "little"), pc)
         text = str(insn)
-        numbers = (
-            {
-                insn[operand.name]
-                for operand in insn.row.operands
-                if operand.kind in ("x:", "w:", "s:")
-            }
-            if insn.row
-            else set()
-        )
         if insn.row is None:
             text, numbers = _foreign(data, pc)
+        else:
+            numbers = {insn[one.name] for one in insn.row.operands if one.is_register}
         values = " ".join(
             f"{'sp' if n == 31 else f'x{n}'}={self.uc.reg_read(_REGISTERS[n]):#x}"
             for n in sorted(numbers)
