@@ -238,7 +238,7 @@ class Emulator:
         base = None if at is None else at - design.entry
         base = self.allocate(design.size, align=design.align, at=base, executable=True)
         entry = base + design.entry
-        key = self.allocate(16)  # as in static_call.h: the function, the trampoline
+        key = self.allocate(24)  # as in static_call.h: the function, the trampoline, the lock
         self.write(key + 8, entry.to_bytes(8, "little"))
         # A literal lies behind its trampoline where the caller says where that is: ADRP reaches it.
         outside = {
