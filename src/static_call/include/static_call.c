@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -204,10 +205,15 @@ static void maintain(uintptr_t at)
 			 "dsb ish"
 			 : : "r"(at) : "memory");
 	if (own.translated) {
-		/* Does nothing on Linux; qemu-user translates the page anew. */
+		/*
+		 * What was translated is dropped where a page becomes writable, which for qemu-user
+		 * does not mean that other threads may not execute it meanwhile.
+		 */
 		unsigned long size = getauxval(AT_PAGESZ);
 
-		system_call(SYS_mremap, (long)(at & -size), (long)size, (long)size, 0);
+		system_call(SYS_mprotect, (long)(at & -size), (long)size,
+			    PROT_READ | PROT_WRITE | PROT_EXEC, 0);
+		system_call(SYS_mprotect, (long)(at & -size), (long)size, PROT_READ | PROT_EXEC, 0);
 	}
 }
 
