@@ -463,17 +463,16 @@ static void answer(int number, siginfo_t *info, void *context)
 					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
-/* Takes a real-time signal that nobody handles; 0 if there is none. */
-static int take_signal(void)
+/* Takes a real-time signal that nobody handles, `number` or a lower one; 0 if there is none. */
+static int take_signal(int number)
 {
 	struct sigaction before, action;
-	int number;
 
 	memset(&action, 0, sizeof(action));
 	action.sa_sigaction = answer;
 	action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
 	sigfillset(&action.sa_mask);
-	for (number = SIGRTMAX; number >= SIGRTMIN; number--)
+	for (; number >= SIGRTMIN; number--)
 		if (!sigaction(number, NULL, &before) && before.sa_handler == SIG_DFL &&
 		    !(before.sa_flags & SA_SIGINFO) && !sigaction(number, &action, NULL))
 			return number;
@@ -538,16 +537,19 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 	long process = system_call(SYS_getpid, 0, 0, 0, 0);
 	uintptr_t question = 0, pc = 0;
 	long waited, step = 20;
+	int answers = 0;
 
 	for (waited = 0; waited < LONGEST; waited += step) {
 		/* A translator's threads sleep where it likes. */
 		pc = own.translated ? 0 : sleeps_at(thread);
 		if (!pc && question) {
 			pc = __atomic_load_n(&own.answer, __ATOMIC_ACQUIRE);
-			if (pc == question)
+			if (pc == question) {
 				pc = 0;
-			else
+			} else {
 				question = 0;
+				answers++;
+			}
 		}
 		if (pc && (pc < trampoline->start || pc >= trampoline->end))
 			return 0;
@@ -556,7 +558,7 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 			long error;
 
 			if (!*number)
-				*number = take_signal();
+				*number = take_signal(SIGRTMAX);
 			if (!*number)
 				return EAGAIN;
 			question = (uintptr_t)&own.answer | ++own.questions << QUESTION_SHIFT;
@@ -570,9 +572,14 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 			if (error == -ESRCH)
 				return 0;
 			if (error)
-				question = 0; /* too many are queued */
+				question = 0; /* too many are queued, or: */
+			if (error == -EINVAL) { /* a translator has fewer signals */
+				give_signal(*number);
+				*number = take_signal(*number - 1);
+			}
 		} else if (system_call(SYS_tgkill, process, thread, 0, 0) == -ESRCH ||
-			   (own.translated && waited > 20000 && is_foreign(thread, *number))) {
+			   (own.translated && !answers && waited > 5000 &&
+			    is_foreign(thread, *number))) {
 			return 0;
 		}
 		pause_us(step);
