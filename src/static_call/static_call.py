@@ -163,7 +163,7 @@ class StaticCall:
         Raises NameTaken, what update() raises and what the place raises for want of memory.
         """
         if place is None:
-            from static_call.host import host
+            from static_call.this_host import host
 
             place = host()
         if isinstance(design, str):

@@ -23,7 +23,7 @@ KINDS = ("zero", "argument", "one", "two", "three", "wrong")
 
 
 class Callers:
-    """callers.so: functions that return 1, 2 and 3, and threads in C that call what they are given."""
+    """callers.so: functions that return 1, 2 and 3, and threads in C that call what they get."""
 
     def __init__(self, programs: Path) -> None:
         self.library = ctypes.CDLL(str(programs / "callers.so"))

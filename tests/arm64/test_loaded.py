@@ -98,7 +98,7 @@ def test_bad_target(library: Any) -> None:
     """What cannot be called is refused, and the library is as it was."""
     policy = listed(library.path)["policy"]
     for target in (policy.key, policy.address, "no_such_function", 2):
-        with pytest.raises(StaticCallError, match="policy|no_such_function"):
+        with pytest.raises(StaticCallError, match=r"policy|no_such_function"):
             policy.update(target)
     assert library.call_policy(1) == 1
     agree(policy)

@@ -490,6 +490,6 @@ def test_not_synchronised_in_user_mode_emulation() -> None:
         host.synchronize()
 
 
-def address(function: Any) -> int | None:
+def address(function: Any) -> int:
     """The address of a ctypes function."""
-    return ctypes.cast(function, ctypes.c_void_p).value
+    return ctypes.cast(function, ctypes.c_void_p).value or 0

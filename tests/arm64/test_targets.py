@@ -44,12 +44,13 @@ Make = Callable[..., StaticCall]
 
 def test_the_host_is_this_process() -> None:
     """On arm64 Linux host() is the process itself, one object, and no emulated machine."""
+    StaticCall("of the host", None, U64).close()
     assert type(static_call.host()).__name__ == "OwnProcess"
     assert static_call.host() is static_call.host()
 
 
 def test_function_of_a_library(make: Make, callers: Callers) -> None:
-    """A ctypes function is called from Python and from C, by a direct branch, and can be swapped."""
+    """A ctypes function is called from Python and from C, by a direct branch; another one next."""
     call = make(callers.one)
     assert (call(7), callers.call(call.address), call.form) == (1, 1, "near")
     call.update(callers.two)
@@ -181,10 +182,11 @@ def test_no_page_is_writable_and_executable(make: Make, callers: Callers) -> Non
     """Neither the pool nor a library's text is writable, before, during and after updates."""
     others = writable_code()  # closures of callbacks, by libffi, in tests before
     call = make(callers.one)
-    before = [mapping(call.address), mapping(call.target)]
+    target = ctypes.cast(callers.one, ctypes.c_void_p).value or 0
+    before = [mapping(call.address), mapping(target)]
     assert [line.split()[1] for line in before] == ["r-xp", "r-xp"]
     with callers.running(call.address):
-        for target in (callers.two, None, RET0, callers.one):
-            call.update(target)
+        for function in (callers.two, None, RET0, callers.one):
+            call.update(function)
             assert writable_code() == others
-    assert [mapping(call.address), mapping(call.target)] == before
+    assert [mapping(call.address), mapping(target)] == before
