@@ -137,7 +137,7 @@ def test_concurrent_updates(call: StaticCall, callers: Callers, threads: int) ->
 
     def update(start: int) -> None:
         try:
-            for number in range(60):
+            for number in range(20):
                 call.update(targets[(start + number) % len(targets)])
         except BaseException as error:
             failed.append(error)
@@ -186,7 +186,7 @@ def test_update_in_a_signal_handler(call: StaticCall, callers: Callers) -> None:
 
 def test_pool_is_used_again(callers: Callers) -> None:
     """What was closed is used again: a second round takes no more room, nor leaves stale code."""
-    number = 300
+    number = 100
 
     def round_(target: object, result: int) -> set[int]:
         made = [StaticCall(f"many_{n}", target, U64) for n in range(number)]

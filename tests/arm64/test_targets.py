@@ -169,7 +169,7 @@ def test_updates_while_threads_call(make: Make, callers: Callers, design: str, f
     far = host.function("bti c\nmov x0, #3\nret", near=call.address - FAR)
     expected = [(callers.one, 1), (callers.two, 2), (far, 3), (None, 1000), (RET0, 0)]
     with callers.running(call.address) as seen:
-        for _ in range(60):
+        for _ in range(10):
             for target, result in expected:
                 call.update(target, fresh=fresh)
                 assert callers.call(call.address) == result

@@ -37,8 +37,7 @@ _PATIENCE = 10.0  # seconds
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
-_libc.mremap.restype = ctypes.c_void_p
-_libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.getauxval.restype = ctypes.c_ulong
 _libc.getauxval.argtypes = [ctypes.c_ulong]
 _Code = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
@@ -166,7 +165,7 @@ class OwnProcess:
         done = os.pwrite(self.fd(), data, address)
         if done != len(data):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        if self.translated:
+        if self.translated and any(address in one for one in self._text.ranges()):
             self._retranslate({address})
 
     # What static calls need
@@ -222,7 +221,7 @@ class OwnProcess:
         while (result := self._run(routine, parameters)) == own_code.HELD:
             parameters[2] = self._waited(parameters[2], deadline)
         if self.translated:
-            self._retranslate({step.address for step in retarget.steps if step.op == "store"})
+            self._retranslate({step.address for step in retarget.steps if step.op == "ic ivau"})
         if result < 0:
             raise self._failed(-result, parameters[6], retarget)
 
@@ -389,10 +388,14 @@ class OwnProcess:
         raise NotHere("code that was changed through /proc/self/mem runs on as it was")
 
     def _retranslate(self, addresses: set[int]) -> None:
-        """Makes qemu-user drop its translation of pages: to Linux, an mremap that does nothing."""
+        """Makes qemu-user drop its translation of pages of code.
+
+        It does where a page becomes writable, and does not mind that other threads execute it.
+        """
         size = os.sysconf("SC_PAGESIZE")
         for page in {address & -size for address in addresses}:
-            _libc.mremap(page, size, size, 0)
+            for protection in (7, 5):  # PROT_READ | PROT_EXEC, with PROT_WRITE and without
+                _libc.mprotect(page, size, protection)
 
     def _forked(self) -> None:
         """In the child of a fork: the parent's file descriptor is not its own."""
