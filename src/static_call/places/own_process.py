@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 _SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
 _SYS_MEMBARRIER = 283
+_READ, _WRITE, _EXEC = 1, 2, 4
 _AT_HWCAP2, _HWCAP2_BTI = 26, 1 << 17
 _PAUSE = 50e-6  # seconds between two looks at a lock that another thread holds
 _PATIENCE = 10.0  # seconds
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
-_libc.mremap.restype = ctypes.c_void_p
-_libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.getauxval.restype = ctypes.c_ulong
 _libc.getauxval.argtypes = [ctypes.c_ulong]
 _Code = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
@@ -97,7 +97,7 @@ class OwnProcess:
         self.weak = weak
         self.names: dict[str, StaticCall] = {}
         self.translated = False
-        self._pid, self._mem = 0, -1
+        self._pid, self._mem, self._mem_inode = 0, -1, (0, 0)
         self._routines: dict[int, tuple[Code, Callable[[int], int]]] = {}  # by the code's id()
         self._lock = threading.RLock()  # of the pools and the routines, not of updates
         self._symbols: dict[str, int] = {}
@@ -116,25 +116,35 @@ class OwnProcess:
     # Memory
 
     def fd(self) -> int:
-        """A file descriptor of this process's /proc/self/mem. Raises NotHere.
+        """A file descriptor of this process's memory. Raises NotHere.
 
-        One that was opened before a fork is the parent's memory, and is not used.
+        One that was opened before a fork is the parent's memory, and one that others closed may be
+        anything by now: then it is opened anew.
         """
-        if self._pid != os.getpid():
+        if self._pid != os.getpid() or not self._is_mem():
             with self._lock:
-                self._open()
+                if self._pid != os.getpid() or not self._is_mem():
+                    self._open()
         return self._mem
 
-    def _open(self) -> None:
-        if self._pid == os.getpid():
-            return
+    def _is_mem(self) -> bool:
         try:
-            self._mem = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+            status = os.fstat(self._mem)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._mem_inode
+
+    def _open(self) -> None:
+        try:
+            # Not /proc/self, which has no memory once the first thread has ended.
+            self._mem = os.open("/proc/thread-self/mem", os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise NotHere(
-                f"cannot open /proc/self/mem: {error.strerror}; "
+                f"cannot open /proc/thread-self/mem: {error.strerror}; "
                 "text is written through it: mount /proc, or allow it"
             ) from None
+        status = os.fstat(self._mem)
+        self._mem_inode = status.st_dev, status.st_ino
         self._pid = os.getpid()
 
     def read(self, address: int, size: int) -> bytes:
@@ -394,18 +404,22 @@ class OwnProcess:
         raise NotHere("code that was changed through /proc/self/mem runs on as it was")
 
     def _retranslate(self, addresses: set[int]) -> None:
-        """Makes qemu-user drop its translation of pages: to Linux, an mremap that does nothing."""
+        """Makes qemu-user drop its translation of pages, which it does where one becomes writable.
+
+        It takes no notice of who executes meanwhile, so there is no gap for other threads.
+        """
         size = os.sysconf("SC_PAGESIZE")
         for page in {address & -size for address in addresses}:
-            _libc.mremap(page, size, size, 0)
+            for rights in (_READ | _WRITE | _EXEC, _READ | _EXEC):
+                _libc.mprotect(page, size, rights)
 
     def _forked(self) -> None:
         """In the child of a fork: the parent's memory and threads are not its own."""
         self._lock = threading.RLock()
         self._pid = 0
-        if self._mem >= 0:
+        if self._is_mem():
             os.close(self._mem)
-            self._mem = -1
+        self._mem = -1
 
 
 def _range(trampoline: Trampoline) -> range:
