@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
 _SYS_MEMBARRIER = 283
+_READ, _WRITE, _EXEC = 1, 2, 4
 _AT_HWCAP2, _HWCAP2_BTI = 26, 1 << 17
 _PAUSE = 50e-6  # seconds between two looks at a lock that another thread holds
 _PATIENCE = 10.0  # seconds
@@ -96,7 +97,7 @@ class OwnProcess:
         self.weak = weak
         self.names: dict[str, StaticCall] = {}
         self.translated = False
-        self._pid, self._mem = 0, -1
+        self._pid, self._mem, self._mem_inode = 0, -1, (0, 0)
         self._routines: dict[int, tuple[Code, Callable[[int], int]]] = {}  # by the code's id()
         self._lock = threading.RLock()  # of the pools and the routines, not of updates
         self._symbols: dict[str, int] = {}
@@ -115,25 +116,35 @@ class OwnProcess:
     # Memory
 
     def fd(self) -> int:
-        """A file descriptor of this process's /proc/self/mem. Raises NotHere.
+        """A file descriptor of this process's memory. Raises NotHere.
 
-        One that was opened before a fork is the parent's memory, and is not used.
+        One that was opened before a fork is the parent's memory, and one that others closed may be
+        anything by now: then it is opened anew.
         """
-        if self._pid != os.getpid():
+        if self._pid != os.getpid() or not self._is_mem():
             with self._lock:
-                self._open()
+                if self._pid != os.getpid() or not self._is_mem():
+                    self._open()
         return self._mem
 
-    def _open(self) -> None:
-        if self._pid == os.getpid():
-            return
+    def _is_mem(self) -> bool:
         try:
-            self._mem = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+            status = os.fstat(self._mem)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._mem_inode
+
+    def _open(self) -> None:
+        try:
+            # Not /proc/self, which has no memory once the first thread has ended.
+            self._mem = os.open("/proc/thread-self/mem", os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise NotHere(
-                f"cannot open /proc/self/mem: {error.strerror}; "
+                f"cannot open /proc/thread-self/mem: {error.strerror}; "
                 "text is written through it: mount /proc, or allow it"
             ) from None
+        status = os.fstat(self._mem)
+        self._mem_inode = status.st_dev, status.st_ino
         self._pid = os.getpid()
 
     def read(self, address: int, size: int) -> bytes:
@@ -176,7 +187,7 @@ class OwnProcess:
         done = os.pwrite(self.fd(), data, address)
         if done != len(data):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        if self.translated and any(address in one for one in self._text.ranges()):
+        if self.translated:
             self._retranslate({address})
 
     # What static calls need
@@ -234,7 +245,7 @@ class OwnProcess:
         while (result := self._run(routine, parameters)) == own_code.HELD:
             parameters[2] = self._waited(parameters[2], deadline)
         if self.translated:
-            self._retranslate({step.address for step in retarget.steps if step.op == "ic ivau"})
+            self._retranslate({step.address for step in retarget.steps if step.op == "store"})
         if result < 0:
             raise self._failed(-result, parameters[6], retarget)
 
@@ -393,22 +404,22 @@ class OwnProcess:
         raise NotHere("code that was changed through /proc/self/mem runs on as it was")
 
     def _retranslate(self, addresses: set[int]) -> None:
-        """Makes qemu-user drop its translation of pages of code.
+        """Makes qemu-user drop its translation of pages, which it does where one becomes writable.
 
-        It does where a page becomes writable, and does not mind that other threads execute it.
+        It takes no notice of who executes meanwhile, so there is no gap for other threads.
         """
         size = os.sysconf("SC_PAGESIZE")
         for page in {address & -size for address in addresses}:
-            for protection in (7, 5):  # PROT_READ | PROT_EXEC, with PROT_WRITE and without
-                _libc.mprotect(page, size, protection)
+            for rights in (_READ | _WRITE | _EXEC, _READ | _EXEC):
+                _libc.mprotect(page, size, rights)
 
     def _forked(self) -> None:
         """In the child of a fork: the parent's memory and threads are not its own."""
         self._lock = threading.RLock()
         self._pid = 0
-        if self._mem >= 0:
+        if self._is_mem():
             os.close(self._mem)
-            self._mem = -1
+        self._mem = -1
 
 
 def _range(trampoline: Trampoline) -> range:
