@@ -187,7 +187,7 @@ class OwnProcess:
         done = os.pwrite(self.fd(), data, address)
         if done != len(data):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        if self.translated:
+        if self.translated and any(address in one for one in self._text.ranges()):
             self._retranslate({address})
 
     # What static calls need
@@ -245,7 +245,7 @@ class OwnProcess:
         while (result := self._run(routine, parameters)) == own_code.HELD:
             parameters[2] = self._waited(parameters[2], deadline)
         if self.translated:
-            self._retranslate({step.address for step in retarget.steps if step.op == "store"})
+            self._retranslate({step.address for step in retarget.steps if step.op == "ic ivau"})
         if result < 0:
             raise self._failed(-result, parameters[6], retarget)
 
@@ -404,7 +404,7 @@ class OwnProcess:
         raise NotHere("code that was changed through /proc/self/mem runs on as it was")
 
     def _retranslate(self, addresses: set[int]) -> None:
-        """Makes qemu-user drop its translation of pages, which it does where one becomes writable.
+        """Makes qemu-user drop its translation of code, which it does where a page becomes writable.
 
         It takes no notice of who executes meanwhile, so there is no gap for other threads.
         """
