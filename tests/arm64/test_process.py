@@ -347,7 +347,7 @@ def test_no_file_may_be_opened() -> None:
 
     text = in_child(child)
     assert text.startswith("NotHere: ")
-    assert "/proc/self/mem" in text
+    assert "/proc/thread-self/mem" in text
     assert os.strerror(errno.EMFILE) in text
 
 

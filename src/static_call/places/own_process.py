@@ -162,8 +162,9 @@ class OwnProcess:
         if held and maps.executable(self._maps, address):
             return True
         self._maps = maps.mappings()
-        if self.translated and not any(address in one for one in self._maps):
-            return bool(self.read(address, a64.WORD))  # qemu-user's maps lack some
+        if self.translated and not any(address in one and one.path for one in self._maps):
+            # qemu-user's maps lack some, and show others with a neighbour's rights.
+            return bool(self.read(address, a64.WORD))
         return maps.executable(self._maps, address)
 
     def guarded(self, address: int) -> bool:
@@ -187,7 +188,7 @@ class OwnProcess:
         done = os.pwrite(self.fd(), data, address)
         if done != len(data):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        if self.translated:
+        if self.translated and any(address in one for one in self._text.ranges()):
             self._retranslate({address})
 
     # What static calls need
@@ -245,7 +246,7 @@ class OwnProcess:
         while (result := self._run(routine, parameters)) == own_code.HELD:
             parameters[2] = self._waited(parameters[2], deadline)
         if self.translated:
-            self._retranslate({step.address for step in retarget.steps if step.op == "store"})
+            self._retranslate({step.address for step in retarget.steps if step.op == "ic ivau"})
         if result < 0:
             raise self._failed(-result, parameters[6], retarget)
 
