@@ -38,6 +38,12 @@ class Callers:
         result: int = self.library.call_once(address, argument)
         return result
 
+    def seen(self) -> dict[str, int]:
+        """What the running threads saw so far, by kind."""
+        counts = (ctypes.c_uint64 * len(KINDS))()
+        self.library.look_at_callers(counts)
+        return dict(zip(KINDS, counts))
+
     @contextmanager
     def running(self, address: int, threads: int = 2) -> Iterator[dict[str, int]]:
         """Threads in C call a function; afterwards the dictionary has what they saw, by kind."""

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "static_call.h"
@@ -42,7 +43,9 @@ static const char *skipped;
 /* Runs the tests that are named, or all; a line for each. */
 static inline int run_tests(const struct test *tests, size_t count, int argc, char **argv)
 {
+	struct timespec before, after;
 	int failed = 0;
+	long ms;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; i < count; i++) {
@@ -54,11 +57,15 @@ static inline int run_tests(const struct test *tests, size_t count, int argc, ch
 			continue;
 		failures = 0;
 		skipped = NULL;
+		clock_gettime(CLOCK_MONOTONIC, &before);
 		tests[i].run();
+		clock_gettime(CLOCK_MONOTONIC, &after);
+		ms = (after.tv_sec - before.tv_sec) * 1000 +
+		     (after.tv_nsec - before.tv_nsec) / 1000000;
 		if (skipped && !failures)
 			printf("skip %s: %s\n", tests[i].name, skipped);
 		else
-			printf("%s %s\n", failures ? "FAIL" : "ok", tests[i].name);
+			printf("%s %s %ld ms\n", failures ? "FAIL" : "ok", tests[i].name, ms);
 		failed |= failures;
 	}
 	return !!failed;

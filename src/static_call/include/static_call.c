@@ -446,7 +446,7 @@ int __static_call_update(struct static_call_key *key, void (*func)(void), unsign
 
 /* ---- Synchronisation ----------------------------------------------------------------------- */
 
-#define LONGEST 1000000 /* microseconds that a thread is waited for */
+#define LONGEST 1000 /* milliseconds that a thread is waited for */
 #define QUESTION_SHIFT 48
 
 /* A running thread is asked by a signal, which carries the address for the answer and a number. */
@@ -489,6 +489,14 @@ static void give_signal(int number)
 	sigaction(number, &action, NULL);
 	action.sa_handler = SIG_DFL;
 	sigaction(number, &action, NULL);
+}
+
+static long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* A file of a thread, as a string; the number of its bytes, or less than 0. */
@@ -536,10 +544,10 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 {
 	long process = system_call(SYS_getpid, 0, 0, 0, 0);
 	uintptr_t question = 0, pc = 0;
-	long waited, step = 20;
+	long until = now_ms() + LONGEST;
 	int answers = 0;
 
-	for (waited = 0; waited < LONGEST; waited += step) {
+	while (now_ms() < until) {
 		/* A translator's threads sleep where it likes. */
 		pc = own.translated ? 0 : sleeps_at(thread);
 		if (!pc && question) {
@@ -578,11 +586,11 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 				*number = take_signal(*number - 1);
 			}
 		} else if (system_call(SYS_tgkill, process, thread, 0, 0) == -ESRCH ||
-			   (own.translated && !answers && waited > 5000 &&
+			   (own.translated && !answers && now_ms() > until - LONGEST + 20 &&
 			    is_foreign(thread, *number))) {
 			return 0;
 		}
-		pause_us(step);
+		pause_us(20);
 	}
 	return ETIMEDOUT;
 }
