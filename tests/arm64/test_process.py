@@ -412,7 +412,6 @@ def test_target_without_a_landing_pad(call: StaticCall) -> None:
 
 Bad = Callable[[StaticCall, Callers], object]
 BAD: dict[str, tuple[Bad, str]] = {
-    "data": (lambda call, _: call.key, "not in executable memory"),
     "unmapped": (lambda *_: 0x10000, "not in executable memory"),
     "kernel": (lambda *_: 0xFFFF_8000_0800_0000, "not in executable memory"),
     "misaligned": (lambda _, callers: address(callers.two) + 2, "not aligned to 4"),
@@ -440,6 +439,14 @@ BAD: dict[str, tuple[Bad, str]] = {
         "prototype",
     ),
 }
+
+
+@pytest.mark.guest("user-mode emulation does not tell the rights of anonymous memory")
+def test_data_is_no_target(call: StaticCall, callers: Callers) -> None:
+    """Memory that is mapped but not executable is refused, before anything was changed."""
+    with pytest.raises(StaticCallError, match="not in executable memory"):
+        call.update(call.key)
+    assert callers.call(call.address) == 1
 
 
 @pytest.mark.parametrize("name", BAD)
