@@ -187,11 +187,11 @@ DEFINE_STATIC_CALL_NULL(move_call, Point(Point));
 template <typename T> T generic(T a) { return a; }
 int all()
 {
-	return static_call_update(area_call, area) + static_call_update(area_call, quiet) +
-	       static_call_update(area_call, generic<int>) + static_call_update(quiet_call, quiet) +
-	       static_call_update(area_call, [](int a) { return a; }) +
-	       static_call_update(move_call, move) + static_call_update(quiet_call, nullptr) +
-	       static_call_update(quiet_call, __static_call_return0);
+    return static_call_update(area_call, area) + static_call_update(area_call, quiet) +
+           static_call_update(area_call, generic<int>) + static_call_update(quiet_call, quiet) +
+           static_call_update(area_call, [](int a) { return a; }) +
+           static_call_update(move_call, move) + static_call_update(quiet_call, nullptr) +
+           static_call_update(quiet_call, __static_call_return0);
 }
 %s
 }
@@ -263,4 +263,7 @@ def test_needs_no_heap(compiler: Compiler, tmp_path: Path) -> None:
         if name not in reached:
             reached.add(name)
             waiting += functions.get(name, ())
-    assert {name for name in reached if name not in functions} <= {"getauxval"}
+    assert {name for name in reached if name not in functions} <= {
+        "__aarch64_cas4_acq",  # of the compiler: an atomic operation
+        "getauxval",
+    }

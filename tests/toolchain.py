@@ -127,7 +127,13 @@ CLANG_LLD = Compiler(
 MUSL_ROOT = Path("/usr/lib/aarch64-linux-musl")
 """Where Debian puts musl for arm64, in the package musl-dev:arm64."""
 
-MUSL = Compiler("gcc-musl", (_CROSS[0], f"-specs={MUSL_ROOT}/musl-gcc.specs"), (), (_CROSS[0],))
+MUSL = Compiler(
+    "gcc-musl",
+    # The compiler's own atomic operations, as its library wants glibc.
+    (_CROSS[0], f"-specs={MUSL_ROOT}/musl-gcc.specs", "-mno-outline-atomics"),
+    (),
+    (_CROSS[0],),
+)
 """C only; where MUSL_ROOT is."""
 
 ZIG = Compiler(

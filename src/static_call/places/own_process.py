@@ -162,7 +162,7 @@ class OwnProcess:
         if held and maps.executable(self._maps, address):
             return True
         self._maps = maps.mappings()
-        if self.translated and not any(address in one and one.path for one in self._maps):
+        if self.translated and held:
             # qemu-user's maps lack some, and show others with a neighbour's rights.
             return bool(self.read(address, a64.WORD))
         return maps.executable(self._maps, address)
