@@ -162,8 +162,9 @@ class OwnProcess:
         if held and maps.executable(self._maps, address):
             return True
         self._maps = maps.mappings()
-        if self.translated and not any(address in one for one in self._maps):
-            return bool(self.read(address, a64.WORD))  # qemu-user's maps lack some
+        if self.translated and held:
+            # qemu-user's maps lack some, and show others with a neighbour's rights.
+            return bool(self.read(address, a64.WORD))
         return maps.executable(self._maps, address)
 
     def guarded(self, address: int) -> bool:
@@ -404,7 +405,7 @@ class OwnProcess:
         raise NotHere("code that was changed through /proc/self/mem runs on as it was")
 
     def _retranslate(self, addresses: set[int]) -> None:
-        """Makes qemu-user drop its translation of code, which it does where a page becomes writable.
+        """Makes qemu-user drop its translation of pages, which it does where one becomes writable.
 
         It takes no notice of who executes meanwhile, so there is no gap for other threads.
         """
