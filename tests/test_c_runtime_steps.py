@@ -62,7 +62,7 @@ class Machine(Emulator):
                 self._watch(segment.address + self.program.bias, segment.file_size)
 
     @cached_property
-    def static_call(self) -> Any:  # type: ignore[override]
+    def static_call(self) -> Any:
         """The program's static call."""
         return self.program.static_call("op")
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from static_call.notation import load as load
     from static_call.places.emulator import Emulator as Emulator
     from static_call.places.host import host as host
+    from static_call.places.host import loaded as loaded
     from static_call.places.own_process import OwnProcess as OwnProcess
     from static_call.static_call import StaticCall as StaticCall
 
@@ -25,6 +26,7 @@ _HOMES = {
     "OwnProcess": "static_call.places.own_process",
     "host": "static_call.places.host",
     "load": "static_call.notation",
+    "loaded": "static_call.places.host",
 }
 
 
