@@ -2,18 +2,24 @@
  * Threads call through a static call while others update it, for as long as it takes to show that
  * no call ever goes wrong. Prints a row for each mode; exits with 1 if something was wrong.
  *
- * Usage: torture [-t CALLERS] [-u UPDATERS] [-c CALLS] [-n UPDATES] [-s SECONDS] [MODE...]
+ * Usage: torture [-e] [-t CALLERS] [-u UPDATERS] [-c CALLS] [-n UPDATES] [-s SECONDS] [MODE...]
  *
  *	-t	threads that call (4)
  *	-u	threads that update (1)
  *	-c, -n	how many calls and updates each mode makes at least (1,000,000 and 10,000)
  *	-s	a mode that has not made them after so many seconds has failed (60)
+ *	-e	stale calls are counted and forgiven: see below
  *
  * Every target returns a value that tells which one it is. The updaters number their updates. When
  * the update with number n begins, `begun` is set to n, and when it has returned 0, `done` is. A
  * caller reads `done` of each updater, calls, and reads `begun`: the call must have reached the
  * target of an update from `done` to `begun`. Another target is counted as stale; another value as
  * wrong.
+ *
+ * QEMU 7.2 with a thread for each CPU may keep a translation of what another CPU stores to while it
+ * is being translated. It then runs an instruction that is in memory no more, even after the very
+ * same CPU has invalidated it: no arm64 CPU does. With `-accel tcg,thread=single` it does not, and
+ * no call is stale; `-e` is for the other way, whose CPUs run at the same time.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -73,7 +79,8 @@ static struct {
 	int callers, updaters;
 	unsigned long calls, updates;
 	double seconds;
-} wanted = { 4, 1, 1000000, 10000, 60 };
+	int forgiving;
+} wanted = { 4, 1, 1000000, 10000, 60, 0 };
 
 static struct mode *mode;
 static int stop;
@@ -391,9 +398,9 @@ static void *copy_all(void *none)
 			for (int i = 0; i < 10; i++)
 				call(NULL, -i - 1);
 			wanted.updaters = 1;
-			if (counted.wrong || counted.stale || !update_alone(20) || counted.failed)
+			if (counted.wrong || (counted.stale && !wanted.forgiving))
 				_exit(1);
-			_exit(0);
+			_exit(!update_alone(20) || counted.failed);
 		}
 		if (waitpid(child, &status, 0) != child || status)
 			COUNT(wrong, 1);
@@ -477,7 +484,7 @@ static int run(struct mode *chosen)
 		printf("  too slow");
 	printf("\n");
 	fflush(stdout);
-	return late || counted.wrong || counted.stale || counted.failed;
+	return late || counted.wrong || counted.failed || (counted.stale && !wanted.forgiving);
 }
 
 int main(int argc, char **argv)
@@ -485,8 +492,11 @@ int main(int argc, char **argv)
 	struct sigaction action;
 	int option, bad = 0, count = sizeof(MODES) / sizeof(MODES[0]);
 
-	while ((option = getopt(argc, argv, "t:u:c:n:s:")) != -1) {
+	while ((option = getopt(argc, argv, "et:u:c:n:s:")) != -1) {
 		switch (option) {
+		case 'e':
+			wanted.forgiving = 1;
+			break;
 		case 't':
 			wanted.callers = atoi(optarg);
 			break;
