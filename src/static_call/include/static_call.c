@@ -522,6 +522,8 @@ static long read_of_thread(int thread, const char *name, char *text, size_t size
 	return done;
 }
 
+#define ENDED UINTPTR_MAX /* of the first thread, which stays in /proc */
+
 /* Where a thread sleeps, by the kernel's word; 0 if it doesn't. */
 static uintptr_t sleeps_at(int thread)
 {
@@ -535,10 +537,11 @@ static uintptr_t sleeps_at(int thread)
 	if (!last)
 		return 0;
 	pc = (uintptr_t)strtoull(last, NULL, 16);
-	return pc ? pc : UINTPTR_MAX; /* 0 of a thread that has ended: the first one stays here */
+	/* A translator's threads sleep where it likes. */
+	return !pc ? ENDED : own.translated ? 0 : pc;
 }
 
-/* Whether a thread is qemu-user's own: the second one, with all signals but faults blocked. */
+/* Whether a thread is qemu-user's own: the second one, and one of ours never blocks SIGBUS there. */
 static int is_translators(int thread, long count)
 {
 	char text[2048];
@@ -550,7 +553,7 @@ static int is_translators(int thread, long count)
 		return 0;
 	line = strstr(text, "SigBlk:");
 	blocked = line ? strtoull(line + 7, NULL, 16) : 0;
-	return (blocked >> (SIGTERM - 1) & 1) && !(blocked >> (SIGILL - 1) & 1);
+	return (blocked >> (SIGTERM - 1) & 1) && (blocked >> (SIGBUS - 1) & 1);
 }
 
 /* Waits until a thread is outside of the trampoline, or has ended. Takes a signal if it needs one. */
@@ -559,17 +562,19 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 	long process = system_call(SYS_getpid, 0, 0, 0, 0);
 	uintptr_t question = 0, pc = 0;
 	long until = now_ms() + LONGEST;
+	int asleep = 0;
 
 	while (now_ms() < until) {
-		/* A translator's threads sleep where it likes. */
-		pc = own.translated ? 0 : sleeps_at(thread);
-		if (!pc && question) {
-			pc = __atomic_load_n(&own.answer, __ATOMIC_ACQUIRE);
-			if (pc == question)
-				pc = 0;
-			else
-				question = 0;
-		}
+		pc = question ? __atomic_load_n(&own.answer, __ATOMIC_ACQUIRE) : 0;
+		if (pc == question)
+			pc = 0;
+		else
+			question = 0;
+		if (!pc)
+			pc = sleeps_at(thread);
+		/* If it was asked, too, it wakes up and answers, unless it blocks the signal. */
+		if (pc && question && ++asleep < 100)
+			pc = 0;
 		if (pc && (pc < trampoline->start || pc >= trampoline->end))
 			return 0;
 		if (!question) {
