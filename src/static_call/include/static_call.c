@@ -469,10 +469,14 @@ static int take_signal(int number)
 	action.sa_sigaction = answer;
 	action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
 	sigfillset(&action.sa_mask);
-	for (; number >= SIGRTMIN; number--)
-		if (!sigaction(number, NULL, &before) && before.sa_handler == SIG_DFL &&
-		    !(before.sa_flags & SA_SIGINFO) && !sigaction(number, &action, NULL))
+	for (; number >= SIGRTMIN; number--) {
+		if (sigaction(number, NULL, &before) || before.sa_handler != SIG_DFL ||
+		    sigaction(number, &action, &before))
+			continue;
+		if (before.sa_handler == SIG_DFL)
 			return number;
+		sigaction(number, &before, NULL); /* another was quicker, say, another copy */
+	}
 	return 0;
 }
 
@@ -517,11 +521,15 @@ static uintptr_t sleeps_at(int thread)
 {
 	char text[256];
 	const char *last;
+	uintptr_t pc;
 
 	if (read_of_thread(thread, "syscall", text, sizeof(text)) <= 0)
 		return 0;
 	last = strrchr(text, ' '); /* "running", or numbers of which the last is the PC */
-	return last ? (uintptr_t)strtoull(last, NULL, 16) : 0;
+	if (!last)
+		return 0;
+	pc = (uintptr_t)strtoull(last, NULL, 16);
+	return pc ? pc : UINTPTR_MAX; /* 0 of a thread that has ended: the first one stays here */
 }
 
 /* Whether a thread is the translator's own: it blocks the signal, and no thread of ours does. */
