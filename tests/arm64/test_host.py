@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+
 from static_call import RET0, StaticCall, StaticCallError, host
 from static_call.design import Target
 
