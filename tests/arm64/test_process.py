@@ -89,7 +89,7 @@ def test_fork_while_another_thread_updates(call: StaticCall, callers: Callers) -
         return str(callers.call(call.address))
 
     try:
-        assert [in_child(child) for _ in range(20)] == ["3"] * 20
+        assert [in_child(child) for _ in range(6)] == ["3"] * 6
     finally:
         stop.set()
         thread.join()
@@ -248,7 +248,7 @@ def test_synchronize(call: StaticCall, callers: Callers) -> None:
     waiting.start()
     try:
         with callers.running(call.address, 3) as seen:
-            for number in range(4):
+            for number in range(2):
                 call.update([callers.one, callers.two][number % 2])
                 host.synchronize()
     finally:
