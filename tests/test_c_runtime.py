@@ -221,7 +221,7 @@ def test_torture_finds(line: str, instead: str, column: str, tmp_path: Path) -> 
     assert text.count(line) == 1
     source = tmp_path / "static_call.c"
     source.write_text(text.replace(line, instead))
-    arguments = ("-c", "100000", "-n", "300", "near")
+    arguments = ("-c", "1000000", "-n", "4000", "near")
     done = torture(tmp_path, "-static -no-pie -fno-pie", *arguments, source=source)
     assert done.returncode == 1
     head, row = [line.split() for line in done.stdout.splitlines()]
