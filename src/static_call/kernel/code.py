@@ -9,7 +9,7 @@ what was put into it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -446,7 +446,7 @@ def _variables(design: Design) -> Iterator[str]:
     for item, name in zip(design.cells, _parameters(design)):
         where = f" = tramp {_at(design, item.offset)}" if item.offset is not None else ""
         yield f"\tvoid *{name}{where};"
-    for item, name in zip(design.cells, _parameters(design)):
+    for name in _parameters(design):
         yield f"\tu32 {_contents_of(name)};" if name == "slot" else f"\tu64 {_contents_of(name)};"
 
 

@@ -128,7 +128,9 @@ _KPROBES = (
         "arch/arm64/include/asm/module.lds.h",
         "SECTIONS {\n",
         "\t/* Trampolines of static calls must not be probed. */\n"
-        "\t.kprobes.text 0 : { *(.kprobes.text) *(.static_call.text) }\n\n",
+        "\t.kprobes.text 0 : {\n"
+        "\t\t*(.kprobes.text .static_call.text)\n"
+        "\t}\n\n",
     ),
 )
 _SELECT = (
@@ -145,8 +147,8 @@ _BUILD = (
         "obj-$(CONFIG_HAVE_STATIC_CALL)\t\t+= static_call.o\n",
     ),
 )
-_EDITS = (_LITERAL, _RODATA, _LINK, _BUILD, _KPROBES, _SELECT)
-"""The edits of every part that a port of any design to any tree may have."""
+_EDITS = (*_LITERAL, *_RODATA, *_LINK, *_BUILD, *_KPROBES, *_SELECT)
+"""The edits that a port of any design to any tree may have made."""
 
 
 class _Needs(NamedTuple):
@@ -157,17 +159,22 @@ class _Needs(NamedTuple):
     what: str
 
 
+_ASM = "arch/arm64/include/asm"
 _NEEDED = (
-    _Needs("include/linux/static_call.h", "arch_static_call_transform(void *site, void *tramp, void *func, bool tail)", "the generic static calls"),
-    _Needs("arch/Kconfig", "config HAVE_STATIC_CALL\n", "the option to select"),
-    _Needs("include/asm-generic/vmlinux.lds.h", "#define STATIC_CALL_TEXT", "the trampolines' section"),
-    _Needs("include/linux/memory.h", "extern struct mutex text_mutex", "the lock of text patching"),
-    _Needs("include/linux/smp.h", "void kick_all_cpus_sync(void)", "the IPI to all CPUs"),
-    _Needs("arch/arm64/include/asm/cacheflush.h", "void dcache_clean_pou(", "the data cache's maintenance"),
-    _Needs("arch/arm64/include/asm/cacheflush.h", "void icache_inval_pou(", "the instruction cache's"),
-    _Needs("arch/arm64/include/asm/insn.h", "aarch64_insn_gen_branch_imm(", "the encoder of B"),
-    _Needs("arch/arm64/include/asm/sections.h", "#include <asm-generic/sections.h>", "the sections' bounds"),
-)  # fmt: skip
+    _Needs(
+        "include/linux/static_call.h",
+        "arch_static_call_transform(void *site, void *tramp, void *func, bool tail)",
+        "what the port implements",
+    ),
+    _Needs("include/linux/cacheflush.h", "#include <asm/cacheflush.h>", "cache maintenance"),
+    _Needs("arch/Kconfig", "config HAVE_STATIC_CALL\n", "what the port selects"),
+    _Needs("include/asm-generic/vmlinux.lds.h", "#define STATIC_CALL_TEXT", "the section"),
+    _Needs("include/linux/memory.h", "extern struct mutex text_mutex", "the lock"),
+    _Needs("include/linux/smp.h", "void kick_all_cpus_sync(void)", "the IPI"),
+    _Needs(f"{_ASM}/cacheflush.h", "void dcache_clean_pou(", "cache maintenance"),
+    _Needs(f"{_ASM}/cacheflush.h", "void icache_inval_pou(", "cache maintenance"),
+    _Needs(f"{_ASM}/insn.h", "aarch64_insn_gen_branch_imm(", "how B is encoded"),
+)
 
 
 def _patching(tree: Tree) -> str:
@@ -256,7 +263,7 @@ def applied(tree: Tree, part: Part) -> Tree:
     for name in part.files:
         if tree.read(name) is not None:
             raise CannotPort(f"{os.path.join(tree.path, name)}: exists already")
-    return tree.but(changes | part.files)
+    return tree.but({**changes, **part.files})
 
 
 def ported(tree: Tree, design: Design) -> Tree:
@@ -269,12 +276,10 @@ def ported(tree: Tree, design: Design) -> Tree:
 def reverted(tree: Tree) -> Tree:
     """The tree without what looks like a part of the port; `installed` says if it was one."""
     changes: dict[str, str | None] = {}
-    for edits in _EDITS:
-        texts = [changes.get(edit.file) or tree.read(edit.file) or "" for edit in edits]
-        if all(text.count(edit.new) == 1 for edit, text in zip(edits, texts)):
-            for edit in edits:
-                text = changes.get(edit.file) or tree.read(edit.file) or ""
-                changes[edit.file] = text.replace(edit.new, edit.old)
+    for edit in _EDITS:
+        text = changes.get(edit.file) or tree.read(edit.file) or ""
+        if text.count(edit.new) == 1:
+            changes[edit.file] = text.replace(edit.new, edit.old)
     return tree.but(changes | {name: None for name in CREATED if tree.read(name) is not None})
 
 

@@ -10,6 +10,7 @@
 @text@
  */
 #include <linux/bug.h>
+#include <linux/cacheflush.h>
 #include <linux/export.h>
 #include <linux/kernel.h>
 #include <linux/memory.h>
@@ -19,7 +20,6 @@
 #include <linux/static_call.h>
 
 #include <asm/barrier.h>
-#include <asm/cacheflush.h>
 #include <asm/insn.h>
 #include <asm/@patching@>
 
