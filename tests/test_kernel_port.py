@@ -74,11 +74,11 @@ def test_transform(name: str, tmp_path: Path) -> None:
         assert result.removeprefix("= ") in results[form]
 
 
-def port(*arguments: str | Path, status: int = 0, **environment: str) -> str:
+def port(*arguments: str | Path, status: int = 0, author: dict[str, str] | None = None) -> str:
     """Runs static-call kernel port; gives its output, or the one line that it refuses with."""
     done = subprocess.run(
         [sys.executable, "-m", "static_call", "kernel", "port", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=120, env=os.environ | (author or {}),
     )  # fmt: skip
     assert done.returncode == status, done.stderr
     if status == 0:
@@ -169,7 +169,7 @@ def test_patches(name: str, tree: Path, tmp_path: Path) -> None:
               "GIT_CONFIG_VALUE_1": "j@example.org"}  # fmt: skip
     series = tmp_path / "series"
     before = contents(tree)
-    series.write_text(port(tree, "--patch", "--design", name, **author))
+    series.write_text(port(tree, "--patch", "--design", name, author=author))
     assert contents(tree) == before
     mails = tmp_path / "mails"
     mails.mkdir()
