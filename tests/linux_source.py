@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
 
 from toolchain import missing
@@ -28,6 +29,7 @@ FILES = (
     "arch/arm64/kernel/patching.c",
     "arch/arm64/kernel/probes/kprobes.c",
     "arch/arm64/kernel/vmlinux.lds.S",
+    "include/asm-generic/sections.h",
     "include/asm-generic/vmlinux.lds.h",
     "include/linux/cacheflush.h",
     "include/linux/memory.h",
@@ -49,8 +51,8 @@ def _cached(version: str) -> Path:
     if not archive.exists():
         missing(str(archive), f"apt-get install linux-source-{version}")
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    status = archive.stat()
-    cache = Path(home) / "static-call" / f"port-{version}-{status.st_size}-{int(status.st_mtime)}"
+    what = zlib.crc32(repr((archive.stat().st_size, FILES)).encode())
+    cache = Path(home) / "static-call" / f"port-{version}-{what:08x}"
     cache.parent.mkdir(parents=True, exist_ok=True)
     with open(
         cache.with_name(f"{cache.name}.lock"), "w"

@@ -384,6 +384,16 @@ def test_unportable(design: str, latest: Path) -> None:
     assert contents(latest) == before
 
 
+def test_symbolic_link(latest: Path) -> None:
+    """A tree of links into another is left alone, and so is that other."""
+    kconfig = latest / "arch/arm64/Kconfig"
+    kconfig.rename(latest / "Kconfig.real")
+    kconfig.symlink_to(latest / "Kconfig.real")
+    before = contents(latest)
+    assert "a symbolic link" in port(latest, status=1)
+    assert contents(latest) == before
+
+
 def test_put_back(latest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a file cannot be written, those before it are put back."""
     before = contents(latest)

@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
 
     kernel = verb("kernel", _kernel, "make a Linux tree support static calls on arm64")
     kernel.add_argument("what", choices=("port",), help="port: change the sources")
-    kernel.add_argument("tree", help="a Linux source tree, 5.15 or later")
+    kernel.add_argument("tree", help="a Linux source tree")
     kernel.add_argument("--design", metavar="DESIGN", help="a shipped one's name or a file")
     instead = kernel.add_mutually_exclusive_group()
     instead.add_argument("--check", action="store_true", help="only say what would be done")
