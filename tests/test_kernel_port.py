@@ -31,6 +31,7 @@ STEPS = {
     "slot-adrp-literal": SEED,
     "slot-inline-literal": SEED,
 }
+MANY_STEPS = ["str literal", "isb", "dsb sy", "str literal", "str slot+4", "dc cvau 4", "ic ivau 4"]
 """What each design's text says, step by step, in the words of port/linux.h."""
 
 
@@ -39,6 +40,9 @@ def program(folder: Path, text: str, name: str) -> Path:
     design = notation.read(text, f"{name}.s", name)
     code.check(design)
     transform = code.transform(design, "patching.h")
+    again = code.design_of(transform)
+    assert again is not None
+    assert code.text(again) == code.text(design)
     for header in re.findall(r"#include <(.*)>", transform):
         path = folder / header
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,10 +61,39 @@ def program(folder: Path, text: str, name: str) -> Path:
     return folder / "program"
 
 
-@pytest.mark.parametrize("name", STEPS)
+MANY = """
+        .align  4
+        .quad   0x0             // nobody's, and not a cell
+first:  { near, far: .quad target | null: .quad 1f }
+again:  entry: bti c
+slot:   { near: b target | far, null: nop | ret0: b zero | new: udf #0 }
+        ldr     x16, first
+        br      x16
+1:      bti     c
+        ret
+zero:   mov     x0, xzr
+        cbz     x0, 1b
+        .section .data
+last:   { null, ret0: .quad again | far: .quad 0x1234 }
+        .section .text
+        adrp    x17, last
+        add     x17, x17, :lo12:last
+retarget:
+        str     x1, [x0]
+        isb
+        dsb     sy
+        str     x5, [x4]
+        str     w3, [x2]
+        dc      cvau, x2
+        ic      ivau, x2
+"""
+"""Everything at once: three cells, an entry that is not first, labels of all kinds."""
+
+
+@pytest.mark.parametrize("name", [*STEPS, "many"])
 def test_transform(name: str, tmp_path: Path) -> None:
     """The generated C takes the design's steps, in its order, and calls arrive."""
-    text = (Path(notation.SHIPPED) / f"{name}.s").read_text()
+    text = MANY if name == "many" else (Path(notation.SHIPPED) / f"{name}.s").read_text()
     lines = qemu(program(tmp_path, text, name)).splitlines()
     null = 7 if name not in ("mainline",) else 0
     assert lines[0] == f"= 8 {null} 0"
@@ -70,7 +103,7 @@ def test_transform(name: str, tmp_path: Path) -> None:
     assert len(rounds) == 10
     for one in rounds:
         form, *steps, result = one.splitlines()
-        assert steps == STEPS[name]
+        assert steps == {**STEPS, "many": MANY_STEPS}[name]
         assert result.removeprefix("= ") in results[form]
 
 
@@ -299,6 +332,23 @@ def test_no_tree(tmp_path: Path) -> None:
     assert "not a Linux source tree" in port(tmp_path, status=1)
     with pytest.raises(NotATree):
         Tree(str(tmp_path))
+
+
+def test_labels_and_names(latest: Path, tmp_path: Path) -> None:
+    """What the kernel's C could not say is refused, with the line."""
+    own = tmp_path / "own.s"
+    for old, new, says in (
+        ("near: b target", "near: cbz x1, target", "cbz x1, target: the kernel makes B reach"),
+        ("far: nop", "far: b target", "far: b target: the kernel makes B reach a near target"),
+        ("str     w1, [x0]", "str     x1, [x0]", "does not store the contents of one cell"),
+        ("dc      cvau, x0", "dc      cvau, x9", "dc cvau, x9 is not about a cell"),
+    ):
+        assert old in OWN
+        own.write_text(OWN.replace("        .claims cmodx\n", "").replace(old, new))
+        assert says in port(latest, "--design", own, "--force", status=1)
+    spaced = tmp_path / "my own.s"
+    spaced.write_text(OWN)
+    assert "its name has more than letters" in port(latest, "--design", spaced, status=1)
 
 
 def test_between(latest: Path) -> None:
