@@ -190,7 +190,7 @@ def test_designs(name: str, tree: Path) -> None:
     assert contents(tree) == before
 
 
-@pytest.mark.parametrize("name", ["inline-stub", "adrp-stub"])
+@pytest.mark.parametrize("name", ["inline-stub", "mainline", "slot-adrp-literal"])
 def test_patches(name: str, tree: Path, tmp_path: Path) -> None:
     """--patch prints what git am makes the port of, each part clean to the tree's checkpatch.pl."""
     need("git", "perl")

@@ -662,12 +662,12 @@ def _kernel(options: argparse.Namespace) -> int:
     from static_call.kernel import code, patches, port
     from static_call.kernel.tree import Tree
 
+    if options.revert and (options.design or options.force):
+        raise Misuse("--revert takes out the port that is there: no --design or --force with it")
     tree = Tree(options.tree)
     port.known(tree)
     there = port.installed(tree)
     if options.revert:
-        if options.design or options.force:
-            raise Misuse("--revert takes out the port that is there: no --design or --force")
         if there is None:
             return _refuse(f"{tree.path}: no port to take out")
         without = port.reverted(tree)
@@ -687,7 +687,7 @@ def _kernel(options: argparse.Namespace) -> int:
     if doubt:
         return _refuse(f"{design.name}: {doubt}. --force ports it anyway")
     if options.patch:
-        print(patches.series(tree, port.parts(tree, design), patches.author(), design), end="")
+        print(patches.series(tree, port.parts(tree, design), patches.author(tree), design), end="")
         return 0
     changed = port.ported(tree, design)
     rows = patches.summary(tree, changed)
