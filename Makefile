@@ -9,7 +9,8 @@ BIN    := $(VENV)/bin
 
 # What the tests run; the demo needs none of it.
 DEBIAN := gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu \
-          clang lld qemu-user
+          clang lld qemu-user mmdebstrap qemu-system-arm ipxe-qemu pkg-config musl-dev:arm64 \
+          git perl linux-source-6.1 linux-source-6.12
 
 .PHONY: demo test bench lint clean
 
@@ -18,6 +19,7 @@ demo: $(VENV)/package
 
 test: $(VENV)/tests
 	@scripts/debian $(DEBIAN)
+	@$(BIN)/python tests/arm64_linux.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
