@@ -419,13 +419,6 @@ class StaticCall:
         except StaticCallError:
             return None
 
-    def _indirect(self, form: str) -> bool:
-        """Whether a call in this form ends in an indirect branch, for all that is known of it."""
-        try:
-            return self.design.cost(form).indirect > 0
-        except Unsupported:
-            return True
-
     def _check(self, address: int, form: str, *, held: bool) -> None:
         """Refuses what is not code, or has no landing pad where one is needed in a form."""
         start = self.address - self.design.entry
@@ -438,7 +431,7 @@ class StaticCall:
             return
         # A thread that has passed the slot goes on through the literal, whatever the new form.
         forms = self.design.forms if self.place.live else (form,)
-        if any(map(self._indirect, forms)) and self.place.guarded(address):
+        if self.design.indirect.intersection(forms) and self.place.guarded(address):
             raise BadTarget(
                 f"{self.name}: the target {address:#x} starts with {insn.name}, not with a "
                 "landing pad such as bti c, and its page is guarded: build it with "

@@ -211,14 +211,21 @@ def test_pool_is_exhausted_and_refilled(callers: Callers) -> None:
         with open("/proc/self/statm", encoding="ascii") as file:
             size = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size + (6 << 20), size + (6 << 20)))
-        for piece in (1 << 16, 1 << 10):
-            with pytest.raises(NoRoom):
-                while True:
-                    host.function(bytes.fromhex("1f2003d5") * (piece // 4))
         made: list[StaticCall] = []
-        with pytest.raises(NoRoom) as refused:
+
+        def fill() -> None:
             for number in range(1 << 10):
                 made.append(StaticCall(f"exhausting_{number}", callers.one, U64))
+
+        def fill_with_code(piece: int) -> None:
+            while True:
+                host.function(bytes.fromhex("1f2003d5") * (piece // 4))
+
+        for piece in (1 << 16, 1 << 10):
+            with pytest.raises(NoRoom):
+                fill_with_code(piece)
+        with pytest.raises(NoRoom) as refused:
+            fill()
         for one in made[::2]:
             one.close()
         again = [StaticCall(f"again_{n}", callers.two, U64) for n in range(len(made[::2]))]

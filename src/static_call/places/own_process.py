@@ -102,6 +102,7 @@ class OwnProcess:
         self._lock = threading.RLock()  # of the pools and the routines, not of updates
         self._symbols: dict[str, int] = {}
         self._maps: list[maps.Mapping] = []
+        self._guarded: dict[int, bool] = {}  # pages, for as long as _maps holds
         self.fd()
         if not weak:
             self._register()
@@ -161,7 +162,7 @@ class OwnProcess:
         """
         if held and maps.executable(self._maps, address):
             return True
-        self._maps = maps.mappings()
+        self._maps, self._guarded = maps.mappings(), {}
         if self.translated and held:
             # qemu-user's maps lack some, and show others with a neighbour's rights.
             return bool(self.read(address, a64.WORD))
@@ -169,7 +170,12 @@ class OwnProcess:
 
     def guarded(self, address: int) -> bool:
         """Whether the page of an address is guarded, on a CPU with FEAT_BTI."""
-        return bool(_libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI) and maps.guarded(address)
+        if not _libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI:
+            return False
+        known, page = self._guarded, address & -os.sysconf("SC_PAGESIZE")
+        if page not in known:
+            known[page] = maps.guarded(address)
+        return known[page]
 
     def resolve(self, name: str) -> int:
         """The address of a symbol: of functions made here, then what dlsym finds.
