@@ -1,5 +1,6 @@
 # make demo   sets up what it needs and runs the main job on examples/
 # make test   runs all tests
+# make torture  runs the tests' torture for twenty times as long, half an hour or more
 # make bench  measures: see bench/
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ DEBIAN := gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross binu
           clang lld qemu-user mmdebstrap qemu-system-arm ipxe-qemu pkg-config musl-dev:arm64 \
           git perl linux-source-6.1 linux-source-6.12
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test torture bench lint clean
 
 demo: $(VENV)/package
 	@scripts/demo $(BIN) $(BUILD)/demo
@@ -24,6 +25,11 @@ test: $(VENV)/tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+torture: $(VENV)/tests
+	@scripts/debian $(DEBIAN)
+	@$(BIN)/python tests/arm64_linux.py
+	TORTURE=20 $(BIN)/pytest tests/test_torture.py
 
 bench: $(VENV)/tests
 	@scripts/debian $(DEBIAN)
