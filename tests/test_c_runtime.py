@@ -199,7 +199,7 @@ def test_torture(kind: str, updaters: int, tmp_path: Path) -> None:
         # The update is not made before it is said to be.
         (
             "	error = store(trampoline->slot, &slot, sizeof(slot));\n",
-            "	{ static int made; if (++made % 8 == 0) return 0; }\n"
+            "	{ static unsigned r; r = r * 1103515245 + 12345; if (r >> 16 & 1) return 0; }\n"
             "	error = store(trampoline->slot, &slot, sizeof(slot));\n",
             "stale",
         ),
