@@ -36,6 +36,8 @@ bench: $(VENV)/tests
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/calls.py
 	$(BIN)/python bench/elf.py
+	@$(BIN)/python tests/arm64_linux.py
+	PYTHONPATH=tests $(BIN)/python bench/process.py
 
 $(VENV)/package: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/debian python3-venv
