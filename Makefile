@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 
 # What the tests run; the demo needs none of it.
 DEBIAN := gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu \
-          clang lld qemu-user
+          clang lld qemu-user mmdebstrap qemu-system-arm ipxe-qemu
 
 .PHONY: demo test bench lint clean
 
@@ -18,6 +18,7 @@ demo: $(VENV)/package
 
 test: $(VENV)/tests
 	@scripts/debian $(DEBIAN)
+	@$(BIN)/python tests/arm64_linux.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,7 +1,10 @@
-"""What all tests share: how hypothesis searches."""
+"""What all tests share: how hypothesis searches, and reports at the end."""
+
+from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No example has a time limit, as machines differ. On CI the same examples run every time, so that
@@ -9,3 +12,15 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("all"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "all")
+
+collect_ignore = ["arm64"]
+"""What runs on arm64, as test_arm64.py starts it."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Shows the texts that tests recorded as their property `report`."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, text in getattr(report, "user_properties", ()):
+                if name == "report" and report.when == "call":
+                    terminalreporter.write_line(str(text))

@@ -247,18 +247,19 @@ def test_literals_are_read_only_at_run_time(built: Built) -> None:
 
 
 def test_keys(built: Built) -> None:
-    """A key holds the function and the trampoline, which is also the function of one with none."""
+    """A key holds function, trampoline and an open lock; one with no function has its trampoline."""
     image = built.image
     for name, (form, function) in STATIC_CALLS.items():
         key = image.symbols[f"__SCK__{name}"]
         trampoline = image.symbols[f"__SCT__{name}"].value
         return0 = image.symbols["__static_call_return0"].value
         expected = {"null": trampoline, "ret0": return0}
-        assert (key.type, key.size) == ("OBJECT", 16), name
+        assert (key.type, key.size) == ("OBJECT", 24), name
         assert image.word(key.value) == expected.get(form, function and built.symbol(function)), (
             name
         )
         assert image.word(key.value + 8) == trampoline, name
+        assert image.word(key.value + 16) == 0, "nobody is changing it"
 
 
 def test_return0_is_there_once(built: Built) -> None:

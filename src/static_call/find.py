@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from static_call import a64
@@ -71,15 +71,18 @@ class Found(NamedTuple):
             )
         return self.state
 
-    def static_call(self, place: Place, bias: int = 0) -> StaticCall:
+    def static_call(
+        self, place: Place, bias: int = 0, resolve: Callable[[str], int] | None = None
+    ) -> StaticCall:
         """The static call in a place that has the image, moved by `bias`.
 
+        resolve  finds symbols' addresses; the place's own if None
         Raises NotATrampoline where no design recognised the bytes.
         """
         outside = {label: at + bias for label, at in self.known.outside.items()}
         trampoline = Trampoline(self.known.design, self.entry + bias, outside)
         key = None if self.key is None else self.key + bias
-        return StaticCall(self.name, trampoline, place, key)
+        return StaticCall.found(self.name, trampoline, place, key, resolve)
 
 
 def find(image: Image, designs: Sequence[Design]) -> list[Found]:

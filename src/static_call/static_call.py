@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, cast
 
-from static_call import a64
-from static_call.design import RET0, Design, Recognised, Target, Unreachable, Unsupported
+from static_call import a64, notation
+from static_call.design import (
+    RET0,
+    Design,
+    Recognised,
+    Ret0,
+    Target,
+    Unreachable,
+    Unsupported,
+)
 from static_call.errors import StaticCallError
 from static_call.retarget import Retarget
 from static_call.trampoline import BadRetarget, NotATrampoline, Trampoline
@@ -14,12 +23,36 @@ RETURN0 = "__static_call_return0"
 """Linux's function that returns 0: the key of a RET0 static call, and the target of a NULL or RET0
 one whose design has no form for that."""
 
+KEY_SIZE = 24
+"""Bytes of a key as in static_call.h: the function, the trampoline, the lock and padding."""
+
+_LOCK = 16
+
 PADS = frozenset({"bti c", "bti j", "bti jc", "paciasp", "pacibsp"})
 """Where BR X16 may land in a guarded page (Arm ARM, pseudocode of BTypeCompatible)."""
 
 
 class BadTarget(StaticCallError):
     """The target is not code that the static call could call."""
+
+
+class NameTaken(StaticCallError):
+    """The place has a static call of this name already."""
+
+
+class Closed(StaticCallError):
+    """The static call was closed: its trampoline may be another one's by now."""
+
+
+class KeyStore(NamedTuple):
+    """What is stored into a key: its address, and that of the function that it then holds.
+
+    lock  the address of the 4 bytes that serialise the static call's updates, or None
+    """
+
+    key: int
+    function: int
+    lock: int | None = None
 
 
 class Place(Protocol):
@@ -33,11 +66,8 @@ class Place(Protocol):
     def read(self, address: int, size: int) -> bytes:
         """Memory; fewer bytes where it ends."""
 
-    def write(self, address: int, data: bytes) -> None:
-        """Writes data, in one store where it is 4 or 8 aligned bytes."""
-
-    def perform(self, retarget: Retarget) -> None:
-        """Runs a retarget's code, or takes its steps in their order."""
+    def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
+        """Stores into the key, then runs a retarget's code or takes its steps in their order."""
 
     def resolve(self, name: str) -> int:
         """The address of a symbol. Raises a StaticCallError for one that isn't there."""
@@ -52,6 +82,32 @@ class Place(Protocol):
         """Calls a function. Raises a StaticCallError in a place that cannot."""
 
 
+class RunningPlace(Place, Protocol):
+    """A place that runs code, and can have new static calls.
+
+    names  the static calls that were made in it and are not closed
+    """
+
+    names: dict[str, StaticCall]
+
+    def create(
+        self, design: Design, *, near: int | None = None, at: int | None = None
+    ) -> tuple[Trampoline, int]:
+        """A new trampoline, which calls RETURN0, and its key; `near` an address, or `at` one."""
+
+    def free(self, trampoline: Trampoline, key: int) -> None:
+        """Takes a trampoline back, which nobody calls any more."""
+
+    def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
+        """The address of a function that is foreign to Python, and what keeps it alive.
+
+        Raises BadTarget for what is none, or does not have the prototype.
+        """
+
+    def callable(self, address: int, prototype: type) -> Callable[..., Any]:
+        """What calls a function at an address with arguments of a ctypes prototype."""
+
+
 class HasAddress(Protocol):
     """Something callable that lies at an address: a function of a place."""
 
@@ -60,21 +116,117 @@ class HasAddress(Protocol):
         """Where it is."""
 
 
+class _Alive:
+    """An object that has been a target, by identity: some of these have an == of their own."""
+
+    def __init__(self, address: int, what: object) -> None:
+        self.address, self.what = address, what
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Alive) and self.what is other.what
+
+    def __hash__(self) -> int:
+        return id(self.what)
+
+
 class StaticCall:
     """A static call in a place.
 
-    name     its name, without a prefix
-    key      the address of its key, which holds the current function, or None
+    name       its name, without a prefix
+    key        the address of its key, which holds the current function, or None
+    prototype  the ctypes function type of its targets, or None
     """
 
-    def __init__(self, name: str, trampoline: Trampoline, place: Place, key: int | None) -> None:
+    key: int | None
+    _trampoline: Trampoline | None
+
+    def __init__(
+        self,
+        name: str,
+        target: Target | HasAddress | str | object = None,
+        prototype: type | None = None,
+        *,
+        design: Design | str = "inline-stub",
+        place: RunningPlace | None = None,
+        near: int | None = None,
+        at: int | None = None,
+    ) -> None:
+        """Makes a static call: a trampoline and a key, in fresh memory.
+
+        target     what update() takes
+        prototype  of the targets: a type made by ctypes.CFUNCTYPE
+        design     a Design, a shipped design's name or the path of a file with a user's own
+        place      where: the place of host() if None
+        near       an address that the trampoline should have in reach; the target's, if None
+        at         the trampoline's address, in a place where it can be chosen
+
+        Raises NameTaken, what update() raises and what the place raises for want of memory.
+        """
+        if place is None:
+            from static_call.host import host
+
+            place = host()
+        if isinstance(design, str):
+            design = notation.load(design)
+        if name in place.names:
+            raise NameTaken(f"there is a static call {name} already: {place.names[name]!r}")
+        self._set(name, place, place.resolve, prototype)
+        wanted = self._address(target)
+        if near is None and isinstance(wanted, int):
+            near = wanted
+        self._trampoline, self.key = place.create(design, near=near, at=at)
+        try:
+            self.update(target)
+        except StaticCallError:
+            place.free(self._trampoline, self.key)
+            raise
+        place.names[name] = self
+
+    @classmethod
+    def found(
+        cls,
+        name: str,
+        trampoline: Trampoline,
+        place: Place,
+        key: int | None,
+        resolve: Callable[[str], int] | None = None,
+    ) -> StaticCall:
+        """A static call that is in a place already.
+
+        resolve  finds symbols' addresses; the place's own if None
+        """
+        self = cls.__new__(cls)
+        self._set(name, place, resolve or place.resolve, None)
+        self._trampoline, self.key = trampoline, key
+        return self
+
+    def _set(
+        self,
+        name: str,
+        place: Place,
+        resolve: Callable[[str], int],
+        prototype: type | None,
+    ) -> None:
         self.name = name
-        self.trampoline = trampoline
         self.place = place
-        self.key = key
+        self.prototype = prototype
+        self.key = None
+        self._trampoline = None
+        self._resolve = resolve
+        self._alive: set[_Alive] = set()
+        self._call: Callable[..., Any] | None = None
 
     def __repr__(self) -> str:
+        if self._trampoline is None:
+            return f"<static call {self.name}: closed>"
         return f"<static call {self.name} at {self.address:#x}: {self.form} {_show(self.target)}>"
+
+    @property
+    def trampoline(self) -> Trampoline:
+        """Its trampoline. Raises Closed."""
+        if self._trampoline is None:
+            raise Closed(f"{self.name} is closed")
+        return self._trampoline
 
     @property
     def address(self) -> int:
@@ -107,16 +259,19 @@ class StaticCall:
             return None if self._word(self.key) in (0, self.address) else RET0
         return target
 
-    def update(self, target: Target | HasAddress | str, *, fresh: bool = True) -> None:
+    def update(self, target: Target | HasAddress | str | object, *, fresh: bool = True) -> None:
         """Retargets it: the key, then the trampoline in its design's order.
 
-        target  an address, a function of the place, a symbol's name, None or RET0
+        target  an address, a function of the place, a symbol's name, None or RET0; in this process
+                also a ctypes or cffi function, and a Python function where there is a prototype
         fresh   False says that the target's code is older than every thread's last context
                 synchronisation event, and saves one
-        Raises BadTarget, a64.Misaligned, Unreachable or what the place raises: then nothing has
-        been changed.
+
+        The objects that have been targets are kept alive, as a thread may be calling one: see
+        release. Raises BadTarget, a64.Misaligned, Unreachable or what the place raises: then
+        nothing has been changed.
         """
-        wanted = self._address(target)
+        wanted, alive = self._pointer(target)
         try:
             goal = self._goal(wanted)
             retarget = self.trampoline.plan(goal, self.place.read, fresh=fresh)
@@ -125,29 +280,81 @@ class StaticCall:
             raise type(error)(f"{self.name}: {error}") from None
         if isinstance(goal, int):
             self._check(goal)
+        if alive is not None and isinstance(wanted, int):
+            self._alive.add(_Alive(wanted, alive))
+        store = None
         if self.key is not None and key is not None:
-            self.place.write(self.key, key.to_bytes(8, "little"))
-        self.place.perform(retarget)
+            store = KeyStore(self.key, key, self.key + _LOCK if self._is_ours(self.key) else None)
+        self.place.perform(retarget, store)
 
-    def __call__(self, *args: int | bytes | bytearray) -> int:
-        """Calls through the trampoline, in a place that can run code."""
-        return self.place.call(self.address, *args)
+    def __call__(self, *args: Any) -> Any:
+        """Calls through the trampoline, in a place that can run code.
 
-    def _address(self, target: Target | HasAddress | str) -> Target:
+        With a prototype as ctypes converts; else integers and bytes, and the result is x0.
+        """
+        if self.prototype is None:
+            return self.place.call(self.address, *args)
+        if self._call is None:
+            self._call = self._running().callable(self.address, self.prototype)
+        return self._call(*args)
+
+    def release(self) -> None:
+        """Lets go of the objects that were targets before the present one.
+
+        Whoever calls this knows that no call that began before the last update still runs.
+        """
+        now = self.target
+        self._alive = {one for one in self._alive if one.address == now}
+
+    def close(self) -> None:
+        """Gives its trampoline, key and name back to the place, which may use them again.
+
+        Whoever calls this knows that nobody calls it any more, nor has its address. Only for a
+        static call that was made as StaticCall(...): one of a file stays.
+        """
+        place = self._running()
+        trampoline = self.trampoline
+        if place.names.get(self.name) is not self or self.key is None:
+            raise StaticCallError(f"{self.name} was not made here: it cannot be closed")
+        self.update(None)
+        del place.names[self.name]
+        self._trampoline, self._call = None, None
+        self._alive.clear()
+        place.free(trampoline, self.key)
+
+    def _running(self) -> RunningPlace:
+        if not hasattr(self.place, "names"):
+            raise StaticCallError(f"{self.name} is in a place that runs no code")
+        return cast("RunningPlace", self.place)
+
+    def _address(self, target: object) -> Target:
+        return self._pointer(target)[0]
+
+    def _pointer(self, target: object) -> tuple[Target, object]:
+        """A target's address, None or RET0, and what has to be kept alive for it."""
         if isinstance(target, str):
-            return self.place.resolve(target)
-        if target is None or target is RET0 or isinstance(target, int):
-            return target
+            return self._resolve(target), None
+        if target is None or isinstance(target, Ret0):
+            return target, None
+        if isinstance(target, int):
+            if isinstance(target, bool) or not 0 < target < 1 << 64:
+                raise BadTarget(f"{self.name}: {target!r} is no address; for none, say None")
+            return target, None
         if getattr(target, "machine", self.place) is not self.place:
             raise BadTarget(f"{self.name}: {target!r} is in another machine")
-        if not isinstance(address := getattr(target, "address", None), int):
-            raise BadTarget(f"{self.name}: {target!r} is no address, function, name, None or RET0")
-        return address
+        if isinstance(address := getattr(target, "address", None), int):
+            return address, target
+        if hasattr(self.place, "pointer"):
+            try:
+                return self._running().pointer(target, self.prototype)
+            except BadTarget as error:
+                raise BadTarget(f"{self.name}: {error}") from None
+        raise BadTarget(f"{self.name}: {target!r} is no address, function, name, None or RET0")
 
     def _goal(self, target: Target) -> Target:
         """What the trampoline is retargeted to, in a design without a form for None or RET0."""
         form = {None: "null", RET0: "ret0"}.get(target) if not isinstance(target, int) else None
-        return self.place.resolve(RETURN0) if form and form not in self.design.forms else target
+        return self._resolve(RETURN0) if form and form not in self.design.forms else target
 
     def _key_for(self, key: int, target: Target) -> int:
         """What the key holds for a target.
@@ -159,17 +366,21 @@ class StaticCall:
             return target
         if target is RET0:
             try:
-                return self.place.resolve(RETURN0)
+                return self._resolve(RETURN0)
             except StaticCallError as error:
                 raise BadTarget(f"{self.name}: its key would point to {RETURN0}: {error}") from None
-        return self.address if self._word(key + 8) == self.address else 0
+        return self.address if self._is_ours(key) else 0
+
+    def _is_ours(self, key: int) -> bool:
+        """Whether a key is one of static_call.h, and not Linux's."""
+        return self._word(key + 8) == self.address
 
     def _word(self, address: int) -> int:
         return int.from_bytes(self.place.read(address, 8), "little")
 
     def _return0(self) -> int | None:
         try:
-            return self.place.resolve(RETURN0)
+            return self._resolve(RETURN0)
         except StaticCallError:
             return None
 
@@ -187,18 +398,18 @@ class StaticCall:
             raise BadTarget(f"{self.name}: the target {address:#x} is in its own trampoline")
         if not self.place.executable(address):
             raise BadTarget(f"{self.name}: the target {address:#x} is not in executable memory")
-        if not self.place.guarded(address):
+        insn = a64.decode(int.from_bytes(self.place.read(address, a64.WORD), "little"))
+        if insn.name in PADS:
             return
         # A thread that has passed the slot goes on through the literal, whatever the new form.
         form = self.design.form_for(self.address, address, self.trampoline.outside)
-        if any(map(self._indirect, self.design.forms if self.place.live else (form,))):
-            insn = a64.decode(int.from_bytes(self.place.read(address, a64.WORD), "little"))
-            if insn.name not in PADS:
-                raise BadTarget(
-                    f"{self.name}: the target {address:#x} starts with {insn.name}, not with a "
-                    "landing pad such as bti c, and its page is guarded: build it with "
-                    "-mbranch-protection=bti, or take its address somewhere"
-                )
+        forms = self.design.forms if self.place.live else (form,)
+        if any(map(self._indirect, forms)) and self.place.guarded(address):
+            raise BadTarget(
+                f"{self.name}: the target {address:#x} starts with {insn.name}, not with a "
+                "landing pad such as bti c, and its page is guarded: build it with "
+                "-mbranch-protection=bti, or take its address somewhere"
+            )
 
 
 def _show(target: Target) -> str:

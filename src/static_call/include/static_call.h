@@ -35,6 +35,7 @@
 struct static_call_key {
 	void (*func)(void);
 	void (*tramp)(void);
+	unsigned int lock; /* 0, or the id of the thread that is changing it */
 };
 
 #define STATIC_CALL_KEY(name) __STATIC_CALL_PASTE(__SCK__, name)
@@ -209,6 +210,7 @@ static inline void (*__static_call_func(const struct static_call_key *key))(void
 	__attribute__((__used__)) struct static_call_key STATIC_CALL_KEY(name) = {                 \
 		__STATIC_CALL_CAST(void (*)(void), func_now),                                      \
 		__STATIC_CALL_CAST(void (*)(void), STATIC_CALL_TRAMP(name)),                       \
+		0,                                                                                 \
 	}
 
 #endif

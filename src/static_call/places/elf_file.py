@@ -19,7 +19,7 @@ from static_call import relocation
 from static_call.elf import Damaged, ElfError, Image
 from static_call.relocation import RELA, WORD, Relocation
 from static_call.retarget import Retarget
-from static_call.static_call import BadTarget
+from static_call.static_call import BadTarget, KeyStore
 from static_call.symbols import IFUNC
 
 _COPY = 1 << 20
@@ -78,8 +78,10 @@ class ElfFile:
         for at in range(0, len(data), WORD):
             self._stores.add((address + at, min(WORD, len(data) - at)))
 
-    def perform(self, retarget: Retarget) -> None:
-        """Takes a retarget's stores in their order."""
+    def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
+        """Stores into the key, and takes a retarget's stores in their order."""
+        if key is not None:
+            self.write(key.key, key.function.to_bytes(WORD, "little"))
         for step in retarget.steps:
             if step.op == "store":
                 self.write(step.address, step.value.to_bytes(step.size, "little"))

@@ -17,12 +17,19 @@ from unicorn import UC_PROT_ALL, UC_PROT_EXEC, UC_PROT_READ, UC_PROT_WRITE
 from unicorn import arm64_const as arm64
 from unicorn.unicorn import Uc, UcError
 
-from static_call import a64, notation
+from static_call import a64
 from static_call.design import Design, Target
 from static_call.elf import NoSuchSymbol
 from static_call.errors import StaticCallError
 from static_call.retarget import Cse, Retarget
-from static_call.static_call import RETURN0, HasAddress, StaticCall
+from static_call.static_call import (
+    KEY_SIZE,
+    RETURN0,
+    BadTarget,
+    HasAddress,
+    KeyStore,
+    StaticCall,
+)
 from static_call.trampoline import Trampoline
 
 if TYPE_CHECKING:
@@ -97,6 +104,7 @@ class Emulator:
         self.uc.ctl_set_cpu_model(arm64.UC_CPU_ARM64_MAX)
         self.uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, 3 << 20)  # FP and SIMD without a trap
         self.symbols: dict[str, int] = {}
+        self.names: dict[str, StaticCall] = {}
         self._arenas: dict[bool, tuple[int, int]] = {}
         self._guarded: list[range] = []
         self._images: list[EmulatedElf] = []
@@ -233,24 +241,42 @@ class Emulator:
         design  a Design, a shipped design's name or the path of a file with a user's own
         at      the trampoline's address; where there is room, if None
         """
-        if isinstance(design, str):
-            design = notation.load(design)
+        return StaticCall(name, target, design=design, place=self, at=at)
+
+    def create(
+        self, design: Design, *, near: int | None = None, at: int | None = None
+    ) -> tuple[Trampoline, int]:
+        """A new trampoline, which calls RETURN0, and its key; the room decides where, or `at`."""
         base = None if at is None else at - design.entry
         base = self.allocate(design.size, align=design.align, at=base, executable=True)
         entry = base + design.entry
-        key = self.allocate(16)  # as in static_call.h: the function, the trampoline
+        key = self.allocate(KEY_SIZE)
         self.write(key + 8, entry.to_bytes(8, "little"))
         # A literal lies behind its trampoline where the caller says where that is: ADRP reaches it.
         outside = {
             label: self.allocate(8, at=None if at is None else entry + _LITERALS + 8 * i)
             for i, label in enumerate(design.outside)
         }
-        # Born as a trampoline that calls RETURN0, which every design can do; then retargeted.
         born = design.form_for(entry, self.symbols[RETURN0], outside)
         for address, piece in design.assemble(entry, born, self.symbols[RETURN0], outside):
             self.write(address, piece)
-        call = StaticCall(name, Trampoline(design, entry, outside), self, key)
-        call.update(target)
+        return Trampoline(design, entry, outside), key
+
+    def free(self, trampoline: Trampoline, key: int) -> None:
+        """Takes a trampoline back; a machine's memory is never used again."""
+
+    def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
+        """Raises BadTarget: no function of this process runs in an emulated machine."""
+        raise BadTarget(f"{target!r} is no address, function of the machine, name, None or RET0")
+
+    def callable(self, address: int, prototype: type) -> Callable[..., Any]:
+        """What calls a function at an address, its result as a ctypes prototype has it."""
+        restype = prototype._restype_  # type: ignore[attr-defined]
+
+        def call(*args: int | bytes | bytearray) -> Any:
+            result = self.call(address, *args)
+            return None if restype is None else restype(result).value
+
         return call
 
     def load(self, path: str, designs: Sequence[str] = ()) -> EmulatedElf:
@@ -291,11 +317,13 @@ class Emulator:
 
     # Running
 
-    def perform(self, retarget: Retarget) -> None:
-        """Runs a retarget: the machine code assembled from its design's text.
+    def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
+        """Stores into the key, runs a retarget: the machine code assembled from its design's text.
 
         There is one PE, so cse is an ISB. Text is writable for the retarget alone.
         """
+        if key is not None:
+            self.write(key.key, key.function.to_bytes(8, "little"))
         words = [
             a64.assemble("isb") if isinstance(step, Cse) else step.encode()
             for step in (*retarget.code, a64.parse("ret"))

@@ -1,0 +1,38 @@
+"""The place for static calls on this computer: its own process, or an emulated machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from static_call.places.emulator import Emulator
+    from static_call.places.own_process import OwnProcess
+
+
+def is_arm64_linux() -> bool:
+    """Whether this process runs arm64 code under Linux (user-mode emulation counts)."""
+    return (
+        sys.platform == "linux"
+        and os.uname().machine == "aarch64"
+        and sys.byteorder == "little"
+        and sys.maxsize > 1 << 32
+    )
+
+
+@cache
+def host() -> OwnProcess | Emulator:
+    """This process on arm64 Linux; elsewhere an emulated machine, with the same interface.
+
+    The same one each time. Raises own_process.NotHere on an arm64 Linux whose kernel or
+    configuration lacks what the process needs: it never emulates unasked there.
+    """
+    if is_arm64_linux():
+        from static_call.places.own_process import OwnProcess
+
+        return OwnProcess()
+    from static_call.places.emulator import Emulator
+
+    return Emulator()

@@ -1,0 +1,96 @@
+"""What is mapped into this process: /proc/self/maps, and room for more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from static_call.errors import StaticCallError
+
+_LOWEST = 1 << 16  # vm.mmap_min_addr is at most this
+
+
+class NoProc(StaticCallError):
+    """/proc/self cannot be read."""
+
+
+class Mapping(NamedTuple):
+    """One line of /proc/self/maps.
+
+    start, end   addresses
+    permissions  "r-xp"
+    offset       in the file, bytes
+    path         the file's, "[heap]" and the like, or ""
+    """
+
+    start: int
+    end: int
+    permissions: str
+    offset: int
+    path: str
+
+    @property
+    def executable(self) -> bool:
+        """Whether there is code in it."""
+        return "x" in self.permissions
+
+
+def mappings(name: str = "maps") -> list[Mapping]:
+    """The mappings of this process in order of address. Raises NoProc."""
+    found = []
+    for line in _lines(name):
+        fields = line.split(None, 5)
+        start, end = fields[0].split("-")
+        path = fields[5].rstrip("\n") if len(fields) > 5 else ""
+        found.append(Mapping(int(start, 16), int(end, 16), fields[1], int(fields[2], 16), path))
+    return found
+
+
+def mapping_at(address: int) -> Mapping | None:
+    """The mapping that an address lies in. Raises NoProc."""
+    return next((one for one in mappings() if one.start <= address < one.end), None)
+
+
+def guarded(address: int) -> bool:
+    """Whether the page is guarded, so that an indirect branch needs a landing pad: `bt` in smaps.
+
+    Raises NoProc.
+    """
+    inside = False
+    for line in _lines("smaps"):
+        head, _, rest = line.partition(" ")
+        if head == "VmFlags:":
+            if inside:
+                return "bt" in rest.split()
+        elif not head.endswith(":"):
+            start, end = head.split("-")
+            inside = int(start, 16) <= address < int(end, 16)
+    return False
+
+
+def room(taken: Sequence[Mapping], size: int, near: int, reach: int) -> int | None:
+    """Where `size` unmapped bytes begin, all within `reach` bytes of `near`, and the closest.
+
+    `size` is a multiple of the alignment. None where there is no such room.
+    """
+    best: int | None = None
+    low = _LOWEST
+    for high, end in [*((one.start, one.end) for one in taken), (1 << 47, 0)]:
+        # The gap from low to high: its place that is closest to `near`.
+        start = -(-max(low, min(near, high - size)) // size) * size
+        if start + size > high:
+            start -= size
+        if start >= low and start + size <= high:
+            farthest = max(abs(start - near), abs(start + size - near))
+            if farthest <= reach and (best is None or abs(start - near) < abs(best - near)):
+                best = start
+        low = end
+    return best
+
+
+def _lines(name: str) -> list[str]:
+    try:
+        with open(f"/proc/self/{name}", encoding="utf-8", errors="surrogateescape") as file:
+            return file.readlines()
+    except OSError as error:
+        raise NoProc(f"cannot read /proc/self/{name}: {error.strerror}") from None

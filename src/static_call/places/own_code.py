@@ -1,0 +1,200 @@
+"""The machine code that retargets in this process: a design's own, its stores made by the kernel.
+
+Text is read-only for the process, so a store is a pwrite to /proc/self/mem: the kernel stores
+aligned 4 or 8 bytes at once, and maintains caches for itself (Linux, arch/arm64/mm/flush.c,
+copy_to_user_page). Everything else of the design's text is executed as it stands. cse is
+membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE), which interrupts every CPU that runs a
+thread of this process. An interrupt between two steps may move the updater to another CPU: the
+kernel's context switch completes its maintenance (dsb in __switch_to).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from static_call import a64
+from static_call.a64 import Row
+from static_call.errors import StaticCallError
+from static_call.retarget import Code, Cse
+
+_EXCLUSIVE = (
+    Row("cmp", "11101011000 m5 000000 n5 11111", "x:n, x:m"),
+    Row("ldaxr", "10001000010 11111 1 11111 n5 t5", "w:t, [s:n]"),
+    Row("stxr", "10001000000 s5 0 11111 n5 t5", "w:s, w:t, [s:n]"),
+    Row("stlr", "10001000100 11111 1 11111 n5 t5", "w:t, [s:n]"),
+)
+"""What taking a lock needs beyond the a64 table (Arm ARM C6.2)."""
+
+# The parameters, 8 bytes each, that x0 points to; then the registers of the retarget.
+PARAMETERS = ("fd", "lock", "owner", "thread", "key", "function", "stores", "buffer")
+_SAVED = len(PARAMETERS)  # x0 to x3 and x8 while the kernel is called
+REGISTERS = _SAVED + 5
+"""The index of x0's value among the parameters; the other registers' follow."""
+
+HELD = 1
+"""The result where the lock is another thread's."""
+
+_P = {name: f"[x19, #{8 * number}]" for number, name in enumerate(PARAMETERS)}
+_LAST = 17  # x18 is the platform's, and from x19 on they are this code's own
+
+SIZE = 8 * (REGISTERS + _LAST + 1)
+"""Bytes of the parameters."""
+
+_PWRITE64, _MEMBARRIER = 68, 283  # include/uapi/asm-generic/unistd.h
+_SYNC_CORE = 1 << 5  # include/uapi/linux/membarrier.h
+_EIO = 5
+
+_ENTER = f"""
+        bti     c
+        stp     x29, x30, [sp, #-80]!
+        stp     x19, x20, [sp, #16]
+        stp     x21, x22, [sp, #32]
+        stp     x23, x24, [sp, #48]
+        str     x25, [sp, #64]
+        mov     x19, x0
+        mov     x24, #0                 // stores made
+        ldr     x1, {_P["lock"]}
+        ldr     x2, {_P["owner"]}       // 0, or a thread that is no more
+        ldr     x3, {_P["thread"]}
+take:   ldaxr   w0, [x1]
+        cmp     x0, x2
+        b.ne    held
+        stxr    w4, w3, [x1]
+        cbnz    w4, take
+        ldr     x1, {_P["key"]}
+        ldr     x2, {_P["function"]}
+        ldr     x20, [x1]               // to be put back
+        str     x2, [x1]
+"""
+
+_LEAVE = f"""
+        mov     x0, #0
+        b       done
+short:  tbnz    x0, #63, failed         // an error, or fewer bytes than asked
+        movn    x0, #{_EIO - 1}
+failed: cbnz    x24, done
+        ldr     x1, {_P["key"]}         // nothing was changed
+        str     x20, [x1]
+done:   ldr     x1, {_P["lock"]}
+        stlr    wzr, [x1]
+        b       leave
+held:   str     x0, {_P["owner"]}
+        mov     x0, #{HELD}
+leave:  str     x24, {_P["stores"]}
+        ldr     x25, [sp, #64]
+        ldp     x23, x24, [sp, #48]
+        ldp     x21, x22, [sp, #32]
+        ldp     x19, x20, [sp, #16]
+        ldp     x29, x30, [sp], #80
+        ret
+"""
+
+_SAVE = f"""
+        stp     x0, x1, [x19, #{8 * _SAVED}]
+        stp     x2, x3, [x19, #{8 * _SAVED + 16}]
+        str     x8, [x19, #{8 * _SAVED + 32}]
+"""
+
+_RESTORE = _SAVE.replace("stp", "ldp").replace("str", "ldr")
+
+HANDLER = """
+        bti     c
+        ldr     x3, [x1, #24]           // siginfo: si_value, a pointer to a cell
+        ldr     x4, [x2, #440]          // ucontext: uc_mcontext.pc
+        str     x4, [x3]
+        ret
+"""
+"""A signal handler that says where the thread was: see synchronize."""
+
+
+class Unperformable(StaticCallError):
+    """The design's retarget does something that cannot be done in a running process."""
+
+
+def retarget(code: Code, name: str) -> bytes:
+    """The machine code for a retarget: long code(parameters).
+
+    It takes the key's lock, stores the key, does what `code` says, and lets go of the lock.
+    Returns 0; HELD where the lock is not `owner`'s, having done nothing but say in `owner` whose;
+    or a negative errno, after `stores` of the design's stores: if 0, the key is as it was.
+
+    Raises Unperformable, with the design's name, where a step cannot be done here.
+    """
+    lines = [*_lines(_ENTER)]
+    used = {
+        insn[one.name] for insn in code if isinstance(insn, a64.Instruction) for one in _of(insn)
+    }
+    for n in sorted(used - {31}):
+        if n > _LAST:
+            raise Unperformable(f"{name}: its retarget uses x{n}; a process has x0 to x{_LAST}")
+        lines.append(f"ldr x{n}, [x19, #{8 * (REGISTERS + n)}]")
+    for insn in code:
+        if isinstance(insn, Cse):
+            lines += _lines(_cse())
+        elif insn.name == "str":
+            lines += _lines(_store(insn))
+        elif insn.name == "stp":
+            raise Unperformable(
+                f"{name}: its retarget stores {2 * insn.size} bytes at once, which in a running "
+                "process nothing does: 8 are the most"
+            )
+        else:
+            lines.append(str(insn))
+    return assemble([*lines, *_lines(_LEAVE)])
+
+
+def assemble(lines: list[str] | str) -> bytes:
+    """Machine code from lines of assembly with labels; the same wherever it lies."""
+    labels: dict[str, int] = {}
+    instructions: list[a64.Instruction] = []
+    for line in _lines(lines) if isinstance(lines, str) else lines:
+        label, colon, text = line.rpartition(":")
+        if colon:
+            labels[label] = a64.WORD * len(instructions)
+        instructions.append(a64.parse(text.strip(), _EXCLUSIVE))
+    words = (insn.bind(labels).encode(a64.WORD * i) for i, insn in enumerate(instructions))
+    return b"".join(word.to_bytes(a64.WORD, "little") for word in words)
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        if code := line.partition("//")[0].strip():
+            yield code
+
+
+def _of(insn: a64.Instruction) -> list[a64.Operand]:
+    return [one for one in insn.row.operands if one.is_register] if insn.row else []
+
+
+def _store(insn: a64.Instruction) -> str:
+    """str of the design: its value into the buffer, from where the kernel stores it."""
+    width = "w" if insn.size == a64.WORD else "x"
+    value = f"{width}{insn['t']}" if insn["t"] != 31 else f"{width}zr"
+    return f"""
+        str     {value}, {_P["buffer"]}
+        add     x25, x{insn["n"]}, #{insn.get("i")}
+        {_SAVE}
+        ldr     x0, {_P["fd"]}
+        add     x1, x19, #{8 * PARAMETERS.index("buffer")}
+        mov     x2, #{insn.size}
+        mov     x3, x25
+        mov     x8, #{_PWRITE64}
+        svc     #0
+        sub     x25, x0, #{insn.size}
+        cbnz    x25, short
+        add     x24, x24, #1
+        {_RESTORE}
+"""
+
+
+def _cse() -> str:
+    return f"""
+        {_SAVE}
+        mov     x0, #{_SYNC_CORE}
+        mov     x1, #0
+        mov     x2, #0
+        mov     x8, #{_MEMBARRIER}
+        svc     #0
+        cbnz    x0, failed
+        {_RESTORE}
+"""

@@ -1,0 +1,412 @@
+"""This process, on arm64 Linux: static calls that its threads call while they are retargeted.
+
+Trampolines lie in memory that is readable and executable, and never writable: the kernel writes it,
+through /proc/self/mem, as it writes the text of loaded files (see own_code). So there is no second
+mapping through which code could be changed, and after a fork each process has its own trampolines.
+Measured against two mappings of a memfd in docs/process.md.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from static_call import a64
+from static_call.design import Design
+from static_call.errors import StaticCallError
+from static_call.places import foreign, maps, own_code
+from static_call.places.pool import Pool
+from static_call.retarget import Cse, Retarget
+from static_call.static_call import KEY_SIZE, RETURN0, KeyStore, StaticCall
+from static_call.trampoline import Trampoline
+
+if TYPE_CHECKING:
+    from static_call.places.loaded_object import LoadedObject
+
+_SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
+_SYS_MEMBARRIER = 283
+_AT_HWCAP2, _HWCAP2_BTI = 26, 1 << 17
+_PAUSE = 50e-6  # seconds between two looks at a lock that another thread holds
+_PATIENCE = 10.0  # seconds
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_libc.mremap.restype = ctypes.c_void_p
+_libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
+_libc.getauxval.restype = ctypes.c_ulong
+_libc.getauxval.argtypes = [ctypes.c_ulong]
+_Code = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
+
+
+class NotHere(StaticCallError):
+    """The kernel or the process's configuration lacks what static calls in a process need."""
+
+
+class Deadlock(StaticCallError):
+    """A signal handler updates the static call whose update it interrupted."""
+
+
+class UpdateFailed(StaticCallError):
+    """The kernel refused a step of an update; the text says what was changed."""
+
+
+class Function(NamedTuple):
+    """Code in this process's memory: callable, with integers and bytes.
+
+    address  of its first instruction
+    bits     of its result
+    """
+
+    process: OwnProcess
+    address: int
+    name: str
+    bits: int = 64
+
+    def __call__(self, *args: int | bytes | bytearray) -> int:
+        """Calls it: see OwnProcess.call."""
+        return self.process.call(self.address, *args) & (1 << self.bits) - 1
+
+    def __repr__(self) -> str:
+        return f"<function {self.name} at {self.address:#x}>"
+
+
+class OwnProcess:
+    """This process.
+
+    weak        accept that an update gives no context synchronisation event on other CPUs, where
+                the kernel has no membarrier: a call still goes to the old target or to the new one,
+                if the new one's code is older than every thread's last such event; but there is no
+                limit to how long a thread may go on starting the old one (Arm ARM B2.7.4.2)
+    translated  whether this is user-mode emulation by qemu-user
+    names       the static calls that were made here, by name
+    """
+
+    live = True
+
+    def __init__(self, *, weak: bool = False) -> None:
+        """Opens /proc/self/mem, registers for membarrier, and tries that a change takes effect.
+
+        Raises NotHere.
+        """
+        self.weak = weak
+        self.names: dict[str, StaticCall] = {}
+        self.translated = False
+        self._pid, self._mem = 0, -1
+        self._routines: dict[tuple[object, ...], Callable[[int], int]] = {}
+        self._thread = threading.local()
+        self._lock = threading.RLock()  # of the pools and the routines, not of updates
+        self._symbols: dict[str, int] = {}
+        self.fd()
+        if not weak:
+            self._register()
+        guard = bool(_libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI)
+        self._text = Pool(executable=True, guarded=guard)
+        self._literals = Pool()
+        self._keys = Pool(writable=True)
+        self._try()
+        os.register_at_fork(after_in_child=self._forked)
+        self._symbols[RETURN0] = self.function("bti c\nmov x0, #0\nret", name=RETURN0).address
+
+    # Memory
+
+    def fd(self) -> int:
+        """A file descriptor of this process's /proc/self/mem. Raises NotHere.
+
+        One that was opened before a fork is the parent's memory, and is not used.
+        """
+        if self._pid != os.getpid():
+            try:
+                self._mem = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+            except OSError as error:
+                raise NotHere(
+                    f"cannot open /proc/self/mem: {error.strerror}; "
+                    "text is written through it: mount /proc, or allow it"
+                ) from None
+            self._pid = os.getpid()
+        return self._mem
+
+    def read(self, address: int, size: int) -> bytes:
+        """Memory; fewer bytes where it ends."""
+        try:
+            return os.pread(self.fd(), size, address) if 0 <= address < 1 << 63 else b""
+        except OSError:
+            return b""
+
+    def executable(self, address: int) -> bool:
+        """Whether there is code at an address."""
+        mapping = maps.mapping_at(address)
+        if mapping is None and self.translated:  # qemu-user's maps lack some
+            return bool(self.read(address, a64.WORD))
+        return mapping is not None and mapping.executable
+
+    def guarded(self, address: int) -> bool:
+        """Whether the page of an address is guarded, on a CPU with FEAT_BTI."""
+        return bool(_libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI) and maps.guarded(address)
+
+    def resolve(self, name: str) -> int:
+        """The address of a symbol: of functions made here, then what dlsym finds.
+
+        A library's own: give `library.function`. Raises StaticCallError.
+        """
+        if name in self._symbols:
+            return self._symbols[name]
+        try:
+            return foreign.address(getattr(_libc, name))
+        except AttributeError:
+            raise StaticCallError(f"no symbol {name} that dlsym finds in this process") from None
+
+    def _store(self, address: int, data: bytes) -> None:
+        """Writes new memory, which nobody uses yet; caches are the kernel's business."""
+        done = os.pwrite(self.fd(), data, address)
+        if done != len(data):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if self.translated:
+            self._retranslate({address})
+
+    # What static calls need
+
+    def create(
+        self, design: Design, *, near: int | None = None, at: int | None = None
+    ) -> tuple[Trampoline, int]:
+        """A new trampoline, which calls RETURN0, and its key.
+
+        near  an address that it should have in reach; this process's C library if None
+        Raises pool.NoRoom, own_code.Unperformable, and StaticCallError for `at`: the pool decides.
+        """
+        if at is not None:
+            raise StaticCallError("in a process the pool decides where a trampoline is; say near=")
+        if near is None:
+            near = foreign.address(_libc.syscall)
+        with self._lock:
+            self._routine(design, Retarget(design.retarget, (), ()))
+            entry = self._text.take(design.size, design.align, near) + design.entry
+            outside = {label: self._literals.take(8, 8, entry) for label in design.outside}
+            key = self._keys.take(KEY_SIZE, 8)
+            return0 = self._symbols[RETURN0]
+            born = design.form_for(entry, return0, outside)
+            for address, piece in design.assemble(entry, born, return0, outside):
+                self._store(address, piece)
+            words = (return0, entry, 0)
+            self._store(key, b"".join(word.to_bytes(8, "little") for word in words))
+        return Trampoline(design, entry, outside), key
+
+    def free(self, trampoline: Trampoline, key: int) -> None:
+        """Takes a trampoline back: the oldest one that was given back is the next to be used."""
+        design = trampoline.design
+        with self._lock:
+            self._text.give(trampoline.entry - design.entry, design.size, design.align)
+            for address in trampoline.outside.values():
+                self._literals.give(address, 8, 8)
+            self._keys.give(key, KEY_SIZE, 8)
+
+    def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
+        """Runs a retarget's machine code, under the key's lock. Raises Deadlock, UpdateFailed."""
+        parameters = self._parameters()
+        own_lock = ctypes.c_uint64(0)
+        own_key = (ctypes.c_uint64 * 1)(0)
+        lock = key.lock if key and key.lock else ctypes.addressof(own_lock)
+        parameters[1:7] = [
+            lock, 0, threading.get_native_id(),
+            key.key if key else ctypes.addressof(own_key), key.function if key else 0, 0,
+        ]  # fmt: skip
+        for n, value in enumerate(retarget.registers, own_code.REGISTERS):
+            parameters[n] = value
+        routine = self._routine(None, retarget)
+        deadline = time.monotonic() + _PATIENCE
+        while (result := self._run(routine, parameters)) == own_code.HELD:
+            parameters[2] = self._waited(parameters[2], deadline)
+        if self.translated:
+            self._retranslate({step.address for step in retarget.steps if step.op == "store"})
+        if result < 0:
+            raise self._failed(-result, parameters[6], retarget)
+
+    def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
+        """The address of a ctypes or cffi function, or of a Python function with a prototype.
+
+        Raises static_call.BadTarget.
+        """
+        return foreign.pointer(target, prototype)
+
+    def callable(self, address: int, prototype: type) -> Callable[..., Any]:
+        """A ctypes function for an address."""
+        function: Callable[..., Any] = prototype(address)
+        return function
+
+    def call(self, address: int, *args: int | bytes | bytearray) -> int:
+        """Calls a function with integers and bytes; returns x0, unsigned.
+
+        A bytearray is passed by its address, and the function may change it.
+        """
+        types: list[type[Any]] = []
+        values: list[Any] = []
+        for number, arg in enumerate(args):
+            if isinstance(arg, int):
+                types.append(ctypes.c_uint64)
+                values.append(arg & (1 << 64) - 1)
+            elif isinstance(arg, bytes | bytearray):
+                types.append(ctypes.c_void_p)
+                buffer = bytearray(arg) if isinstance(arg, bytes) else arg
+                values.append((ctypes.c_char * len(buffer)).from_buffer(buffer))
+            else:
+                raise StaticCallError(f"argument {number} is neither an integer nor bytes: {arg!r}")
+        result: int = ctypes.CFUNCTYPE(ctypes.c_uint64, *types)(address)(*values)
+        return result
+
+    def function(
+        self, code: bytes | str, *, name: str = "", near: int | None = None, bits: int = 64
+    ) -> Function:
+        """Puts code into fresh memory and returns it as a function.
+
+        code  machine code, or assembly of the a64 table's instructions, a line each
+        near  an address that should have it in reach
+        """
+        data = own_code.assemble(code) if isinstance(code, str) else code
+        if not data or len(data) % a64.WORD:
+            raise StaticCallError(f"{len(data)} bytes are no instructions")
+        with self._lock:
+            address = self._text.take(len(data), 16, near or foreign.address(_libc.syscall))
+            self._store(address, data)
+        self._barrier()  # no thread runs what was there before
+        name = name or f"code_{address:x}"
+        self._symbols[name] = address
+        return Function(self, address, name, bits)
+
+    def loaded(self, designs: Sequence[str] = ()) -> list[LoadedObject]:
+        """The program and the libraries of this process that have static calls.
+
+        designs  files with designs of one's own that they may have
+        """
+        from static_call.places.loaded_object import loaded
+
+        return loaded(self, designs)
+
+    def synchronize(self, seconds: float = 1.0) -> None:
+        """Returns when no thread is in a trampoline, on its way to a former target.
+
+        See places/synchronize.py for what that does not say. Raises synchronize.NotSynchronized.
+        """
+        from static_call.places.synchronize import synchronize
+
+        if self.translated:
+            raise NotHere("user-mode emulation has threads of its own, which cannot be asked")
+        loaded = (static_call.trampoline for one in self.loaded() for static_call in one)
+        synchronize(self._handler, [*self._text.ranges(), *map(_range, loaded)], seconds)
+
+    # How it is done
+
+    @cached_property
+    def _handler(self) -> int:
+        return self.function(own_code.assemble(own_code.HANDLER), name="report_pc").address
+
+    def _parameters(self) -> Any:
+        """This thread's parameter block."""
+        if not hasattr(self._thread, "parameters"):
+            self._thread.parameters = (ctypes.c_uint64 * (own_code.SIZE // 8))()
+        return self._thread.parameters
+
+    def _run(self, routine: Callable[[int], int], parameters: Any) -> int:
+        parameters[0] = self.fd()
+        return routine(ctypes.addressof(parameters))
+
+    def _routine(self, design: Design | None, retarget: Retarget) -> Callable[[int], int]:
+        """The machine code for a retarget, made when it is first wanted."""
+        code = tuple(retarget.code)
+        key = (self.weak, *(str(insn) for insn in code))
+        if key not in self._routines:
+            if self.weak:  # this thread at least
+                code = tuple(a64.parse("isb") if isinstance(one, Cse) else one for one in code)
+            machine_code = own_code.retarget(code, design.name if design else "the design")
+            with self._lock:
+                address = self._text.take(len(machine_code), 16, foreign.address(_libc.syscall))
+                self._store(address, machine_code)
+            self._barrier()
+            self._routines[key] = _Code(address)
+        return self._routines[key]
+
+    def _waited(self, owner: int, deadline: float) -> int:
+        """Whom the lock may be taken from, after a while: 0, or a thread that is no more."""
+        if owner == threading.get_native_id():
+            raise Deadlock("a signal handler updates the static call whose update it interrupted")
+        if not os.path.exists(f"/proc/self/task/{owner}"):
+            return owner  # it was a thread of the process that forked this one
+        if time.monotonic() > deadline:
+            raise UpdateFailed(f"thread {owner} has been updating it for {_PATIENCE:.0f} s")
+        time.sleep(_PAUSE)
+        return 0
+
+    def _failed(self, number: int, stores: int, retarget: Retarget) -> UpdateFailed:
+        """What to say of a step that the kernel refused."""
+        why = os.strerror(number)
+        total = sum(step.op == "store" for step in retarget.steps)
+        if not stores:
+            return UpdateFailed(f"{why}: nothing was changed")
+        if stores == total:
+            return UpdateFailed(
+                f"{why}, of membarrier: the target was changed, but a thread may start the old one"
+            )
+        return UpdateFailed(
+            f"{why}, after {stores} of {total} stores: calls go to the old target or to the new"
+        )
+
+    def _register(self) -> None:
+        """Registers for membarrier; a second time does nothing. Raises NotHere."""
+        if _membarrier(_REGISTER_SYNC_CORE):
+            why = os.strerror(ctypes.get_errno())
+            raise NotHere(
+                f"membarrier PRIVATE_EXPEDITED_SYNC_CORE: {why}; without it a thread may start a "
+                "former target at any time after an update: OwnProcess(weak=True) accepts that"
+            )
+
+    def _barrier(self) -> None:
+        if not self.weak and _membarrier(_SYNC_CORE):
+            raise NotHere(f"membarrier: {os.strerror(ctypes.get_errno())}")
+
+    def _try(self) -> None:
+        """Tries that changed code runs, which user-mode emulation must be told. Raises NotHere."""
+        try:
+            address = self._text.take(16, 16, foreign.address(_libc.syscall))
+            run = _Code(address)
+            for self.translated in (False, True):
+                for number in (1, 2):
+                    lines = f"bti c\nmov x0, #{number}\nret"
+                    self._store(address, own_code.assemble(lines))
+                    self._barrier()
+                    result = run(0)
+                if result == number:
+                    self._text.give(address, 16, 16)
+                    return
+        except OSError as error:
+            raise NotHere(
+                f"cannot write to text through /proc/self/mem: {error.strerror}; "
+                "the kernel may forbid it (proc_mem.force_override)"
+            ) from None
+        raise NotHere("code that was changed through /proc/self/mem runs on as it was")
+
+    def _retranslate(self, addresses: set[int]) -> None:
+        """Makes qemu-user drop its translation of pages: to Linux, an mremap that does nothing."""
+        size = os.sysconf("SC_PAGESIZE")
+        for page in {address & -size for address in addresses}:
+            _libc.mremap(page, size, size, 0)
+
+    def _forked(self) -> None:
+        """In the child of a fork: the parent's file descriptor is not its own."""
+        self._pid = 0
+        if self._mem >= 0:
+            os.close(self._mem)
+            self._mem = -1
+
+
+def _range(trampoline: Trampoline) -> range:
+    start = trampoline.entry - trampoline.design.entry
+    return range(start, start + trampoline.design.size)
+
+
+def _membarrier(command: int) -> int:
+    result: int = _libc.syscall(_SYS_MEMBARRIER, command, 0, 0)
+    return result
