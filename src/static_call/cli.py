@@ -164,6 +164,16 @@ def _parser() -> argparse.ArgumentParser:
     litmus.add_argument("--lse2", action="store_true", help="with FEAT_LSE2")
     bounds(litmus)
 
+    kernel = verb("kernel", _kernel, "make a Linux tree support static calls on arm64")
+    kernel.add_argument("what", choices=("port",), help="port: change the sources")
+    kernel.add_argument("tree", help="a Linux source tree, 5.15 or later")
+    kernel.add_argument("--design", metavar="DESIGN", help="a shipped one's name or a file")
+    instead = kernel.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="only say what would be done")
+    instead.add_argument("--patch", action="store_true", help="print patches for git am instead")
+    instead.add_argument("--revert", action="store_true", help="take the port out of the tree")
+    kernel.add_argument("--force", action="store_true", help="port a design that is not sound")
+
     verb("cflags", _cflags, "print the compiler's flags for static_call.h")
     return parser
 
@@ -658,3 +668,44 @@ def _litmus(options: argparse.Namespace) -> int:
         return main_litmus(
             options.file, model, limits=_limits(options), lse2=options.lse2, progress=progress
         )
+
+
+def _kernel(options: argparse.Namespace) -> int:
+    from static_call import notation
+    from static_call.kernel import code, patches, port
+    from static_call.kernel.tree import Tree
+
+    tree = Tree(options.tree)
+    port.known(tree)
+    there = port.installed(tree)
+    if options.revert:
+        if options.design or options.force:
+            raise Misuse("--revert takes out the port that is there: no --design or --force")
+        if there is None:
+            return _refuse(f"{tree.path}: no port to take out")
+        without = port.reverted(tree)
+        without.write()
+        print(f"took the port of {there.name} out of {tree.path}")
+        return 0
+    design = (
+        notation.load(options.design) if options.design else there or notation.load("inline-stub")
+    )
+    code.check(design)
+    if there:
+        if options.patch or code.text(design) != code.text(there):
+            return _refuse(f"{tree.path}: the port of {there.name} is there: --revert takes it out")
+        print(f"the port of {there.name} is in {tree.path}")
+        return 0
+    doubt = None if options.force else port.doubt(design)
+    if doubt:
+        return _refuse(f"{design.name}: {doubt}. --force ports it anyway")
+    if options.patch:
+        print(patches.series(tree, port.parts(tree, design), patches.author(), design), end="")
+        return 0
+    changed = port.ported(tree, design)
+    rows = patches.summary(tree, changed)
+    if not options.check:
+        changed.write()
+    _table(rows, ["file", "", "lines"])
+    print(f"\n{'would port' if options.check else 'ported'} {design.name} to Linux {tree.version}")
+    return 0
