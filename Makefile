@@ -1,6 +1,9 @@
 # make demo   sets up what it needs and runs the main job on examples/
 # make test   runs all tests
 # make bench  measures: see bench/
+#
+# make test-kernel   builds Linux kernels with the port and runs the tests in them, in QEMU
+# make bench-kernel  compares designs in the kernel
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,7 +14,12 @@ BIN    := $(VENV)/bin
 DEBIAN := gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu \
           clang lld qemu-user mmdebstrap qemu-system-arm ipxe-qemu
 
-.PHONY: demo test bench lint clean
+# What builds and boots kernels.
+DEBIAN_KERNEL := gcc make bc bison flex libssl-dev libelf-dev xz-utils ccache kmod linux-source-6.12 \
+                 linux-source-6.1 gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
+                 binutils-aarch64-linux-gnu clang qemu-system-arm ipxe-qemu
+
+.PHONY: demo test test-kernel bench bench-kernel lint clean
 
 demo: $(VENV)/package
 	@scripts/demo $(BIN) $(BUILD)/demo
@@ -29,6 +37,14 @@ bench: $(VENV)/tests
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/calls.py
 	$(BIN)/python bench/elf.py
+
+test-kernel: $(VENV)/tests
+	@scripts/debian $(DEBIAN_KERNEL)
+	$(BIN)/pytest -s -x tests/kernel
+
+bench-kernel: $(VENV)/tests
+	@scripts/debian $(DEBIAN_KERNEL)
+	$(BIN)/python bench/kernel.py
 
 $(VENV)/package: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/debian python3-venv

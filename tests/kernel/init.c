@@ -150,10 +150,14 @@ int main(void)
     load("static_call_ballast32", "");
     pid_t child = cycle_child(options[1]);
     load("static_call_far", "");  /* and runs the test */
+    if (!access("/static_call_count.ko", F_OK))
+        load("static_call_count", "");
     waitpid(child, &status, 0);
     if (status)
         failed = 1;
     trace_events();
+    if (!access("/static_call_count.ko", F_OK))
+        unload("static_call_count");
     unload("static_call_far");
     unload("static_call_ballast32");
     unload("static_call_ballast64");

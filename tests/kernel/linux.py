@@ -6,6 +6,10 @@ compiler output. A second run makes what changed.
     linux-VERSION           Debian's source, as it is
     linux-VERSION-DESIGN    the same, ported: hard links, as the port replaces the files it changes
     build-NAME              a kernel's objects
+
+    python tests/kernel/linux.py TREE [PARAMETER=VALUE...]
+
+boots a kernel of your own that is built in TREE, with the test and its parameters.
 """
 
 from __future__ import annotations
@@ -22,13 +26,29 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import guest
-
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import guest  # noqa: E402
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "static-call", "kernel")
 CROSS = "aarch64-linux-gnu-"
 MODULES = ("test", "far", "child", "ballast64", "ballast32")
 DEFAULT = "inline-stub"
+
+BOOT_SECONDS = 420
+MODES = {
+    "turns": ("-accel", "tcg,thread=single"),
+    "parallel": ("-accel", "tcg,thread=multi"),
+    "count": ("-icount", "shift=0"),
+}
+"""How QEMU runs the CPUs, by arguments.
+
+turns     in turns, by one thread
+parallel  each by a thread of its own. Then QEMU may keep translations of code that is no longer
+          there, which a CPU may not: see fault_of() in static_call_test.c
+count     one CPU, and its PMU counts instructions exactly
+"""
 
 _MODULE_SOURCES = HERE / "module"
 _EVERY = 20  # seconds between two lines of progress
@@ -54,6 +74,8 @@ class Kernel:
     fragments  the parts of its configuration, *.config beside this file
     without    the options that this compiler or version hasn't got
     design     the trampolines' design, a shipped one or a file; None leaves the tree as it is
+    force      whether the design may be one that the port refuses for what it does not hold
+    path       of a kernel that is built already, in its source tree
     """
 
     name: str
@@ -62,11 +84,13 @@ class Kernel:
     fragments: tuple[str, ...] = ("guest",)
     without: tuple[str, ...] = ()
     design: str | None = DEFAULT
+    force: bool = False
+    path: Path | None = None
 
     @property
     def folder(self) -> Path:
         """Where its objects are."""
-        return CACHE / f"build-{self.name}"
+        return self.path or CACHE / f"build-{self.name}"
 
     @property
     def vmlinux(self) -> Path:
@@ -90,14 +114,19 @@ class Kernel:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._configure()
         self.make("Image", "modules", what="kernel", seconds=2400)
+        self.build_modules()
+
+    def build_modules(self) -> None:
+        """Makes the test's modules. Raises KernelError."""
         modules = self.module("test").parent
         shutil.copytree(_MODULE_SOURCES, modules, dirs_exist_ok=True)
         self.make(f"M={modules}", "modules", what="modules", seconds=600)
 
     def make(self, *arguments: str, what: str, seconds: float) -> None:
         """Runs make for it, and shows how far it is. Raises KernelError."""
+        sources = self.path or tree(self.version, self.design, self.force)
         command = [
-            *("make", "-C", str(tree(self.version, self.design)), f"O={self.folder}"),
+            *("make", "-C", str(sources), *(() if self.path else (f"O={self.folder}",))),
             *("ARCH=arm64", f"CROSS_COMPILE={CROSS}", f"CC={_ccache()}{self.compiler}"),
             *(f"-j{os.cpu_count()}", *arguments),
         ]
@@ -125,30 +154,41 @@ class Kernel:
             config.unlink()
             raise KernelError(f"{self.name}: ported, but without CONFIG_HAVE_STATIC_CALL")
 
-    def boot(self, parameters: str, child_parameters: str = "", *, append: str = "") -> str:
-        """Boots it, runs the test in it, and returns the console. Raises guest.GuestError."""
-        init = self.folder / "init"
+    def boot(
+        self, parameters: str, child_parameters: str = "", *, append: str = "", mode: str = "turns"
+    ) -> str:
+        """Boots it, runs the test in it, and returns the console.
+
+        parameters        of static_call_test.ko
+        child_parameters  of static_call_child.ko
+        append            to the kernel's command line
+        mode              how QEMU runs the CPUs: see MODES
+        Raises guest.GuestError.
+        """
+        init = self.module("test").with_name("init")
         run(
             [CROSS + "gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static",
              "-o", str(init), str(HERE / "init.c")],
             f"{self.name}: init", 60,
         )  # fmt: skip
         initrd = guest.initramfs(
-            self.folder / "initramfs.gz",
+            init.with_name("initramfs.gz"),
             {
                 "/init": init,
                 "/options": f"{parameters}\n{child_parameters}\n".encode(),
-                **{f"/static_call_{name}.ko": self.module(name) for name in MODULES},
+                **{
+                    f"/static_call_{name}.ko": self.module(name)
+                    for name in (*MODULES, *(["count"] if mode == "count" else []))
+                },
             },
         )
-        say(f"{self.name}: boots with {parameters or 'no parameters'} {append}")
+        say(f"{self.name}: boots, {mode}, {parameters} {append}")
         console = guest.boot(
-            self.image, initrd, append=append, memory=2048, seconds=self.boot_seconds
-        )
-        (self.folder / "console.log").write_text(console)
+            self.image, initrd, append=append, seconds=BOOT_SECONDS,
+            smp=1 if mode == "count" else 2, extra=MODES[mode],
+        )  # fmt: skip
+        init.with_name("console.log").write_text(console)
         return console
-
-    boot_seconds = 420.0
 
 
 def run(
@@ -236,13 +276,14 @@ def source(version: str) -> Path:
 
 
 @cache
-def tree(version: str, design: str | None) -> Path:
+def tree(version: str, design: str | None, force: bool) -> Path:
     """The source with static calls of a design, or as it is. Raises KernelError."""
     if design is None:
         return source(version)
     name = Path(design).stem
     folder = CACHE / f"linux-{version}-{name}"
     port = [sys.executable, "-m", "static_call", "kernel", "port", str(folder), "--design", design]
+    port += ["--force"] if force else []
     for again in (False, True):
         if not folder.exists():
             with _new_folder(folder) as new:
@@ -264,3 +305,18 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     new.mkdir(parents=True)
     yield new
     new.rename(folder)
+
+
+def main() -> None:
+    """Boots a kernel that is built already."""
+    path, *parameters = sys.argv[1:]
+    kernel = Kernel(path, "", path=Path(path).resolve())
+    try:
+        kernel.build_modules()
+        print(kernel.boot(" ".join(parameters), append="nokaslr"))
+    except (KernelError, guest.GuestError, OSError) as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

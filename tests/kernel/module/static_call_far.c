@@ -17,6 +17,17 @@ asm(".pushsection .text.padding, \"ax\"\n"
     "	.fill	(32 << 20) / 4, 4, 0xd503201f\n"	/* nop */
     ".popsection\n");
 
+/* For static_call_count.ko: a landing pad and RET. */
+extern unsigned long static_call_far_leaf(void);
+asm(".pushsection .text\n"
+    "	.globl	static_call_far_leaf\n"
+    "	.p2align 3\n"
+    "static_call_far_leaf:\n"
+    "	hint	#34\n"
+    "	ret\n"
+    ".popsection\n");
+EXPORT_SYMBOL_GPL(static_call_far_leaf);
+
 static DEFINE_TARGET(far_a, TO_FAR_A)
 static DEFINE_TARGET(far_b, TO_FAR_B)
 
