@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
 
     kernel = verb("kernel", _kernel, "make a Linux tree support static calls on arm64")
     kernel.add_argument("what", choices=("port",), help="port: change the sources")
-    kernel.add_argument("tree", help="a Linux source tree, 5.15 or later")
+    kernel.add_argument("tree", help="a Linux source tree")
     kernel.add_argument("--design", metavar="DESIGN", help="a shipped one's name or a file")
     instead = kernel.add_mutually_exclusive_group()
     instead.add_argument("--check", action="store_true", help="only say what would be done")
@@ -675,12 +675,12 @@ def _kernel(options: argparse.Namespace) -> int:
     from static_call.kernel import code, patches, port
     from static_call.kernel.tree import Tree
 
+    if options.revert and (options.design or options.force):
+        raise Misuse("--revert takes out the port that is there: no --design or --force with it")
     tree = Tree(options.tree)
     port.known(tree)
     there = port.installed(tree)
     if options.revert:
-        if options.design or options.force:
-            raise Misuse("--revert takes out the port that is there: no --design or --force")
         if there is None:
             return _refuse(f"{tree.path}: no port to take out")
         without = port.reverted(tree)
@@ -700,7 +700,7 @@ def _kernel(options: argparse.Namespace) -> int:
     if doubt:
         return _refuse(f"{design.name}: {doubt}. --force ports it anyway")
     if options.patch:
-        print(patches.series(tree, port.parts(tree, design), patches.author(), design), end="")
+        print(patches.series(tree, port.parts(tree, design), patches.author(tree), design), end="")
         return 0
     changed = port.ported(tree, design)
     rows = patches.summary(tree, changed)

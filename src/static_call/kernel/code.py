@@ -39,24 +39,31 @@ def check(design: Design) -> None:
     if len(design.slots) > 1:
         names = ", ".join(slot.title for slot in design.slots)
         raise _unportable(design, f"it has more than one slot ({names}); the kernel patches one")
+    if not re.fullmatch(r"[\w.+-]+", design.name, re.ASCII):
+        raise _unportable(design, "its name has more than letters, digits and .+-_")
     for item in design.items:
-        for contents in item.contents.values():
-            _check_contents(design, contents)
+        for form, contents in item.contents.items():
+            _check_contents(design, form, contents)
     for label in design.outside:
         _outside(design, label)
     _steps(design)
 
 
-def _check_contents(design: Design, contents: Contents) -> None:
+def _check_contents(design: Design, form: str, contents: Contents) -> None:
+    """Refuses what the kernel could not write, or would have to know an address for."""
     if isinstance(contents, Quad):
         if contents.value in design.outside:
             raise _unportable(design, f"{contents} is the address of a literal")
         return
     for operand, symbol in contents.symbols:
-        if symbol.name == "target" and contents.name != "b":
-            raise _unportable(design, f"{contents}: the kernel can make B reach a target, no more")
-        if symbol.name in design.outside and operand.kind == "@":
-            raise _unportable(design, f"{contents}: the kernel's .rodata is out of its reach")
+        if symbol.name == "target" and (contents.name != "b" or form != "near"):
+            raise _unportable(
+                design, f"{form}: {contents}: the kernel makes B reach a near target, no more"
+            )
+        if symbol.name in design.outside and (operand.kind == "@" or form):
+            raise _unportable(
+                design, f"{contents}: only ADRP and :lo12:, outside of cells, reach .rodata"
+            )
 
 
 def reaches_all(design: Design) -> bool:
@@ -98,7 +105,7 @@ def design_of(source: str) -> Design | None:
 
     Raises NotationError for a text that was changed beyond reading.
     """
-    found = re.search(r"^ \* The design (\S+):\n \*\n((?: \*.*\n)+?) \*/", source, re.MULTILINE)
+    found = re.search(r"^ \* The design (.+):\n \*\n((?: \*.*\n)+?) \*/", source, re.MULTILINE)
     if found is None:
         return None
     lines = (line[2:] for line in found[2].splitlines())
@@ -216,6 +223,11 @@ def _index(design: Design, label: str) -> int:
     raise AssertionError(label)
 
 
+def _apart(design: Design, index: int) -> tuple[bool, int]:
+    """Where an item stands in the macro: what is in another section comes last."""
+    return design.items[index].offset is None, index
+
+
 def _numbers(design: Design) -> dict[int, int]:
     """The local labels, 1 and on, of the items that others name."""
     used = set()
@@ -235,7 +247,8 @@ def _numbered(design: Design, contents: Contents, index: int) -> str:
         if label == "target":
             return label
         at = _index(design, label)
-        return f"{numbers[at]}{'f' if at > index else 'b'}"
+        behind = _apart(design, at) > _apart(design, index)
+        return f"{numbers[at]}{'f' if behind else 'b'}"
 
     return _renamed(contents, name)
 
@@ -258,7 +271,7 @@ def _align(design: Design) -> int:
         if item.offset is not None and not isinstance(contents, Quad) and contents.name == "adrp"
     ]
     align = design.align
-    while any(
+    while align < a64.PAGE and any(
         (at + offset) % a64.PAGE >= a64.PAGE - 8
         for at in range(0, a64.PAGE, align)
         for offset in adrps
@@ -336,7 +349,7 @@ def _steps(design: Design) -> list[_Step]:
                 raise _unportable(design, f"{line} stores {step.size} bytes at once")
             if (size, value) != (step.size, step.value):
                 raise _unportable(design, f"{line} does not store the contents of one cell")
-        elif step.address:
+        elif step.op in ("dc cvau", "ic ivau"):
             cell = next((n for at, (n, size, _) in spans.items()
                          if at <= step.address < at + size), -1)  # fmt: skip
             if cell < 0:

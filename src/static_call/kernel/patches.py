@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import subprocess
+import textwrap
 from collections.abc import Iterable, Iterator
 from email.header import Header
 from email.utils import formatdate
@@ -14,6 +15,7 @@ from static_call.design import Design
 from static_call.errors import StaticCallError
 from static_call.kernel.port import Part, applied
 from static_call.kernel.tree import Tree
+from static_call.retarget import Cse
 
 _MESSAGES = Path(__file__).parent / "messages"
 
@@ -22,12 +24,14 @@ class NoAuthor(StaticCallError):
     """git does not say who signs the patches off."""
 
 
-def author() -> tuple[str, str]:
-    """The name and the e-mail address that git commits with. Raises NoAuthor."""
+def author(tree: Tree) -> tuple[str, str]:
+    """The name and the e-mail address that git commits with in the tree. Raises NoAuthor."""
     found = []
     for key in ("user.name", "user.email"):
         try:
-            done = subprocess.run(["git", "config", key], capture_output=True, text=True)
+            done = subprocess.run(
+                ["git", "-C", tree.path, "config", key], capture_output=True, text=True
+            )
         except FileNotFoundError:
             raise NoAuthor("patches are signed off by who git says you are: no git here") from None
         if done.returncode or not done.stdout.strip():
@@ -75,7 +79,7 @@ def _mail(
             "Content-Type: text/plain; charset=UTF-8",
             "Content-Transfer-Encoding: 8bit",
             "",
-            body.strip().replace("@design@", design.name),
+            body.strip().replace("@rules@", _rules(design)),
             "",
             f"Signed-off-by: {name} <{address}>",
             "---",
@@ -87,6 +91,54 @@ def _mail(
             "",
         ]
     )
+
+
+def _rules(design: Design) -> str:
+    """What is to be said of the design: its forms, what it patches, and in which order."""
+    said = [
+        f"The trampoline is the one of the design {design.name}, whose text is in the first "
+        "comment of arch/arm64/kernel/static_call.c:"
+    ]
+    if design.slots:
+        said.append(
+            "- a function within 128 MiB is reached by a B, which is patched: no load and no "
+            "indirect branch;"
+        )
+        if all(insn.cmodx for insn in design.patched):
+            said.append(
+                "- what is patched holds a B or a NOP only: other CPUs may be executing it, and "
+                "these may be modified then (Arm ARM B2.2.5);"
+            )
+        else:
+            said.append(
+                "- what is patched may hold instructions that are not among those that Arm allows "
+                "to be modified while other CPUs may be executing them (Arm ARM B2.2.5);"
+            )
+    if len(design.cells) > len(design.slots):
+        said.append(
+            "- the literal, which is loaded where a B is not used or does not reach, changes in "
+            "one 64-bit store;"
+        )
+    if isinstance(design.retarget[-1], Cse):
+        said.append(
+            "- after an update all CPUs take an IPI. Without a context synchronization event "
+            "there is no limit to how long a CPU executes the old instruction, and the old "
+            "function's memory may be freed under it."
+        )
+    elif design.slots:
+        said.append(
+            "- no IPI follows an update, so there is no limit to how long other CPUs go on "
+            "executing the old instruction."
+        )
+    else:
+        said.append(
+            "- nothing orders a caller's load of the literal after its other loads: it may see "
+            "what was published after an update, and call the old function."
+        )
+    return "\n\n".join(
+        textwrap.fill(one, 72, initial_indent=" " * (one[0] == "-"),
+                      subsequent_indent="   " * (one[0] == "-")) for one in said
+    )  # fmt: skip
 
 
 def _diff(before: Tree, after: Tree, name: str) -> Iterator[str]:

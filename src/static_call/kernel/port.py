@@ -175,6 +175,9 @@ _NEEDED = (
     _Needs(f"{_ASM}/cacheflush.h", "void icache_inval_pou(", "cache maintenance"),
     _Needs(f"{_ASM}/insn.h", "aarch64_insn_gen_branch_imm(", "how B is encoded"),
 )
+_RODATA_NEEDED = _Needs(
+    "include/asm-generic/sections.h", "bool is_kernel_rodata(unsigned long addr)", "its bounds"
+)
 
 
 def _patching(tree: Tree) -> str:
@@ -222,11 +225,15 @@ def known(tree: Tree) -> None:
             "nothing to port"
         )
     for need in _NEEDED:
-        if need.text not in (tree.read(need.file) or ""):
-            raise CannotPort(
-                f"{tree.path}: {need.file} has no {need.text.strip()!r} ({need.what}): "
-                f"Linux {tree.version} is not one that the port knows"
-            )
+        _need(tree, need)
+
+
+def _need(tree: Tree, need: _Needs) -> None:
+    if need.text not in (tree.read(need.file) or ""):
+        raise CannotPort(
+            f"{tree.path}: {need.file} has no {need.text.strip()!r} ({need.what}): "
+            f"Linux {tree.version} is not one that the port knows"
+        )
 
 
 def parts(tree: Tree, design: Design) -> Iterator[Part]:
@@ -236,6 +243,7 @@ def parts(tree: Tree, design: Design) -> Iterator[Part]:
     if "aarch64_insn_write_literal_u64(" not in header:
         yield Part("literal", _LITERAL)
     if design.outside:
+        _need(tree, _RODATA_NEEDED)
         yield Part("rodata", _RODATA)
     yield Part("link", _LINK)
     files = {HEADER: code.trampoline(design), TRANSFORM: code.transform(design, patching)}

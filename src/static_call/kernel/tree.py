@@ -56,6 +56,9 @@ class Tree:
 
     def write(self) -> None:
         """Makes the changes in the files: all of them or, where that fails, none."""
+        for name in self.changes:
+            if os.path.islink(os.path.join(self.path, name)):
+                raise NotATree(f"{os.path.join(self.path, name)}: a symbolic link: port its target")
         changes, self.changes = self.changes, {}
         before = {name: self.read(name) for name in changes}
         done: list[str] = []
@@ -70,7 +73,7 @@ class Tree:
             raise
 
     def _replace(self, name: str, text: str | None) -> None:
-        path = os.path.realpath(os.path.join(self.path, name))
+        path = os.path.join(self.path, name)
         if text is None:
             with suppress(FileNotFoundError):
                 os.unlink(path)
@@ -79,10 +82,11 @@ class Tree:
         try:
             with open(handle, "w", encoding="utf-8", newline="") as file:
                 file.write(text)
-            try:
-                os.chmod(temporary, os.stat(path).st_mode & 0o7777)
-            except FileNotFoundError:
-                os.chmod(temporary, 0o644)
+            exists = os.path.exists(path)
+            like = os.stat(path if exists else os.path.dirname(path))
+            os.chmod(temporary, like.st_mode & 0o7777 if exists else 0o644)
+            with suppress(PermissionError):
+                os.chown(temporary, like.st_uid, like.st_gid)
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
