@@ -103,7 +103,9 @@ def symbols(path: Path) -> dict[tuple[str, int], str]:
     found_symbols = {}
     for line in readelf("-s", path):
         fields = line.split()
-        if len(fields) == 8 and fields[6] in sections and fields[3] in ("FUNC", "NOTYPE"):
+        if len(fields) < 8 or fields[3] not in ("FUNC", "NOTYPE") or fields[7][0] == "$":
+            continue
+        if fields[6] in sections:
             found_symbols[sections[fields[6]], int(fields[1], 16)] = fields[7]
     return found_symbols
 

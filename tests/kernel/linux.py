@@ -36,7 +36,7 @@ CROSS = "aarch64-linux-gnu-"
 MODULES = ("test", "far", "child", "ballast64", "ballast32")
 DEFAULT = "inline-stub"
 
-BOOT_SECONDS = 420
+BOOT_SECONDS = 900
 MODES = {
     "turns": ("-accel", "tcg,thread=single"),
     "parallel": ("-accel", "tcg,thread=multi"),

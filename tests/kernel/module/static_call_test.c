@@ -46,7 +46,7 @@ static uint updates = 50 * 1000;
 module_param(updates, uint, 0444);
 MODULE_PARM_DESC(updates, "updates under load, up to 1000000; 0 for no load");
 
-static uint seconds = 300;
+static uint seconds = 800;
 module_param(seconds, uint, 0444);
 MODULE_PARM_DESC(seconds, "after which the load ends in any case, and the test has failed");
 
@@ -276,6 +276,9 @@ static int caller_thread(void *data)
 		/* Arguments differ, so that a result of an earlier call is none of this one. */
 		call_once(&races[arg & 1], caller, arg);
 		arg = ARGUMENT_BIT | ((arg + 1) & (ARGUMENT_BIT - 1));
+		/* YIELD: an emulator that runs the CPUs in turns goes on to the next one. */
+		if (!(arg & 0xf))
+			cpu_relax();
 		if (!(arg & 0x3ff))
 			cond_resched();
 	}
