@@ -20,23 +20,24 @@
 #define CALLS		1000
 #define UPDATES		100
 #define INST_RETIRED	0x08
-#define LEAF_SIZE	2	/* instructions of a leaf: landing pad and RET */
 
 typedef unsigned long leaf_fn(void);
 
-leaf_fn static_call_far_leaf, static_call_near_leaf, static_call_other_leaf;
+leaf_fn static_call_far_leaf;
 
-asm(".pushsection .text\n"
-    "	.p2align 3\n"
-    "static_call_near_leaf:\n"
-    "	hint	#34\n"		/* bti c */
-    "	ret\n"
-    "static_call_other_leaf:\n"
-    "	hint	#34\n"
-    "	ret\n"
-    ".popsection\n");
+static noinline unsigned long near_leaf(void)
+{
+	barrier();	/* or a compiler would know that nobody has to call it */
+	return 1;
+}
 
-DEFINE_STATIC_CALL(counted, static_call_near_leaf);
+static noinline unsigned long other_leaf(void)
+{
+	barrier();
+	return 2;
+}
+
+DEFINE_STATIC_CALL(counted, near_leaf);
 
 static void counter_start(void)
 {
@@ -68,12 +69,18 @@ static __always_inline u64 counter(void)
 		barrier();						\
 	}
 
-ONE(one_direct, static_call_near_leaf())
+ONE(one_direct, near_leaf())
 ONE(one_static, static_call(counted)())
 static noinline void one_cond(void)
 {
 	static_call_cond(counted)();
 	barrier();
+}
+
+/* What the ones above are without their call: a frame for the link register. */
+static noinline void one_nothing(void)
+{
+	asm volatile("" : : : "x30", "memory");
 }
 
 static noinline void hundred_nops(void)
@@ -87,32 +94,30 @@ static noinline void no_nops(void)
 }
 
 /* Instructions of CALLS calls, and of the loop around them. */
-#define COUNT(function)							\
-({									\
-	unsigned long flags;						\
-	u64 before, after;						\
-	int i;								\
-									\
-	function();	/* once before, so that nothing is new to the CPU */ \
-	local_irq_save(flags);						\
-	before = counter();						\
-	for (i = 0; i < CALLS; i++)					\
-		function();						\
-	after = counter();						\
-	local_irq_restore(flags);					\
-	(s64)(after - before);						\
-})
+static noinline s64 count(void (*function)(void))
+{
+	unsigned long flags;
+	u64 before, after;
+	int i;
+
+	function();	/* once before, so that nothing is new to the CPU */
+	local_irq_save(flags);
+	before = counter();
+	for (i = 0; i < CALLS; i++)
+		function();
+	after = counter();
+	local_irq_restore(flags);
+	return after - before;
+}
 
 /*
- * What a call executes apart from the leaf's own instructions: 1 for a direct
- * BL. For NULL, where no leaf is called, all until it is back.
+ * What a call executes: without the leaf's own instructions, so 1 for a direct
+ * BL. For NULL and RET0, where no leaf is called, all until it is back.
  */
-static void report(const char *what, s64 count, s64 direct, int leaf)
+static void report(const char *what, s64 more, int direct)
 {
-	s64 more = count - direct;
-
-	pr_info("call %s instructions=%lld rest=%lld\n", what,
-		more / CALLS + 1 + LEAF_SIZE - leaf, more % CALLS);
+	pr_info("call %s instructions=%lld rest=%lld\n", what, more / CALLS + direct,
+		more % CALLS);
 }
 
 static u64 count_update(leaf_fn *from, leaf_fn *to)
@@ -133,29 +138,30 @@ static u64 count_update(leaf_fn *from, leaf_fn *to)
 static int __init static_call_count_init(void)
 {
 	leaf_fn *return0 = (void *)__static_call_return0;
-	s64 direct;
+	s64 nothing, direct;
 
 	counter_start();
-	pr_info("nops instructions=%lld\n", (COUNT(hundred_nops) - COUNT(no_nops)) / CALLS);
-	pr_info("near=%px far=%px\n", static_call_near_leaf, static_call_far_leaf);
-	direct = COUNT(one_direct);
-	report("direct", direct, direct, LEAF_SIZE);
-	report("near", COUNT(one_static), direct, LEAF_SIZE);
+	pr_info("nops instructions=%lld\n", (count(hundred_nops) - count(no_nops)) / CALLS);
+	pr_info("near=%px far=%px\n", near_leaf, static_call_far_leaf);
+	nothing = count(one_nothing);
+	direct = count(one_direct);
+	report("direct+leaf", direct - nothing, 0);
+	report("near", count(one_static) - direct, 1);
 	static_call_update(counted, static_call_far_leaf);
-	report("far", COUNT(one_static), direct, LEAF_SIZE);
+	report("far", count(one_static) - direct, 1);
 	static_call_update(counted, NULL);
-	report("null", COUNT(one_cond), direct, 0);
+	report("null", count(one_cond) - nothing, 0);
 	static_call_update(counted, return0);
-	report("ret0", COUNT(one_static), direct, 0);
+	report("ret0", count(one_static) - nothing, 0);
 
 	pr_info("update near-near instructions=%llu\n",
-		count_update(static_call_near_leaf, static_call_other_leaf));
+		count_update(near_leaf, other_leaf));
 	pr_info("update near-far instructions=%llu\n",
-		count_update(static_call_near_leaf, static_call_far_leaf));
+		count_update(near_leaf, static_call_far_leaf));
 	pr_info("update far-near instructions=%llu\n",
-		count_update(static_call_far_leaf, static_call_near_leaf));
+		count_update(static_call_far_leaf, near_leaf));
 	pr_info("update near-null instructions=%llu\n",
-		count_update(static_call_near_leaf, NULL));
+		count_update(near_leaf, NULL));
 	return 0;
 }
 module_init(static_call_count_init);

@@ -17,15 +17,13 @@ asm(".pushsection .text.padding, \"ax\"\n"
     "	.fill	(32 << 20) / 4, 4, 0xd503201f\n"	/* nop */
     ".popsection\n");
 
-/* For static_call_count.ko: a landing pad and RET. */
-extern unsigned long static_call_far_leaf(void);
-asm(".pushsection .text\n"
-    "	.globl	static_call_far_leaf\n"
-    "	.p2align 3\n"
-    "static_call_far_leaf:\n"
-    "	hint	#34\n"
-    "	ret\n"
-    ".popsection\n");
+/* For static_call_count.ko, whose leaves are the same. */
+unsigned long static_call_far_leaf(void);
+noinline unsigned long static_call_far_leaf(void)
+{
+	barrier();
+	return 1;
+}
 EXPORT_SYMBOL_GPL(static_call_far_leaf);
 
 static DEFINE_TARGET(far_a, TO_FAR_A)
