@@ -27,11 +27,11 @@ INCLUDE = SOURCE / "static_call" / "include"
 
 OPTIONS = (
     *("-p", "on_arm64", "-c", "/dev/null", "-p", "no:cacheprovider", "--strict-markers"),
-    *("--timeout", "60", "--durations", "5", "-q"),
+    *("--timeout", "120", "--durations", "5", "-q"),
 )
 """pytest's, on arm64: this project's own need plugins that Debian's pytest does not have."""
 
-SECONDS = 240
+SECONDS = 300
 """That a run may take."""
 
 

@@ -247,7 +247,7 @@ def test_literals_are_read_only_at_run_time(built: Built) -> None:
 
 
 def test_keys(built: Built) -> None:
-    """A key holds function, trampoline and an open lock; one with no function has its trampoline."""
+    """A key holds the function, the trampoline, and a lock; for no function the trampoline."""
     image = built.image
     for name, (form, function) in STATIC_CALLS.items():
         key = image.symbols[f"__SCK__{name}"]

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import arm64_linux
 import pytest
-from toolchain import need
+from toolchain import missing, need
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,8 +32,18 @@ def test_a_pages_examples(page: Path, tmp_path: Path) -> None:
             (tmp_path / name[1]).write_text(text)
         elif language == "console":
             _run_commands(text, tmp_path, environment)
+        elif language == "python" and page.stem == "process":  # of a process on arm64
+            _run_on_arm64(text)
         elif language == "python":
             subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=60)
+
+
+def _run_on_arm64(text: str) -> None:
+    try:
+        done = arm64_linux.python("-c", text, environment={"PYTHONPATH": str(ROOT / "src")})
+    except arm64_linux.Unavailable as error:
+        missing("an arm64 environment", str(error))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def _run_commands(text: str, folder: Path, environment: dict[str, str]) -> None:

@@ -34,6 +34,7 @@ _PACKAGES = {
     "git": "git",
     "make": "make",
     "perl": "perl",
+    "pkg-config": "pkg-config",
     "qemu-aarch64": "qemu-user",
 }
 
@@ -76,11 +77,18 @@ def qemu(program: Path, *arguments: str | Path, text: str = "", ok: bool = True)
 
 
 def run_qemu(
-    program: Path, *arguments: str | Path, text: str = "", ok: bool = True
+    program: Path,
+    *arguments: str | Path,
+    text: str = "",
+    ok: bool = True,
+    sysroot: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs an arm64 program under qemu-aarch64 on a CPU that has all features."""
+    """Runs an arm64 program under qemu-aarch64 on a CPU that has all features.
+
+    sysroot  where its libraries are; SYSROOT if None
+    """
     need("qemu-aarch64")
-    command = ("qemu-aarch64", "-cpu", "max", "-L", SYSROOT, program, *arguments)
+    command = ("qemu-aarch64", "-cpu", "max", "-L", sysroot or SYSROOT, program, *arguments)
     return run(*command, text=text, ok=ok, timeout=30)
 
 
@@ -118,6 +126,18 @@ CLANG = Compiler("clang", ("clang", *_CLANG), ("clang++", *_CLANG), ("clang", "c
 CLANG_LLD = Compiler(
     "clang-lld", ("clang", *_LLD), ("clang++", *_LLD), ("clang", "clang++", "ld.lld", *_CROSS)
 )
+MUSL_ROOT = Path("/usr/lib/aarch64-linux-musl")
+"""Where Debian puts musl for arm64, in the package musl-dev:arm64."""
+
+MUSL = Compiler(
+    "gcc-musl",
+    # The compiler's own atomic operations, as its library wants glibc.
+    (_CROSS[0], f"-specs={MUSL_ROOT}/musl-gcc.specs", "-mno-outline-atomics"),
+    (),
+    (_CROSS[0],),
+)
+"""C only; where MUSL_ROOT is."""
+
 ZIG = Compiler(
     "zig",
     (*_ZIG, "cc", "-target", "aarch64-linux-musl"),

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from static_call.design import RET0 as RET0
     from static_call.design import Design as Design
     from static_call.errors import StaticCallError as StaticCallError
-    from static_call.host import host as host
     from static_call.notation import load as load
     from static_call.places.emulator import Emulator as Emulator
+    from static_call.places.host import host as host
+    from static_call.places.host import loaded as loaded
     from static_call.places.own_process import OwnProcess as OwnProcess
     from static_call.static_call import StaticCall as StaticCall
 
@@ -23,8 +24,9 @@ _HOMES = {
     "StaticCall": "static_call.static_call",
     "StaticCallError": "static_call.errors",
     "OwnProcess": "static_call.places.own_process",
-    "host": "static_call.host",
+    "host": "static_call.places.host",
     "load": "static_call.notation",
+    "loaded": "static_call.places.host",
 }
 
 

@@ -175,6 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     kernel.add_argument("--force", action="store_true", help="port a design that is not sound")
 
     verb("cflags", _cflags, "print the compiler's flags for static_call.h")
+    verb("libs", _libs, "print the C file that programs which update at run time compile in")
+    verb("pkgconfig", _pkgconfig, "print the folder of static-call.pc, for PKG_CONFIG_PATH")
     return parser
 
 
@@ -530,10 +532,23 @@ def _target(text: str) -> Target | str:
 
 
 def _cflags(_: argparse.Namespace) -> int:
-    from os.path import dirname, join
-
-    print(f"-I{join(dirname(__file__), 'include')}")
+    print(f"-I{_installed('include')}")
     return 0
+
+
+def _libs(_: argparse.Namespace) -> int:
+    print(_installed("include", "static_call.c"))
+    return 0
+
+
+def _pkgconfig(_: argparse.Namespace) -> int:
+    print(_installed("pkgconfig"))
+    return 0
+
+
+def _installed(*names: str) -> str:
+    """The path of a file or folder of the package."""
+    return os.path.join(os.path.dirname(__file__), *names)
 
 
 def _count(text: str) -> int:

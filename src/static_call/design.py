@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from static_call import a64
 from static_call.errors import StaticCallError
-from static_call.retarget import Code, Read
+from static_call.retarget import Code, Cse, Read
 from static_call.walk import walk
 
 FORMS = ("near", "far", "null", "ret0")
@@ -222,6 +222,11 @@ class Design:
         """The instructions that its slots hold, in any form."""
         held = (contents for slot in self.slots for contents in slot.contents.values())
         return [contents for contents in held if isinstance(contents, a64.Instruction)]
+
+    @cached_property
+    def retarget_to_old(self) -> Code:
+        """The retarget for a target whose code every thread may run: without a leading cse."""
+        return self.retarget[1:] if isinstance(self.retarget[0], Cse) else self.retarget
 
     @property
     def summary(self) -> str:

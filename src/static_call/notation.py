@@ -44,9 +44,10 @@ class UnknownDesign(StaticCallError):
     """No shipped design has this name, and no file has this path."""
 
 
-def shipped() -> list[str]:
+@cache
+def shipped() -> tuple[str, ...]:
     """The names of the designs that the package ships."""
-    return sorted(name[:-2] for name in os.listdir(SHIPPED) if name.endswith(".s"))
+    return tuple(sorted(name[:-2] for name in os.listdir(SHIPPED) if name.endswith(".s")))
 
 
 def load(name: str) -> Design:

@@ -27,6 +27,7 @@ KEY_SIZE = 24
 """Bytes of a key as in static_call.h: the function, the trampoline, the lock and padding."""
 
 _LOCK = 16
+_PLANS = 16  # that a static call remembers
 
 PADS = frozenset({"bti c", "bti j", "bti jc", "paciasp", "pacibsp"})
 """Where BR X16 may land in a guarded page (Arm ARM, pseudocode of BTypeCompatible)."""
@@ -72,8 +73,8 @@ class Place(Protocol):
     def resolve(self, name: str) -> int:
         """The address of a symbol. Raises a StaticCallError for one that isn't there."""
 
-    def executable(self, address: int) -> bool:
-        """Whether there is code at an address."""
+    def executable(self, address: int, *, held: bool = False) -> bool:
+        """Whether there is code at an address; `held`: an object keeps it where it is."""
 
     def guarded(self, address: int) -> bool:
         """Whether an indirect branch to an address must land on a pad."""
@@ -90,10 +91,16 @@ class RunningPlace(Place, Protocol):
 
     names: dict[str, StaticCall]
 
-    def create(
+    def reserve(
         self, design: Design, *, near: int | None = None, at: int | None = None
     ) -> tuple[Trampoline, int]:
-        """A new trampoline, which calls RETURN0, and its key; `near` an address, or `at` one."""
+        """Memory for a trampoline and its key: with an address in reach, or at one."""
+
+    def create(self, trampoline: Trampoline, key: int, target: Target, function: int) -> None:
+        """Puts a trampoline that calls `target` into memory, and `function` into its key.
+
+        Whoever then gets its address from data runs it, and the code of its target.
+        """
 
     def free(self, trampoline: Trampoline, key: int) -> None:
         """Takes a trampoline back, which nobody calls any more."""
@@ -139,6 +146,7 @@ class StaticCall:
 
     key: int | None
     _trampoline: Trampoline | None
+    _ours: bool | None
 
     def __init__(
         self,
@@ -163,7 +171,7 @@ class StaticCall:
         Raises NameTaken, what update() raises and what the place raises for want of memory.
         """
         if place is None:
-            from static_call.host import host
+            from static_call.places.host import host
 
             place = host()
         if isinstance(design, str):
@@ -171,12 +179,14 @@ class StaticCall:
         if name in place.names:
             raise NameTaken(f"there is a static call {name} already: {place.names[name]!r}")
         self._set(name, place, place.resolve, prototype)
-        wanted = self._address(target)
+        wanted, alive = self._pointer(target)
         if near is None and isinstance(wanted, int):
             near = wanted
-        self._trampoline, self.key = place.create(design, near=near, at=at)
+        self._trampoline, self.key = place.reserve(design, near=near, at=at)
+        self._ours = True
         try:
-            self.update(target)
+            goal = self._accepted(wanted, alive)
+            place.create(self._trampoline, self.key, goal, self._key_for(self.key, wanted))
         except StaticCallError:
             place.free(self._trampoline, self.key)
             raise
@@ -214,6 +224,8 @@ class StaticCall:
         self._trampoline = None
         self._resolve = resolve
         self._alive: set[_Alive] = set()
+        self._plans: dict[tuple[Target, bool, bytes], Retarget] = {}
+        self._ours = None
         self._call: Callable[..., Any] | None = None
 
     def __repr__(self) -> str:
@@ -272,16 +284,12 @@ class StaticCall:
         nothing has been changed.
         """
         wanted, alive = self._pointer(target)
+        goal = self._accepted(wanted, alive)
         try:
-            goal = self._goal(wanted)
-            retarget = self.trampoline.plan(goal, self.place.read, fresh=fresh)
-            key = None if self.key is None else self._key_for(self.key, wanted)
-        except (a64.A64Error, Unreachable, Unsupported, NotATrampoline, BadRetarget) as error:
+            retarget = self._plan(goal, fresh)
+        except (a64.A64Error, NotATrampoline, BadRetarget) as error:
             raise type(error)(f"{self.name}: {error}") from None
-        if isinstance(goal, int):
-            self._check(goal)
-        if alive is not None and isinstance(wanted, int):
-            self._alive.add(_Alive(wanted, alive))
+        key = None if self.key is None else self._key_for(self.key, wanted)
         store = None
         if self.key is not None and key is not None:
             store = KeyStore(self.key, key, self.key + _LOCK if self._is_ours(self.key) else None)
@@ -351,10 +359,35 @@ class StaticCall:
                 raise BadTarget(f"{self.name}: {error}") from None
         raise BadTarget(f"{self.name}: {target!r} is no address, function, name, None or RET0")
 
-    def _goal(self, target: Target) -> Target:
-        """What the trampoline is retargeted to, in a design without a form for None or RET0."""
+    def _plan(self, goal: Target, fresh: bool) -> Retarget:
+        """The trampoline's plan; one that was made for the same bytes is used again."""
+        key = goal, fresh, self.trampoline.contents(self.place.read)
+        if key not in self._plans:
+            plan = self.trampoline.plan(goal, self.place.read, fresh=fresh)
+            if len(self._plans) == _PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return self._plans[key]
+
+    def _accepted(self, target: Target, alive: object) -> Target:
+        """What the trampoline is made to call for a target, which is checked, and kept alive.
+
+        In a design without a form for None or RET0 that is a function.
+        """
         form = {None: "null", RET0: "ret0"}.get(target) if not isinstance(target, int) else None
-        return self._resolve(RETURN0) if form and form not in self.design.forms else target
+        goal = self._resolve(RETURN0) if form and form not in self.design.forms else target
+        held = None
+        if alive is not None and isinstance(target, int):
+            held = _Alive(target, alive)
+        if isinstance(goal, int) and held not in self._alive:
+            try:
+                form = self.design.form_for(self.address, goal, self.trampoline.outside)
+            except (a64.A64Error, Unreachable, Unsupported) as error:
+                raise type(error)(f"{self.name}: {error}") from None
+            self._check(goal, form, held=held is not None)
+        if held is not None:
+            self._alive.add(held)
+        return goal
 
     def _key_for(self, key: int, target: Target) -> int:
         """What the key holds for a target.
@@ -373,7 +406,9 @@ class StaticCall:
 
     def _is_ours(self, key: int) -> bool:
         """Whether a key is one of static_call.h, and not Linux's."""
-        return self._word(key + 8) == self.address
+        if self._ours is None:
+            self._ours = self._word(key + 8) == self.address
+        return self._ours
 
     def _word(self, address: int) -> int:
         return int.from_bytes(self.place.read(address, 8), "little")
@@ -391,18 +426,17 @@ class StaticCall:
         except Unsupported:
             return True
 
-    def _check(self, address: int) -> None:
-        """Refuses what is not code, or has no landing pad where one is needed."""
+    def _check(self, address: int, form: str, *, held: bool) -> None:
+        """Refuses what is not code, or has no landing pad where one is needed in a form."""
         start = self.address - self.design.entry
         if start <= address < start + self.design.size:
             raise BadTarget(f"{self.name}: the target {address:#x} is in its own trampoline")
-        if not self.place.executable(address):
+        if not self.place.executable(address, held=held):
             raise BadTarget(f"{self.name}: the target {address:#x} is not in executable memory")
         insn = a64.decode(int.from_bytes(self.place.read(address, a64.WORD), "little"))
         if insn.name in PADS:
             return
         # A thread that has passed the slot goes on through the literal, whatever the new form.
-        form = self.design.form_for(self.address, address, self.trampoline.outside)
         forms = self.design.forms if self.place.live else (form,)
         if any(map(self._indirect, forms)) and self.place.guarded(address):
             raise BadTarget(

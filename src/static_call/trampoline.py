@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from static_call.design import Design, Recognised, Target
 from static_call.errors import StaticCallError
-from static_call.retarget import Cse, Read, Retarget, steps
+from static_call.retarget import Read, Retarget, steps
 
 
 class NotATrampoline(StaticCallError):
@@ -28,6 +28,18 @@ class Trampoline(NamedTuple):
     design: Design
     entry: int
     outside: Mapping[str, int] = {}
+
+    def assemble(self, target: Target) -> list[tuple[int, bytes]]:
+        """A new one that calls `target`, as (address, bytes): see Design.assemble."""
+        form = self.design.form_for(self.entry, target, self.outside)
+        address = target if isinstance(target, int) else None
+        return self.design.assemble(self.entry, form, address, self.outside)
+
+    def contents(self, read: Read) -> bytes:
+        """Its bytes and its literals', all that `plan` looks at."""
+        start = self.entry - self.design.entry
+        pieces = (read(address, 8) for address in self.outside.values())
+        return b"".join((read(start, self.design.size), *pieces))
 
     def state(self, read: Read) -> Recognised:
         """The form that it is in and its target. Raises NotATrampoline for foreign bytes."""
@@ -51,9 +63,7 @@ class Trampoline(NamedTuple):
         for cell in self.design.place(self.entry, form, address, self.outside):
             now = int.from_bytes(read(cell.address, cell.item.size), "little")
             registers += [cell.address, now if cell.value is None else cell.value]
-        code = self.design.retarget
-        if not fresh and isinstance(code[0], Cse):
-            code = code[1:]
+        code = self.design.retarget if fresh else self.design.retarget_to_old
         retarget = Retarget(code, tuple(registers), steps(code, registers, read))
         self._check(retarget, read)
         return retarget

@@ -3,7 +3,9 @@
  * Static calls for arm64 programs, with Linux's names.
  *
  * A static call is a function pointer that costs a direct branch. Callers branch to a trampoline,
- * `__SCT__name`, and what that calls can be changed once the program is linked. Its key,
+ * `__SCT__name`, and what that calls can be changed: in the linked file by other tools, and in the
+ * running process by those functions here that are marked with a star. They are in static_call.c,
+ * which is to be compiled into each program and each shared object that uses them. The key,
  * `__SCK__name`, holds the function that is called now.
  *
  *	DECLARE_STATIC_CALL(name, func)			in a header, for other files' calls
@@ -14,6 +16,11 @@
  *	static_call(name)(args)				calls
  *	static_call_cond(name)(args)			calls, with no value: it may call nothing
  *	static_call_query(name)				the function that is called now, or NULL
+ *
+ *	static_call_update(name, func)			calls func from now on			*
+ *	static_call_update_flags(name, func, flags)	the same, with weaker promises		*
+ *	static_call_synchronize(name)			waits for threads in the trampoline	*
+ *	static_call_close()				closes the file that updates need	*
  *
  * Shared objects export their static calls, unless STATIC_CALL_HIDDEN is defined.
  *
@@ -76,6 +83,38 @@ struct static_call_key {
 	__STATIC_CALL_CAST(__typeof__(&STATIC_CALL_TRAMP(name)),                                   \
 			   __static_call_func(&STATIC_CALL_KEY(name)))
 
+/*
+ * Makes a static call call `func`: NULL for nothing, __static_call_return0 to return 0. The type is
+ * checked as in an assignment. Any number of threads may be calling and updating.
+ *
+ * A concurrent call runs the old function or the new one, whole. After 0 was returned no thread
+ * starts the old one, and `func` may have been written a moment ago, if its writer has cleaned and
+ * invalidated the caches. Otherwise it returns an errno value, and the static call is as it was,
+ * unless docs/c.md says otherwise of that value. May be called in a signal handler.
+ */
+#define static_call_update(name, func) static_call_update_flags(name, func, 0)
+
+/* The same. `flags` give up a promise, and spare the membarrier(2) that it takes. */
+#define static_call_update_flags(name, func, flags)                                                \
+	__static_call_update(                                                                      \
+		&STATIC_CALL_KEY(name),                                                            \
+		__STATIC_CALL_TARGET(__typeof__(&STATIC_CALL_TRAMP(name)), func), flags)
+
+enum {
+	/* `func` is older than the last context synchronisation of every thread: say, as old as
+	 * the file that it is in. If it is not, a thread may run what was in its place before. */
+	STATIC_CALL_OLD_CODE = 1,
+	/* After the update has returned, threads may start the old function, for any time. */
+	STATIC_CALL_UNSETTLED = 2,
+};
+
+/*
+ * Waits until each other thread of the process was outside of the trampoline once. So after an
+ * update none is on its way to an old function: they are in it or past it. Returns 0 or an errno
+ * value, and may not be called in a signal handler.
+ */
+#define static_call_synchronize(name) __static_call_synchronize(&STATIC_CALL_KEY(name))
+
 /* ---- What follows is not for use. ---------------------------------------------------------- */
 
 #define __STATIC_CALL_PASTE(a, b) __STATIC_CALL_PASTE_(a, b)
@@ -102,8 +141,22 @@ extern "C" {
 #define __STATIC_CALL_CAST(type, value) ((type)(value))
 #endif
 
-/* What the key of a RET0 static call holds. Its trampoline returns 0 without it. */
-extern long __static_call_return0(void) __attribute__((__visibility__("hidden")));
+/*
+ * What the key of a RET0 static call holds; its trampoline returns 0 without it. The type is one
+ * that no other function has, so that this one may be given for any type, and no other may.
+ */
+struct __static_call_zero {
+	long is_ret0;
+};
+extern struct __static_call_zero *__static_call_return0(void)
+	__attribute__((__visibility__("hidden")));
+
+/* In static_call.c: hidden, since each program and shared object has its own. */
+extern int __static_call_update(struct static_call_key *key, void (*func)(void), unsigned int flags)
+	__attribute__((__visibility__("hidden")));
+extern int __static_call_synchronize(const struct static_call_key *key)
+	__attribute__((__visibility__("hidden")));
+extern void static_call_close(void) __attribute__((__visibility__("hidden")));
 
 static inline void (*__static_call_func(const struct static_call_key *key))(void)
 {
@@ -112,8 +165,28 @@ static inline void (*__static_call_func(const struct static_call_key *key))(void
 	return func == key->tramp ? 0 : func;
 }
 
+/* A new target for a pointer of `type`, which it must suit. */
 #ifdef __cplusplus
 }
+extern "C++" {
+template <typename T> struct __static_call_target {
+	T func;
+	__static_call_target(T target) : func(target) {}
+	template <typename Zero>
+	__static_call_target(Zero *(*target)(), decltype(Zero::is_ret0) = 0)
+		: func(reinterpret_cast<T>(reinterpret_cast<void (*)()>(target)))
+	{
+	}
+};
+}
+#define __STATIC_CALL_TARGET(type, target)                                                         \
+	(reinterpret_cast<void (*)()>(__static_call_target<type>(target).func))
+#else
+#define __STATIC_CALL_TARGET(type, target)                                                         \
+	((void (*)(void))(type){ _Generic(                                                         \
+		(target),                                                                          \
+		struct __static_call_zero *(*)(void): (type)(void (*)(void))__static_call_return0, \
+		default: (target)) })
 #endif
 
 /*

@@ -99,7 +99,7 @@ class ElfFile:
             )
         return symbol.value
 
-    def executable(self, address: int) -> bool:
+    def executable(self, address: int, *, held: bool = False) -> bool:
         """Whether there is code at an address."""
         return self.image.executable(address)
 

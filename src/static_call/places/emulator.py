@@ -189,7 +189,7 @@ class Emulator:
         if self.executable(address):
             self.uc.ctl_remove_cache(address, address + len(data))
 
-    def executable(self, address: int) -> bool:
+    def executable(self, address: int, *, held: bool = False) -> bool:
         """Whether there is code at an address."""
         return any(
             low <= address <= high and protection & UC_PROT_EXEC
@@ -243,24 +243,28 @@ class Emulator:
         """
         return StaticCall(name, target, design=design, place=self, at=at)
 
-    def create(
+    def reserve(
         self, design: Design, *, near: int | None = None, at: int | None = None
     ) -> tuple[Trampoline, int]:
-        """A new trampoline, which calls RETURN0, and its key; the room decides where, or `at`."""
+        """Memory for a trampoline and its key; the room decides where, or `at`."""
         base = None if at is None else at - design.entry
         base = self.allocate(design.size, align=design.align, at=base, executable=True)
         entry = base + design.entry
         key = self.allocate(KEY_SIZE)
-        self.write(key + 8, entry.to_bytes(8, "little"))
         # A literal lies behind its trampoline where the caller says where that is: ADRP reaches it.
         outside = {
             label: self.allocate(8, at=None if at is None else entry + _LITERALS + 8 * i)
             for i, label in enumerate(design.outside)
         }
-        born = design.form_for(entry, self.symbols[RETURN0], outside)
-        for address, piece in design.assemble(entry, born, self.symbols[RETURN0], outside):
-            self.write(address, piece)
         return Trampoline(design, entry, outside), key
+
+    def create(self, trampoline: Trampoline, key: int, target: Target, function: int) -> None:
+        """Puts a trampoline that calls `target` into memory, and `function` into its key."""
+        self.write(
+            key, b"".join(word.to_bytes(8, "little") for word in (function, trampoline.entry, 0))
+        )
+        for address, piece in trampoline.assemble(target):
+            self.write(address, piece)
 
     def free(self, trampoline: Trampoline, key: int) -> None:
         """Takes a trampoline back; a machine's memory is never used again."""

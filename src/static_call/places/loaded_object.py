@@ -84,7 +84,11 @@ def _images() -> Iterator[tuple[str, int, Image]]:
     """The ELF files that code is mapped from, and what was added to their link addresses."""
     seen = set()
     for mapping in maps.mappings():
-        if not mapping.executable or not mapping.path.startswith("/") or mapping.path in seen:
+        if (
+            "x" not in mapping.permissions
+            or not mapping.path.startswith("/")
+            or mapping.path in seen
+        ):
             continue
         seen.add(mapping.path)
         try:

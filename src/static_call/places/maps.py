@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from static_call.errors import StaticCallError
@@ -29,10 +31,9 @@ class Mapping(NamedTuple):
     offset: int
     path: str
 
-    @property
-    def executable(self) -> bool:
-        """Whether there is code in it."""
-        return "x" in self.permissions
+    def __contains__(self, address: object) -> bool:
+        """Whether an address is in it."""
+        return isinstance(address, int) and self.start <= address < self.end
 
 
 def mappings(name: str = "maps") -> list[Mapping]:
@@ -46,9 +47,10 @@ def mappings(name: str = "maps") -> list[Mapping]:
     return found
 
 
-def mapping_at(address: int) -> Mapping | None:
-    """The mapping that an address lies in. Raises NoProc."""
-    return next((one for one in mappings() if one.start <= address < one.end), None)
+def executable(known: Sequence[Mapping], address: int) -> bool:
+    """Whether there is code at an address; `known` are all mappings, in order."""
+    number = bisect_right(known, address, key=attrgetter("start")) - 1
+    return number >= 0 and address < known[number].end and "x" in known[number].permissions
 
 
 def guarded(address: int) -> bool:

@@ -41,7 +41,7 @@ SIZE = 8 * (REGISTERS + _LAST + 1)
 """Bytes of the parameters."""
 
 _PWRITE64, _MEMBARRIER = 68, 283  # include/uapi/asm-generic/unistd.h
-_SYNC_CORE = 1 << 5  # include/uapi/linux/membarrier.h
+_SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
 _EIO = 5
 
 _ENTER = f"""
@@ -128,9 +128,12 @@ def retarget(code: Code, name: str) -> bytes:
         if n > _LAST:
             raise Unperformable(f"{name}: its retarget uses x{n}; a process has x0 to x{_LAST}")
         lines.append(f"ldr x{n}, [x19, #{8 * (REGISTERS + n)}]")
+    if Cse() in code and not isinstance(code[0], Cse):
+        # Where there is none at the end, that has to be known before anything is stored.
+        lines += _lines(_membarrier(_REGISTER_SYNC_CORE))
     for insn in code:
         if isinstance(insn, Cse):
-            lines += _lines(_cse())
+            lines += _lines(_membarrier(_SYNC_CORE))
         elif insn.name == "str":
             lines += _lines(_store(insn))
         elif insn.name == "stp":
@@ -187,10 +190,10 @@ def _store(insn: a64.Instruction) -> str:
 """
 
 
-def _cse() -> str:
+def _membarrier(command: int) -> str:
     return f"""
         {_SAVE}
-        mov     x0, #{_SYNC_CORE}
+        mov     x0, #{command}
         mov     x1, #0
         mov     x2, #0
         mov     x8, #{_MEMBARRIER}

@@ -18,11 +18,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from static_call import a64
-from static_call.design import Design
+from static_call.design import Design, Target
 from static_call.errors import StaticCallError
 from static_call.places import foreign, maps, own_code
 from static_call.places.pool import Pool
-from static_call.retarget import Cse, Retarget
+from static_call.retarget import Code, Cse, Retarget
 from static_call.static_call import KEY_SIZE, RETURN0, KeyStore, StaticCall
 from static_call.trampoline import Trampoline
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 _SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
 _SYS_MEMBARRIER = 283
+_READ, _WRITE, _EXEC = 1, 2, 4
 _AT_HWCAP2, _HWCAP2_BTI = 26, 1 << 17
 _PAUSE = 50e-6  # seconds between two looks at a lock that another thread holds
 _PATIENCE = 10.0  # seconds
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
-_libc.mremap.restype = ctypes.c_void_p
-_libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.getauxval.restype = ctypes.c_ulong
 _libc.getauxval.argtypes = [ctypes.c_ulong]
 _Code = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
@@ -97,11 +97,11 @@ class OwnProcess:
         self.weak = weak
         self.names: dict[str, StaticCall] = {}
         self.translated = False
-        self._pid, self._mem = 0, -1
-        self._routines: dict[tuple[object, ...], Callable[[int], int]] = {}
-        self._thread = threading.local()
+        self._pid, self._mem, self._mem_inode = 0, -1, (0, 0)
+        self._routines: dict[int, tuple[Code, Callable[[int], int]]] = {}  # by the code's id()
         self._lock = threading.RLock()  # of the pools and the routines, not of updates
         self._symbols: dict[str, int] = {}
+        self._maps: list[maps.Mapping] = []
         self.fd()
         if not weak:
             self._register()
@@ -116,20 +116,36 @@ class OwnProcess:
     # Memory
 
     def fd(self) -> int:
-        """A file descriptor of this process's /proc/self/mem. Raises NotHere.
+        """A file descriptor of this process's memory. Raises NotHere.
 
-        One that was opened before a fork is the parent's memory, and is not used.
+        One that was opened before a fork is the parent's memory, and one that others closed may be
+        anything by now: then it is opened anew.
         """
-        if self._pid != os.getpid():
-            try:
-                self._mem = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
-            except OSError as error:
-                raise NotHere(
-                    f"cannot open /proc/self/mem: {error.strerror}; "
-                    "text is written through it: mount /proc, or allow it"
-                ) from None
-            self._pid = os.getpid()
+        if self._pid != os.getpid() or not self._is_mem():
+            with self._lock:
+                if self._pid != os.getpid() or not self._is_mem():
+                    self._open()
         return self._mem
+
+    def _is_mem(self) -> bool:
+        try:
+            status = os.fstat(self._mem)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._mem_inode
+
+    def _open(self) -> None:
+        try:
+            # Not /proc/self, which has no memory once the first thread has ended.
+            self._mem = os.open("/proc/thread-self/mem", os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise NotHere(
+                f"cannot open /proc/thread-self/mem: {error.strerror}; "
+                "text is written through it: mount /proc, or allow it"
+            ) from None
+        status = os.fstat(self._mem)
+        self._mem_inode = status.st_dev, status.st_ino
+        self._pid = os.getpid()
 
     def read(self, address: int, size: int) -> bytes:
         """Memory; fewer bytes where it ends."""
@@ -138,12 +154,18 @@ class OwnProcess:
         except OSError:
             return b""
 
-    def executable(self, address: int) -> bool:
-        """Whether there is code at an address."""
-        mapping = maps.mapping_at(address)
-        if mapping is None and self.translated:  # qemu-user's maps lack some
+    def executable(self, address: int, *, held: bool = False) -> bool:
+        """Whether there is code at an address.
+
+        held  an object keeps it mapped, so that what /proc said earlier still holds
+        """
+        if held and maps.executable(self._maps, address):
+            return True
+        self._maps = maps.mappings()
+        if self.translated and held:
+            # qemu-user's maps lack some, and show others with a neighbour's rights.
             return bool(self.read(address, a64.WORD))
-        return mapping is not None and mapping.executable
+        return maps.executable(self._maps, address)
 
     def guarded(self, address: int) -> bool:
         """Whether the page of an address is guarded, on a CPU with FEAT_BTI."""
@@ -166,15 +188,15 @@ class OwnProcess:
         done = os.pwrite(self.fd(), data, address)
         if done != len(data):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        if self.translated:
+        if self.translated and any(address in one for one in self._text.ranges()):
             self._retranslate({address})
 
     # What static calls need
 
-    def create(
+    def reserve(
         self, design: Design, *, near: int | None = None, at: int | None = None
     ) -> tuple[Trampoline, int]:
-        """A new trampoline, which calls RETURN0, and its key.
+        """Memory for a trampoline and its key.
 
         near  an address that it should have in reach; this process's C library if None
         Raises pool.NoRoom, own_code.Unperformable, and StaticCallError for `at`: the pool decides.
@@ -184,17 +206,18 @@ class OwnProcess:
         if near is None:
             near = foreign.address(_libc.syscall)
         with self._lock:
-            self._routine(design, Retarget(design.retarget, (), ()))
+            self._routine(design.retarget, design.name)
             entry = self._text.take(design.size, design.align, near) + design.entry
             outside = {label: self._literals.take(8, 8, entry) for label in design.outside}
             key = self._keys.take(KEY_SIZE, 8)
-            return0 = self._symbols[RETURN0]
-            born = design.form_for(entry, return0, outside)
-            for address, piece in design.assemble(entry, born, return0, outside):
-                self._store(address, piece)
-            words = (return0, entry, 0)
-            self._store(key, b"".join(word.to_bytes(8, "little") for word in words))
         return Trampoline(design, entry, outside), key
+
+    def create(self, trampoline: Trampoline, key: int, target: Target, function: int) -> None:
+        """Puts a trampoline that calls `target` into memory, and `function` into its key."""
+        (ctypes.c_uint64 * 3).from_address(key)[:] = [function, trampoline.entry, 0]
+        for address, piece in trampoline.assemble(target):
+            self._store(address, piece)
+        self._barrier()
 
     def free(self, trampoline: Trampoline, key: int) -> None:
         """Takes a trampoline back: the oldest one that was given back is the next to be used."""
@@ -207,7 +230,8 @@ class OwnProcess:
 
     def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
         """Runs a retarget's machine code, under the key's lock. Raises Deadlock, UpdateFailed."""
-        parameters = self._parameters()
+        # One of its own for each update: a signal handler may make another one meanwhile.
+        parameters = (ctypes.c_uint64 * (own_code.SIZE // 8))()
         own_lock = ctypes.c_uint64(0)
         own_key = (ctypes.c_uint64 * 1)(0)
         lock = key.lock if key and key.lock else ctypes.addressof(own_lock)
@@ -217,12 +241,12 @@ class OwnProcess:
         ]  # fmt: skip
         for n, value in enumerate(retarget.registers, own_code.REGISTERS):
             parameters[n] = value
-        routine = self._routine(None, retarget)
+        routine = self._routine(retarget.code)
         deadline = time.monotonic() + _PATIENCE
         while (result := self._run(routine, parameters)) == own_code.HELD:
             parameters[2] = self._waited(parameters[2], deadline)
         if self.translated:
-            self._retranslate({step.address for step in retarget.steps if step.op == "store"})
+            self._retranslate({step.address for step in retarget.steps if step.op == "ic ivau"})
         if result < 0:
             raise self._failed(-result, parameters[6], retarget)
 
@@ -304,30 +328,22 @@ class OwnProcess:
     def _handler(self) -> int:
         return self.function(own_code.assemble(own_code.HANDLER), name="report_pc").address
 
-    def _parameters(self) -> Any:
-        """This thread's parameter block."""
-        if not hasattr(self._thread, "parameters"):
-            self._thread.parameters = (ctypes.c_uint64 * (own_code.SIZE // 8))()
-        return self._thread.parameters
-
     def _run(self, routine: Callable[[int], int], parameters: Any) -> int:
         parameters[0] = self.fd()
         return routine(ctypes.addressof(parameters))
 
-    def _routine(self, design: Design | None, retarget: Retarget) -> Callable[[int], int]:
-        """The machine code for a retarget, made when it is first wanted."""
-        code = tuple(retarget.code)
-        key = (self.weak, *(str(insn) for insn in code))
-        if key not in self._routines:
-            if self.weak:  # this thread at least
-                code = tuple(a64.parse("isb") if isinstance(one, Cse) else one for one in code)
-            machine_code = own_code.retarget(code, design.name if design else "the design")
+    def _routine(self, code: Code, name: str = "the design") -> Callable[[int], int]:
+        """The machine code for a design's retarget, made when it is first wanted."""
+        if id(code) not in self._routines:
+            # Without membarrier, this thread at least.
+            here = [a64.parse("isb") if self.weak and one == Cse() else one for one in code]
+            machine_code = own_code.retarget(here, name)
             with self._lock:
                 address = self._text.take(len(machine_code), 16, foreign.address(_libc.syscall))
                 self._store(address, machine_code)
             self._barrier()
-            self._routines[key] = _Code(address)
-        return self._routines[key]
+            self._routines[id(code)] = code, _Code(address)
+        return self._routines[id(code)][1]
 
     def _waited(self, owner: int, deadline: float) -> int:
         """Whom the lock may be taken from, after a while: 0, or a thread that is no more."""
@@ -389,17 +405,22 @@ class OwnProcess:
         raise NotHere("code that was changed through /proc/self/mem runs on as it was")
 
     def _retranslate(self, addresses: set[int]) -> None:
-        """Makes qemu-user drop its translation of pages: to Linux, an mremap that does nothing."""
+        """Makes qemu-user drop its translation of pages, which it does where one becomes writable.
+
+        It takes no notice of who executes meanwhile, so there is no gap for other threads.
+        """
         size = os.sysconf("SC_PAGESIZE")
         for page in {address & -size for address in addresses}:
-            _libc.mremap(page, size, size, 0)
+            for rights in (_READ | _WRITE | _EXEC, _READ | _EXEC):
+                _libc.mprotect(page, size, rights)
 
     def _forked(self) -> None:
-        """In the child of a fork: the parent's file descriptor is not its own."""
+        """In the child of a fork: the parent's memory and threads are not its own."""
+        self._lock = threading.RLock()
         self._pid = 0
-        if self._mem >= 0:
+        if self._is_mem():
             os.close(self._mem)
-            self._mem = -1
+        self._mem = -1
 
 
 def _range(trampoline: Trampoline) -> range:

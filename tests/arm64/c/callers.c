@@ -74,6 +74,14 @@ int start_callers(function call, unsigned threads)
 	return error;
 }
 
+/* Adds up what they saw so far. */
+void look_at_callers(uint64_t seen[KINDS])
+{
+	for (int kind = 0; kind < KINDS; kind++)
+		for (unsigned i = seen[kind] = 0; i < count; i++)
+			seen[kind] += __atomic_load_n(&callers[i].seen[kind], __ATOMIC_RELAXED);
+}
+
 /* Ends them, and adds up what they saw. */
 void stop_callers(uint64_t seen[KINDS])
 {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from static_call.places.emulator import Emulator
+    from static_call.places.loaded_object import LoadedObject
     from static_call.places.own_process import OwnProcess
 
 
@@ -20,6 +22,20 @@ def is_arm64_linux() -> bool:
         and sys.byteorder == "little"
         and sys.maxsize > 1 << 32
     )
+
+
+def loaded(designs: Sequence[str] = ()) -> list[LoadedObject]:
+    """The program and the libraries of this process that have static calls.
+
+    designs  files with designs of one's own that they may have
+    Raises own_process.NotHere, on another computer than an arm64 one too.
+    """
+    from static_call.places.own_process import NotHere, OwnProcess
+
+    place = host()
+    if not isinstance(place, OwnProcess):
+        raise NotHere("this process runs no arm64 code: load files into an Emulator")
+    return place.loaded(designs)
 
 
 @cache

@@ -1,0 +1,673 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changes the static calls of the running process, for static_call.h. Compile it, as C or as C++,
+ * into each program and each shared object that has calls of static_call_update() in it: several
+ * copies in a process go well together, since it is the keys that have the locks.
+ *
+ * Code and literals are written through /proc/thread-self/mem: pages stay read-only, no page is
+ * ever writable and executable, and after fork() a child's pages are its own. The kernel stores 4
+ * and 8 aligned bytes as one (arch/arm64/lib/memcpy.S). The steps are those of the designs
+ * inline-stub and adrp-stub, in their order.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1 /* for the registers in ucontext_t */
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <ucontext.h>
+
+#include "static_call.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * What this copy knows of its process, alone on its pages, which the kernel fills with zeros in a
+ * child: locks of threads that the child does not have, and a file that has the parent's memory.
+ */
+static struct {
+	unsigned int lock; /* for what is up to `open`, and `memory`; taken before a key's */
+	uint64_t signals; /* that were blocked before it was taken */
+	char checked; /* whether code that is written does run: see check_writes() */
+	char translated;
+	char open; /* whether `memory` is this process's */
+	unsigned int synchronizing; /* the lock for what follows */
+	uintptr_t answer, questions; /* where a thread says where it is, and how many were asked */
+} __attribute__((__aligned__(65536))) own;
+
+/* The file with this process's memory, or a parent's; told by its inode, which only it has. */
+static struct {
+	int fd;
+	dev_t dev;
+	ino_t ino;
+} memory;
+
+/* ---- System calls: no cancellation points, and errno stays as it is. ----------------------- */
+
+static long system_call(long number, long a, long b, long c, long d)
+{
+	register long x8 __asm__("x8") = number;
+	register long x0 __asm__("x0") = a;
+	register long x1 __asm__("x1") = b;
+	register long x2 __asm__("x2") = c;
+	register long x3 __asm__("x3") = d;
+
+	__asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory", "cc");
+	return x0;
+}
+
+static void pause_us(long us)
+{
+	struct timespec time = { 0, us * 1000 };
+
+	system_call(SYS_nanosleep, (long)&time, 0, 0, 0);
+}
+
+static void set_signals(uint64_t blocked, uint64_t *before)
+{
+	system_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&blocked, (long)before, sizeof(blocked));
+}
+
+static unsigned int thread_id(void)
+{
+	return (unsigned int)system_call(SYS_gettid, 0, 0, 0, 0);
+}
+
+/* ---- Locks --------------------------------------------------------------------------------- */
+
+/*
+ * A lock is 0 or its owner's thread id. An owner that is no thread of this process was one of the
+ * process that forked it: here it will never give the lock back, and whatever it has done of a
+ * retarget left a trampoline that works, so it is taken over.
+ */
+static int take(unsigned int *lock, unsigned int self)
+{
+	for (;;) {
+		unsigned int owner = 0;
+
+		if (__atomic_compare_exchange_n(lock, &owner, self, 0, __ATOMIC_ACQUIRE,
+						__ATOMIC_RELAXED))
+			return 0;
+		if (owner == self)
+			return EDEADLK;
+		if (system_call(SYS_tgkill, system_call(SYS_getpid, 0, 0, 0, 0), owner, 0, 0) ==
+			    -ESRCH &&
+		    __atomic_compare_exchange_n(lock, &owner, self, 0, __ATOMIC_ACQUIRE,
+						__ATOMIC_RELAXED))
+			return 0;
+		pause_us(50);
+	}
+}
+
+static void release(unsigned int *lock)
+{
+	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+}
+
+/* ---- Trampolines --------------------------------------------------------------------------- */
+
+#define BTI_C 0xd503245fu
+#define NOP 0xd503201fu
+#define B 0x14000000u
+#define LDR_X16_16 0x58000050u /* from 8 bytes further on */
+#define ADRP_X16 0x90000010u
+#define LDR_X16_X16 0xf9400210u
+#define BR_X16 0xd61f0200u
+#define MOV_X0_0 0xd2800000u
+#define RET 0xd65f03c0u
+
+#define REACH ((int64_t)1 << 27) /* of B, in bytes */
+
+struct trampoline {
+	uintptr_t start, slot, literal, ret0, null, end;
+};
+
+static uint32_t word_at(uintptr_t at)
+{
+	return __atomic_load_n((const uint32_t *)at, __ATOMIC_RELAXED);
+}
+
+/* Finds slot and literal. ENOEXEC if a word is not as in inline-stub or adrp-stub. */
+static int recognise(const struct static_call_key *key, struct trampoline *found)
+{
+	uintptr_t at = (uintptr_t)key->tramp;
+	uint32_t slot, load;
+
+	if (!at || at % 8)
+		return ENOEXEC;
+	found->start = at;
+	found->slot = at + 4;
+	slot = word_at(at + 4);
+	load = word_at(at + 8);
+	if (word_at(at) != BTI_C || (slot != NOP && (slot & 0xfc000000u) != B))
+		return ENOEXEC;
+	if (load == LDR_X16_16) {
+		found->literal = at + 16;
+		found->ret0 = at + 24;
+		at += 12;
+	} else if ((load & 0x9f00001f) == ADRP_X16 &&
+		   (word_at(at + 12) & 0xffc003ff) == LDR_X16_X16) {
+		/* 21 bits, signed: the higher ones from bit 5 on, the lower two from bit 29 on. */
+		int64_t pages = (int32_t)((load & 0x00ffffe0) << 8) >> 11 | (load >> 29 & 3);
+
+		found->literal = ((at + 8) & ~(uintptr_t)4095) + (uintptr_t)(pages * 4096) +
+				 (word_at(at + 12) >> 10 & 0xfff) * 8;
+		found->ret0 = at + 20;
+		at += 16;
+	} else {
+		return ENOEXEC;
+	}
+	found->null = found->ret0 + 8;
+	found->end = found->ret0 + 16;
+	return word_at(at) == BR_X16 && word_at(found->ret0) == BTI_C &&
+			       word_at(found->ret0 + 4) == MOV_X0_0 &&
+			       word_at(found->null) == BTI_C && word_at(found->null + 4) == RET
+		       ? 0
+		       : ENOEXEC;
+}
+
+/* What a slot holds that leads to an address: a branch, or if that does not reach, NOP. */
+static uint32_t slot_for(uintptr_t slot, uintptr_t target)
+{
+	int64_t offset = (int64_t)(target - slot);
+
+	return offset < -REACH || offset >= REACH ? NOP : B | ((uint32_t)(offset >> 2) & 0x03ffffff);
+}
+
+/* ---- Writing ------------------------------------------------------------------------------- */
+
+static int store(uintptr_t at, const void *value, size_t size)
+{
+	long done = system_call(SYS_pwrite64, memory.fd, (long)value, (long)size, (long)at);
+
+	return done == (long)size ? 0 : done < 0 ? (int)-done : EIO;
+}
+
+/* Makes the stored word the one that is fetched, once its fetcher synchronises its context. */
+static void maintain(uintptr_t at)
+{
+	__asm__ volatile("dc cvau, %0\n"
+			 "dsb ish\n"
+			 "ic ivau, %0\n"
+			 "dsb ish"
+			 : : "r"(at) : "memory");
+	if (own.translated) {
+		/*
+		 * What was translated is dropped where a page becomes writable, which for qemu-user
+		 * does not mean that other threads may not execute it meanwhile.
+		 */
+		unsigned long size = getauxval(AT_PAGESZ);
+
+		system_call(SYS_mprotect, (long)(at & -size), (long)size,
+			    PROT_READ | PROT_WRITE | PROT_EXEC, 0);
+		system_call(SYS_mprotect, (long)(at & -size), (long)size, PROT_READ | PROT_EXEC, 0);
+	}
+}
+
+/*
+ * A function in two versions, the one that returns 0 and the one that returns 1. Both words of its
+ * slot may be stored while it may be executed.
+ */
+__asm__("	.pushsection .static_call.text, \"ax\", %progbits\n"
+	"	.p2align 3\n"
+	"	.globl	__static_call_version\n"
+	"	.hidden	__static_call_version\n"
+	"	.type	__static_call_version, %function\n"
+	"__static_call_version:\n"
+	"	hint	34\n"
+	"	b	. + 12\n"
+	"	mov	w0, #1\n"
+	"	ret\n"
+	"	mov	w0, #0\n"
+	"	ret\n"
+	"	.size	__static_call_version, . - __static_call_version\n"
+	"	.popsection\n");
+extern int __static_call_version(void) __attribute__((__visibility__("hidden")));
+
+/*
+ * Whether code that is written runs. An emulator of user space may not see the kernel write, and go
+ * on with its translation; ENOTSUP if it cannot be made to drop that.
+ */
+static int check_writes(void)
+{
+	uintptr_t slot = (uintptr_t)__static_call_version + 4;
+	int before = __static_call_version();
+	uint32_t other = before ? B | 3 : NOP;
+	int error = store(slot, &other, sizeof(other));
+
+	if (error)
+		return error;
+	for (;;) {
+		maintain(slot);
+		__asm__ volatile("isb" : : : "memory");
+		if (__static_call_version() != before)
+			break;
+		if (own.translated)
+			return ENOTSUP;
+		own.translated = 1;
+	}
+	own.checked = 1;
+	return 0;
+}
+
+/* Whether `memory` is open, and not closed by others or replaced by something of theirs. */
+static int is_open(void)
+{
+	struct stat now;
+
+	return memory.ino && !system_call(SYS_fstat, memory.fd, (long)&now, 0, 0) &&
+	       now.st_dev == memory.dev && now.st_ino == memory.ino;
+}
+
+static void close_memory(void)
+{
+	if (is_open())
+		system_call(SYS_close, memory.fd, 0, 0, 0);
+	memory.ino = 0;
+	own.open = 0;
+}
+
+static int open_memory(void)
+{
+	struct stat now;
+	long fd;
+	int error;
+
+	if (own.open && is_open())
+		return 0;
+	close_memory();
+	/* Not /proc/self, which has no memory once the first thread has ended. */
+	fd = system_call(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/mem", O_RDWR | O_CLOEXEC, 0);
+	if (fd < 0)
+		return (int)-fd;
+	error = (int)-system_call(SYS_fstat, fd, (long)&now, 0, 0);
+	memory.fd = (int)fd;
+	memory.dev = now.st_dev;
+	memory.ino = now.st_ino;
+	if (!error && !own.checked)
+		error = check_writes();
+	if (error)
+		close_memory();
+	return error;
+}
+
+/*
+ * Begins to use this copy. Signals are blocked meanwhile: so no handler finds a lock taken by the
+ * thread that it interrupted, and no thread is cancelled with one.
+ */
+static int begin(void)
+{
+	uint64_t signals = 0;
+	int error;
+
+	set_signals(~(uint64_t)0, &signals);
+	error = take(&own.lock, thread_id());
+	if (error)
+		set_signals(signals, NULL);
+	else
+		own.signals = signals;
+	return error;
+}
+
+static void end(void)
+{
+	uint64_t signals = own.signals;
+
+	release(&own.lock);
+	set_signals(signals, NULL);
+}
+
+/* The same with the memory open. */
+static int begin_to_write(void)
+{
+	int error = begin();
+
+	if (error)
+		return error;
+	error = open_memory();
+	if (error)
+		end();
+	return error;
+}
+
+/* The file stays open if the kernel makes a child forget it, which no translator does. */
+static void end_of_writing(void)
+{
+	if (!own.open)
+		own.open = !own.translated && !system_call(SYS_madvise, (long)&own, sizeof(own),
+							   18 /* MADV_WIPEONFORK */, 0);
+	if (!own.open)
+		close_memory();
+	end();
+}
+
+/* ---- The update ---------------------------------------------------------------------------- */
+
+enum { SYNC_CORE = 32, REGISTER_SYNC_CORE = 64 }; /* linux/membarrier.h */
+
+static long membarrier(int command)
+{
+	return system_call(SYS_membarrier, command, 0, 0, 0);
+}
+
+/* A context synchronisation event on every thread of the process. */
+static int cse(void)
+{
+	long result = membarrier(SYNC_CORE);
+
+	if (result == -EPERM) { /* not registered yet, or denied */
+		result = membarrier(REGISTER_SYNC_CORE);
+		if (!result)
+			result = membarrier(SYNC_CORE);
+	}
+	return (int)-result;
+}
+
+static int retarget(struct static_call_key *key, const struct trampoline *trampoline,
+		    void (*func)(void), uintptr_t target, unsigned int flags)
+{
+	uint64_t literal = target;
+	uint32_t slot = slot_for(trampoline->slot, target);
+	void (*before)(void) = key->func;
+	int error = 0;
+
+	/* If it does not work it fails here, where nothing is written yet. */
+	if (!(flags & STATIC_CALL_OLD_CODE))
+		error = cse();
+	else if (!(flags & STATIC_CALL_UNSETTLED))
+		error = (int)-membarrier(REGISTER_SYNC_CORE);
+	if (error)
+		return error;
+	__atomic_store_n(&key->func, func, __ATOMIC_RELAXED);
+	error = store(trampoline->literal, &literal, sizeof(literal));
+	if (error) {
+		__atomic_store_n(&key->func, before, __ATOMIC_RELAXED);
+		return error;
+	}
+	__asm__ volatile("dmb ishst" : : : "memory");
+	error = store(trampoline->slot, &slot, sizeof(slot));
+	if (error) {
+		/* The old slot: only if it was NOP is the new literal in use. */
+		if (word_at(trampoline->slot) != NOP)
+			__atomic_store_n(&key->func, before, __ATOMIC_RELAXED);
+		return error;
+	}
+	maintain(trampoline->slot);
+	return flags & STATIC_CALL_UNSETTLED ? 0 : cse();
+}
+
+int __static_call_update(struct static_call_key *key, void (*func)(void), unsigned int flags)
+{
+	struct trampoline trampoline;
+	uintptr_t target = (uintptr_t)func;
+	int error;
+
+	/* For a file that defines no static call and updates those of others. */
+	__asm__ volatile(__STATIC_CALL_RETURN0 : : "i"(0));
+
+	if (flags & ~(unsigned int)(STATIC_CALL_OLD_CODE | STATIC_CALL_UNSETTLED))
+		return EINVAL;
+	error = recognise(key, &trampoline);
+	if (error)
+		return error;
+	if (target % 4 || (target >= trampoline.start && target < trampoline.end))
+		return EINVAL;
+	if (!func) {
+		func = key->tramp;
+		target = trampoline.null;
+	} else if (target == (uintptr_t)__static_call_return0) {
+		target = trampoline.ret0;
+	}
+
+	error = begin_to_write();
+	if (error)
+		return error;
+	error = take(&key->lock, thread_id());
+	if (!error) {
+		error = retarget(key, &trampoline, func, target, flags);
+		release(&key->lock);
+	}
+	end_of_writing();
+	return error;
+}
+
+/* ---- Synchronisation ----------------------------------------------------------------------- */
+
+#define LONGEST 1000 /* milliseconds that a thread is waited for */
+#define QUESTION_SHIFT 48
+
+/* A running thread is asked by a signal, which carries the address for the answer and a number. */
+static void answer(int number, siginfo_t *info, void *context)
+{
+	uintptr_t question = (uintptr_t)info->si_value.sival_ptr;
+	uintptr_t *cell = (uintptr_t *)(question & (((uintptr_t)1 << QUESTION_SHIFT) - 1));
+
+	(void)number;
+	/* One that is late finds another question there. */
+	if (info->si_code == SI_QUEUE)
+		__atomic_compare_exchange_n(cell, &question,
+					    (uintptr_t)((ucontext_t *)context)->uc_mcontext.pc, 0,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+}
+
+/* Takes a real-time signal that nobody handles, `number` or a lower one; 0 if there is none. */
+static int take_signal(int number)
+{
+	struct sigaction before, action;
+
+	memset(&action, 0, sizeof(action));
+	action.sa_sigaction = answer;
+	action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+	sigfillset(&action.sa_mask);
+	for (; number >= SIGRTMIN; number--)
+		if (!sigaction(number, NULL, &before) && before.sa_handler == SIG_DFL &&
+		    !(before.sa_flags & SA_SIGINFO) && !sigaction(number, &action, NULL))
+			return number;
+	return 0;
+}
+
+/* Gives it back. Ignoring it drops those not delivered yet, which would end the process. */
+static void give_signal(int number)
+{
+	struct sigaction action;
+
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = SIG_IGN;
+	sigaction(number, &action, NULL);
+	action.sa_handler = SIG_DFL;
+	sigaction(number, &action, NULL);
+}
+
+static long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* A file of a thread, as a string; the number of its bytes, or less than 0. */
+static long read_of_thread(int thread, const char *name, char *text, size_t size)
+{
+	char path[64];
+	long fd, done;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", thread, name);
+	fd = system_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return fd;
+	done = system_call(SYS_read, fd, (long)text, (long)size - 1, 0);
+	system_call(SYS_close, fd, 0, 0, 0);
+	text[done > 0 ? done : 0] = 0;
+	return done;
+}
+
+/* Where a thread sleeps, by the kernel's word; 0 if it doesn't. */
+static uintptr_t sleeps_at(int thread)
+{
+	char text[256];
+	const char *last;
+
+	if (read_of_thread(thread, "syscall", text, sizeof(text)) <= 0)
+		return 0;
+	last = strrchr(text, ' '); /* "running", or numbers of which the last is the PC */
+	return last ? (uintptr_t)strtoull(last, NULL, 16) : 0;
+}
+
+/* Whether a thread is the translator's own: it blocks the signal, and no thread of ours does. */
+static int is_foreign(int thread, int number)
+{
+	char text[2048];
+	const char *mask;
+
+	if (read_of_thread(thread, "status", text, sizeof(text)) <= 0)
+		return 1;
+	mask = strstr(text, "SigBlk:");
+	return mask && strtoull(mask + 7, NULL, 16) >> (number - 1) & 1;
+}
+
+/* Waits until a thread is outside of the trampoline, or has ended. Takes a signal if it needs one. */
+static int wait_outside(int thread, const struct trampoline *trampoline, int *number)
+{
+	long process = system_call(SYS_getpid, 0, 0, 0, 0);
+	uintptr_t question = 0, pc = 0;
+	long until = now_ms() + LONGEST;
+	int answers = 0;
+
+	while (now_ms() < until) {
+		/* A translator's threads sleep where it likes. */
+		pc = own.translated ? 0 : sleeps_at(thread);
+		if (!pc && question) {
+			pc = __atomic_load_n(&own.answer, __ATOMIC_ACQUIRE);
+			if (pc == question) {
+				pc = 0;
+			} else {
+				question = 0;
+				answers++;
+			}
+		}
+		if (pc && (pc < trampoline->start || pc >= trampoline->end))
+			return 0;
+		if (!question) {
+			siginfo_t info;
+			long error;
+
+			if (!*number)
+				*number = take_signal(SIGRTMAX);
+			if (!*number)
+				return EAGAIN;
+			question = (uintptr_t)&own.answer | ++own.questions << QUESTION_SHIFT;
+			__atomic_store_n(&own.answer, question, __ATOMIC_RELEASE);
+			memset(&info, 0, sizeof(info));
+			info.si_code = SI_QUEUE;
+			info.si_pid = (pid_t)process;
+			info.si_value.sival_ptr = (void *)question;
+			error = system_call(SYS_rt_tgsigqueueinfo, process, thread, *number,
+					    (long)&info);
+			if (error == -ESRCH)
+				return 0;
+			if (error)
+				question = 0; /* too many are queued, or: */
+			if (error == -EINVAL) { /* a translator has fewer signals */
+				give_signal(*number);
+				*number = take_signal(*number - 1);
+			}
+		} else if (system_call(SYS_tgkill, process, thread, 0, 0) == -ESRCH ||
+			   (own.translated && !answers && now_ms() > until - LONGEST + 20 &&
+			    is_foreign(thread, *number))) {
+			return 0;
+		}
+		pause_us(20);
+	}
+	return ETIMEDOUT;
+}
+
+static long count_threads(void)
+{
+	struct stat task;
+	long error = system_call(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/task", (long)&task, 0);
+
+	return error ? error : (long)task.st_nlink - 2;
+}
+
+/*
+ * Waits for each thread that a reading of /proc/self/task shows, and counts them. A reading may end
+ * at a thread that ends, but then it shows fewer than there were.
+ */
+static long wait_for_threads(long count, const struct trampoline *trampoline, int *number)
+{
+	long size = (count * 2 + 64) * 32, done, at, seen = 0;
+	int self = (int)thread_id(), error = 0;
+	char *entries;
+	long fd = system_call(SYS_openat, AT_FDCWD, (long)"/proc/self/task",
+			      O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+
+	if (fd < 0)
+		return fd;
+	entries = (char *)malloc((size_t)size);
+	done = entries ? system_call(SYS_getdents64, fd, (long)entries, size, 0) : -ENOMEM;
+	system_call(SYS_close, fd, 0, 0, 0);
+	for (at = 0; at < done && !error; at += *(unsigned short *)(entries + at + 16)) {
+		int thread = atoi(entries + at + 19); /* struct linux_dirent64: d_name */
+
+		seen += thread != 0;
+		if (thread && thread != self)
+			error = wait_outside(thread, trampoline, number);
+	}
+	free(entries);
+	return error ? -error : done < 0 ? done : seen;
+}
+
+int __static_call_synchronize(const struct static_call_key *key)
+{
+	struct trampoline trampoline;
+	int number = 0, readings;
+	long count = 0, seen = 0;
+	int error = recognise(key, &trampoline);
+
+	if (!error)
+		error = take(&own.synchronizing, thread_id());
+	if (error)
+		return error;
+	error = begin_to_write(); /* which finds out whether there is a translator */
+	if (!error)
+		end_of_writing();
+	for (readings = 0; !error && readings < 100; readings++) {
+		count = count_threads();
+		seen = count < 0 ? count : wait_for_threads(count, &trampoline, &number);
+		error = seen < 0 ? (int)-seen : 0;
+		if (seen >= count)
+			break;
+	}
+	if (!error && seen < count)
+		error = ETIMEDOUT;
+	if (number)
+		give_signal(number);
+	release(&own.synchronizing);
+	return error;
+}
+
+/* Also when the object is unloaded, or the program ends: then other threads may be updating. */
+__attribute__((__destructor__)) void static_call_close(void)
+{
+	if (!begin()) {
+		close_memory();
+		end();
+	}
+}
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,269 @@
+"""static_call.c in running programs, under user-mode emulation, and its machine code by itself.
+
+The programs in guest_c/ run in a guest with a real kernel too: what they print is the result.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from toolchain import (
+    CLANG,
+    CLANG_LLD,
+    GCC,
+    MUSL,
+    MUSL_ROOT,
+    ZIG,
+    Compiler,
+    missing,
+    need,
+    run,
+    run_qemu,
+    zig_is_there,
+)
+
+from static_call.cli import main
+
+HERE = Path(__file__).parent / "guest_c"
+INCLUDE = Path(__file__).parents[1] / "src" / "static_call" / "include"
+SOURCE = INCLUDE / "static_call.c"
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror", f"-I{INCLUDE}", "-pthread")
+BTI = "-mbranch-protection=standard"
+
+
+def check_musl() -> None:
+    """Skips the running test where there is no musl for arm64."""
+    if not MUSL_ROOT.exists():
+        missing(
+            str(MUSL_ROOT), "dpkg --add-architecture arm64; apt-get install musl-dev:arm64"
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to build the program; `few` runs only the tests that do not wait."""
+
+    compiler: Compiler
+    flags: str
+    cxx: bool = False
+    few: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.compiler} {'C++ ' if self.cxx else ''}{self.flags}"
+
+    def build(self, program: Path, *sources: str | Path) -> Path:
+        """Compiles and links the sources and static_call.c."""
+        if self.compiler is MUSL:
+            check_musl()
+        if self.compiler is ZIG and not zig_is_there():
+            pytest.skip("ziglang is not installed: pip install ziglang")
+        language = ["-x", "c++", "-std=c++17"] if self.cxx else ["-std=c11"]
+        self.compiler(
+            *language, *WARNINGS, *self.flags.split(), *sources, SOURCE, "-o", program,
+            cxx=self.cxx,
+        )  # fmt: skip
+        return program
+
+
+ROWS = [
+    Row(GCC, "-O2 -static -no-pie -fno-pie", few=False),
+    Row(GCC, f"-O0 -pie -fPIE {BTI}", cxx=True),
+    Row(GCC, "-O3 -static-pie -fPIE -flto"),
+    Row(GCC, "-O2 -no-pie -fno-pie -Wl,--gc-sections -ffunction-sections", cxx=True),
+    Row(CLANG, "-O2 -pie -fPIE", few=False),
+    Row(CLANG, f"-O1 -static -fno-pie {BTI}", cxx=True),
+    Row(CLANG_LLD, "-O3 -static-pie -fPIE", cxx=True),
+    Row(CLANG_LLD, "-O2 -no-pie -fno-pie -flto -Wl,--gc-sections -ffunction-sections"),
+    Row(MUSL, "-O2 -static -no-pie -fno-pie", few=False),
+    Row(MUSL, "-Os -pie -fPIE"),
+    Row(ZIG, "-O2 -static -fno-sanitize=undefined", cxx=True),
+]
+
+FEW = ("transitions", "fresh_code", "bad_input", "fork_child", "fork_in_the_middle", "threads",
+       "signals")  # fmt: skip
+
+
+def results(program: Path, *names: str) -> list[str]:
+    """What each test of a program said, without the time that it took."""
+    sysroot = ("/",) if b"ld-musl" in program.read_bytes() else ()
+    done = run_qemu(program, *names, ok=False, sysroot=sysroot[0] if sysroot else None)
+    lines = [line.partition(" ms")[0].rsplit(" ", 1)[0] for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stdout + done.stderr
+    return lines
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_a_program_updates_its_own(row: Row, tmp_path: Path) -> None:
+    """All transitions, fork, threads, handlers, errors: for each compiler, library and link."""
+    program = row.build(tmp_path / "runtime", HERE / "runtime.c")
+    lines = results(program, *(FEW if row.few else ()))
+    # qemu-user has no seccomp.
+    assert [line for line in lines if not line.startswith("ok ")] == (
+        [] if row.few else ["skip seccomp: no seccomp"]
+    )
+    assert len(lines) == (len(FEW) if row.few else (HERE / "runtime.c").read_text().count('\t{ "'))
+
+
+@pytest.mark.parametrize("row", [Row(GCC, "-O2"), Row(CLANG_LLD, "-O2", cxx=True)], ids=str)
+@pytest.mark.parametrize("kind", ["-pie -fPIE", "-no-pie -fno-pie"])
+def test_shared_objects_update(row: Row, kind: str, tmp_path: Path) -> None:
+    """A dlopened object updates its own static calls and the program's, from two copies of
+    static_call.c at once, and leaves no file open when it is closed."""
+    shared = Row(row.compiler, f"{row.flags} -shared -fPIC", row.cxx)
+    shared.build(tmp_path / "first.so", "-DNAME=first", HERE / "library.c")
+    shared.build(
+        tmp_path / "second.so", "-DNAME=second", "-DNO_CALL_OF_ITS_OWN", HERE / "library.c"
+    )
+    program = Row(row.compiler, f"{row.flags} {kind} -rdynamic", row.cxx).build(
+        tmp_path / "loads", HERE / "loads.c"
+    )
+    lines = results(program)
+    assert lines == ["ok own_and_the_programs", "ok only_the_programs", "ok cycles",
+                     "ok two_copies"]  # fmt: skip
+
+
+C_AND_CXX = [(compiler, cxx) for compiler in (GCC, CLANG) for cxx in (False, True)]
+
+
+@pytest.mark.parametrize(("compiler", "cxx"), C_AND_CXX)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "static_call_update(op, takes_text);",
+        "static_call_update(op, returns_long);",
+        "static_call_update(op, 5);",
+        "static_call_update_flags(op, takes_text, STATIC_CALL_OLD_CODE);",
+        "static_call_update(op, &variable);",
+        "static_call_update(unknown, right);",
+    ],
+)
+def test_types_are_checked(compiler: Compiler, cxx: bool, wrong: str, tmp_path: Path) -> None:
+    """What could not be assigned to a pointer of the static call's type is refused."""
+    text = (
+        '#include <stddef.h>\n#include "static_call.h"\n'
+        "int right(int); int takes_text(const char *); long returns_long(int); int variable;\n"
+        "DECLARE_STATIC_CALL(op, int(int));\n"
+        "DECLARE_STATIC_CALL(op2, long(void));\n"
+        "void f(void) { static_call_update(op, right); static_call_update(op, NULL);\n"
+        "static_call_update(op, &right); static_call_update(op, 0);\n"
+        "static_call_update(op, __static_call_return0);\n"
+        "static_call_update(op, &__static_call_return0);\n"
+        "static_call_update(op2, __static_call_return0);\n"
+        "static_call_update(op, static_call_query(op)); static_call_synchronize(op);\n"
+        f"{'static_call_update(op, nullptr);' if cxx else ''}"
+        "static_call_close(); %s }\n"
+    )
+    source = tmp_path / ("source.cpp" if cxx else "source.c")
+    flags = ("-std=c++17" if cxx else "-std=c11", "-fsyntax-only", *WARNINGS, source)
+    source.write_text(text % "")
+    compiler(*flags, cxx=cxx)
+    source.write_text(text % wrong)
+    assert compiler(*flags, cxx=cxx, ok=False).returncode
+
+
+@pytest.mark.parametrize("compiler", [GCC, CLANG], ids=str)
+def test_cxx_types(compiler: Compiler, tmp_path: Path) -> None:
+    """An overloaded function is picked by the static call's type; noexcept counts; so do lambdas
+    that capture nothing, and functions that take and return classes."""
+    source = tmp_path / "source.cpp"
+    text = """
+#include <string>
+#include "static_call.h"
+namespace geo {
+struct Point { int x; ~Point() {} };
+int area(int a) { return a; }
+int area(int a, int b) { return a * b; }
+int quiet(int a) noexcept { return a; }
+Point move(Point a) { return a; }
+DEFINE_STATIC_CALL(area_call, int(int));
+DEFINE_STATIC_CALL_NULL(quiet_call, quiet);
+DEFINE_STATIC_CALL_NULL(move_call, Point(Point));
+template <typename T> T generic(T a) { return a; }
+int all()
+{
+    return static_call_update(area_call, area) + static_call_update(area_call, quiet) +
+           static_call_update(area_call, generic<int>) + static_call_update(quiet_call, quiet) +
+           static_call_update(area_call, [](int a) { return a; }) +
+           static_call_update(move_call, move) + static_call_update(quiet_call, nullptr) +
+           static_call_update(quiet_call, __static_call_return0);
+}
+%s
+}
+"""
+    text = text.replace("DEFINE_STATIC_CALL(area_call", "DEFINE_STATIC_CALL_NULL(area_call")
+    flags = ("-std=c++17", "-fsyntax-only", *WARNINGS, source)
+    source.write_text(text % "")
+    compiler(*flags, cxx=True)
+    source.write_text(text % "int bad() { return static_call_update(quiet_call, generic<int>); }")
+    assert compiler(*flags, cxx=True, ok=False).returncode
+
+
+def test_links_with_what_the_commands_print(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """cflags and libs are all that a compiler needs."""
+    assert main(["cflags"]) == 0
+    assert main(["libs"]) == 0
+    flags = capsys.readouterr().out.split()
+    program = tmp_path / "runtime"
+    GCC("-static", "-pthread", HERE / "runtime.c", *flags, "-o", program)
+    assert results(program, "transitions") == ["ok transitions"]
+
+
+def test_pkg_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """pkg-config finds the same, wherever the package was copied to, and its version."""
+    need("pkg-config")
+    assert main(["pkgconfig"]) == 0
+    folder = Path(capsys.readouterr().out.strip())
+    moved = tmp_path / "moved"
+    shutil.copytree(INCLUDE, moved / "include")
+    shutil.copytree(folder, moved / "pkgconfig")
+
+    def pkg_config(where: Path, *arguments: str) -> str:
+        return subprocess.run(
+            ["pkg-config", *arguments, "static-call"], text=True, check=True, capture_output=True,
+            env={**os.environ, "PKG_CONFIG_PATH": str(where)},
+        ).stdout.strip()  # fmt: skip
+
+    assert pkg_config(folder, "--modversion") == version("static-call")
+    for where in (folder, moved / "pkgconfig"):
+        include, source = pkg_config(where, "--cflags", "--libs").split()
+        assert Path(include.removeprefix("-I"), "static_call.h").samefile(
+            where.parent / "include" / "static_call.h"
+        )
+        assert Path(source).samefile(where.parent / "include" / "static_call.c")
+        assert pkg_config(where, "--variable=source") == source
+
+
+@pytest.mark.parametrize("compiler", [GCC, CLANG], ids=str)
+def test_needs_no_heap(compiler: Compiler, tmp_path: Path) -> None:
+    """An update calls nothing of the C library but what asks for the page size."""
+    part = tmp_path / "static_call.o"
+    compiler("-O2", "-std=c11", *WARNINGS, "-c", SOURCE, "-o", part)
+    need("aarch64-linux-gnu-objdump")
+    text = run("aarch64-linux-gnu-objdump", "-dr", part).stdout
+    functions = {}
+    for block in text.split("\n\n"):
+        head = block.partition(">:")[0].rpartition("<")[2]
+        lines = block.splitlines()
+        calls = {line.split()[2] for line in lines if "R_AARCH64_CALL26" in line}
+        calls |= {line.split()[2] for line in lines if "R_AARCH64_JUMP26" in line}
+        calls |= {line.rpartition("<")[2].partition("+")[0].rstrip(">") for line in lines
+                  if "\tbl\t" in line}  # fmt: skip
+        functions[head] = {call.partition("+")[0] for call in calls}
+    reached, waiting = set(), ["__static_call_update"]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += functions.get(name, ())
+    assert {name for name in reached if name not in functions} <= {
+        "__aarch64_cas4_acq",  # of the compiler: an atomic operation
+        "getauxval",
+    }
