@@ -29,19 +29,18 @@ static void fail(const char *what, const char *name)
     failed = 1;
 }
 
-/* Loads /NAME.ko, which may take as long as the test in it does. */
+/* Loads /NAME.ko, which may take as long as the test in it does; returns 0 or an errno. */
 static int load(const char *name, const char *parameters)
 {
     char path[64];
     snprintf(path, sizeof path, "/%s.ko", name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || syscall(SYS_finit_module, fd, parameters, 0)) {
+    int error = fd < 0 || syscall(SYS_finit_module, fd, parameters, 0) ? errno : 0;
+    if (error)
         fail("load", name);
-        if (fd >= 0)
-            close(fd);
-        return -1;
-    }
-    return close(fd);
+    if (fd >= 0)
+        close(fd);
+    return error;
 }
 
 static void unload(const char *name)
@@ -149,7 +148,10 @@ int main(void)
     load("static_call_ballast64", "");
     load("static_call_ballast32", "");
     pid_t child = cycle_child(options[1]);
-    load("static_call_far", "");  /* and runs the test */
+    if (load("static_call_far", "") == ERANGE) {  /* it runs the test, unless it is near */
+        sync();
+        reboot(RB_POWER_OFF);
+    }
     if (!access("/static_call_count.ko", F_OK))
         load("static_call_count", "");
     waitpid(child, &status, 0);

@@ -71,8 +71,7 @@ def console(kernel: Kernel, parameters: str, append: str, mode: str) -> str:
     """What a boot with the test shows; with KASLR, of one where the far module is far."""
     for _ in range(TRIES):
         text = kernel.boot(parameters, append=append, mode=mode)
-        rows = targets(text)
-        if append == "nokaslr" or is_far(rows):
+        if append == "nokaslr" or "static_call_test: NEAR" not in text:
             return text
         say(f"{kernel.name}: the far module happens to be near")
     pytest.fail(f"in {TRIES} boots the far module was never far")

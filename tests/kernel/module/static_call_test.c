@@ -28,6 +28,7 @@
 #include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/string.h>
@@ -466,6 +467,11 @@ static unsigned long check_tracepoint(const struct far_module *far)
 	return wrong;
 }
 
+static bool is_far(const void *from, const void *to)
+{
+	return abs((long)to - (long)from) >= SZ_128M;
+}
+
 int static_call_test_run(const struct far_module *far)
 {
 	struct subject one = near_subject, other = far->subject;
@@ -485,6 +491,10 @@ int static_call_test_run(const struct far_module *far)
 
 	pr_info("cpus=%u kernel=%px near=%px far=%px\n", num_online_cpus(), __sw_hweight64,
 		one.trampoline, other.trampoline);
+	if (!is_far(one.trampoline, far->targets[0]) || !is_far(one.trampoline, far->targets[1])) {
+		pr_info("NEAR the far module is near: nothing is tested\n");
+		return -ERANGE;
+	}
 	wrong = near_subject.call(ARGUMENT_BIT) !=
 		(ARGUMENT_BIT | (u64)TO_NEAR_A << TARGET_SHIFT);
 	if (wrong)
