@@ -199,10 +199,15 @@ def run(
     log  where its output goes and is counted; else it is returned
     Raises KernelError where it fails (with `ok`) or takes too long.
     """
-    start = time.monotonic()
+    start, before = time.monotonic(), os.times()
     output = log or CACHE / f"output.{os.getpid()}"
     with output.open("w") as sink:
-        environment = {**os.environ, **_REPRODUCIBLE, "CCACHE_DIR": str(CACHE / "ccache")}
+        environment = {
+            **os.environ,
+            **_REPRODUCIBLE,
+            "CCACHE_DIR": str(CACHE / "ccache"),
+            "CCACHE_DEPEND": "1",
+        }
         process = subprocess.Popen(
             command, stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             env=environment, start_new_session=True,
@@ -229,7 +234,11 @@ def run(
         tail = "\n".join(text.splitlines()[-30:])
         raise KernelError(f"{what}: exit status {status}\n{' '.join(command)}\n{tail}")
     if time.monotonic() - start > _EVERY:
-        say(f"{what}: done in {time.monotonic() - start:.0f} s")
+        now = os.times()
+        cpu = (
+            now.children_user + now.children_system - before.children_user - before.children_system
+        )
+        say(f"{what}: done in {time.monotonic() - start:.0f} s, {cpu:.0f} s of CPU time")
     return subprocess.CompletedProcess(command, status, text, "")
 
 
