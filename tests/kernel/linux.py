@@ -202,12 +202,7 @@ def run(
     start, before = time.monotonic(), os.times()
     output = log or CACHE / f"output.{os.getpid()}"
     with output.open("w") as sink:
-        environment = {
-            **os.environ,
-            **_REPRODUCIBLE,
-            "CCACHE_DIR": str(CACHE / "ccache"),
-            "CCACHE_DEPEND": "1",
-        }
+        environment = {**os.environ, **_REPRODUCIBLE, "CCACHE_DIR": str(CACHE / "ccache")}
         process = subprocess.Popen(
             command, stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             env=environment, start_new_session=True,
