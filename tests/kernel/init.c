@@ -147,6 +147,7 @@ int main(void)
     load("static_call_test", options[0]);
     load("static_call_ballast64", "");
     load("static_call_ballast32", "");
+    load("static_call_ballast160", "");
     pid_t child = cycle_child(options[1]);
     if (load("static_call_far", "") == ERANGE) {  /* it runs the test, unless it is near */
         sync();
@@ -161,6 +162,7 @@ int main(void)
     if (!access("/static_call_count.ko", F_OK))
         unload("static_call_count");
     unload("static_call_far");
+    unload("static_call_ballast160");
     unload("static_call_ballast32");
     unload("static_call_ballast64");
     unload("static_call_test");

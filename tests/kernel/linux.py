@@ -33,7 +33,7 @@ import guest  # noqa: E402
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "static-call", "kernel")
 CROSS = "aarch64-linux-gnu-"
-MODULES = ("test", "far", "child", "ballast64", "ballast32")
+MODULES = ("test", "far", "child", "ballast64", "ballast32", "ballast160")
 DEFAULT = "inline-stub"
 
 BOOT_SECONDS = 900
