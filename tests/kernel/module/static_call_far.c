@@ -36,7 +36,7 @@ SUBJECT(far);
 
 static void far_probe(void *data, unsigned long ip, const void *object)
 {
-	static_call_test_count_probe();
+	static_call_test_count_probe(object);
 }
 
 static int __init static_call_far_init(void)

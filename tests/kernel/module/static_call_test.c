@@ -24,6 +24,7 @@
 #include <linux/completion.h>
 #include <linux/cpu.h>
 #include <linux/delay.h>
+#include <linux/err.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/module.h>
@@ -409,19 +410,21 @@ out:
 
 #define EVENTS 1000
 
-static struct task_struct *traced_task;
+/* What the test frees: others free meanwhile, in interrupts too, and often NULL. */
+#define NO_OBJECT ((void *)-1L)
+static const void *traced_object = NO_OBJECT;
 static unsigned long near_probes, far_probes;
 
 static void near_probe(void *data, unsigned long ip, const void *object)
 {
-	if (current == traced_task)
+	if (object == READ_ONCE(traced_object))
 		near_probes++;
 }
 
 /* The far module's probe is called by the kernel, and then calls this. */
-void static_call_test_count_probe(void)
+void static_call_test_count_probe(const void *object)
 {
-	if (current == traced_task)
+	if (object == READ_ONCE(traced_object))
 		far_probes++;
 }
 EXPORT_SYMBOL_GPL(static_call_test_count_probe);
@@ -433,12 +436,13 @@ static unsigned long check_events(const char *when, unsigned long near, unsigned
 	unsigned int i;
 
 	near_probes = far_probes = 0;
-	traced_task = current;
-	barrier();
-	for (i = 0; i < EVENTS; i++)
-		kfree(kmalloc(8, GFP_KERNEL));
-	barrier();
-	traced_task = NULL;
+	for (i = 0; i < EVENTS; i++) {
+		void *object = kmalloc(8, GFP_KERNEL);
+
+		WRITE_ONCE(traced_object, object);
+		kfree(object);
+		WRITE_ONCE(traced_object, NO_OBJECT);
+	}
 	events_seen += near_probes + far_probes;
 	if (near_probes == near && far_probes == far)
 		return 0;

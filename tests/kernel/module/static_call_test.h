@@ -67,7 +67,7 @@ struct far_module {
 };
 
 unsigned long static_call_test_target(__u64 arg);	/* TO_NEAR_A */
-void static_call_test_count_probe(void);
+void static_call_test_count_probe(const void *object);
 int static_call_test_run(const struct far_module *far);
 
 #define SUBJECT(_name)							\
