@@ -28,7 +28,8 @@ KEY_SIZE = 24
 """Bytes of a key as in static_call.h: the function, the trampoline, the lock and padding."""
 
 _LOCK = 16
-_PLANS = 16  # that a static call remembers
+_PLANS = 1024  # that are remembered
+_plans: dict[tuple[object, ...], Retarget] = {}
 
 PADS = frozenset({"bti c", "bti j", "bti jc", "paciasp", "pacibsp"})
 """Where BR X16 may land in a guarded page (Arm ARM, pseudocode of BTypeCompatible)."""
@@ -256,7 +257,6 @@ class StaticCall:
         self.key = None
         self._trampoline = None
         self._resolve = resolve
-        self._plans: dict[tuple[Target, bool, bytes], Retarget] = {}
         self._ours = None
         self._call: Callable[..., Any] | None = None
 
@@ -306,7 +306,7 @@ class StaticCall:
     @property
     def _shared(self) -> Shared:
         shared: dict[int, Shared] = getattr(self.place, "shared", {})
-        return shared.setdefault(self.address, Shared())
+        return shared.get(self.address) or shared.setdefault(self.address, Shared())
 
     def update(self, target: Target | HasAddress | str | object, *, fresh: bool = True) -> None:
         """Retargets it: the key, then the trampoline in its design's order.
@@ -401,13 +401,15 @@ class StaticCall:
 
     def _plan(self, goal: Target, fresh: bool) -> Retarget:
         """The trampoline's plan; one that was made for the same bytes is used again."""
-        key = goal, fresh, self.trampoline.contents(self.place.read)
-        if key not in self._plans:
+        contents = self.trampoline.contents(self.place.read)
+        key = self.design, self.address, goal, fresh, contents
+        plan = _plans.get(key)
+        if plan is None:
             plan = self.trampoline.plan(goal, self.place.read, fresh=fresh)
-            if len(self._plans) == _PLANS:
-                self._plans.clear()
-            self._plans[key] = plan
-        return self._plans[key]
+            if len(_plans) >= _PLANS:
+                _plans.clear()
+            _plans[key] = plan
+        return plan
 
     def _accepted(self, target: Target, alive: object) -> Target:
         """What the trampoline is made to call for a target, which is checked, and kept alive.

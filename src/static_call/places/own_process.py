@@ -64,7 +64,7 @@ class Unproved(UserWarning):
 
 
 class Deadlock(StaticCallError):
-    """A signal handler updates the static call whose update it interrupted."""
+    """The thread itself holds the key's lock: it was interrupted in an update."""
 
 
 class UpdateFailed(StaticCallError):
@@ -392,7 +392,7 @@ class OwnProcess:
     def _waited(self, owner: int, deadline: float) -> int:
         """Whom the lock may be taken from, after a while: 0, or a thread that is no more."""
         if owner == threading.get_native_id():
-            raise Deadlock("a signal handler updates the static call whose update it interrupted")
+            raise Deadlock("this thread is in an update of the static call already")
         ctypes.set_errno(0)
         _libc.syscall(_SYS_TGKILL, os.getpid(), owner, 0)
         if ctypes.get_errno() == errno.ESRCH:
