@@ -6,6 +6,7 @@ The programs in guest_c/ run in a guest with a real kernel too: what they print 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -85,8 +86,12 @@ ROWS = [
     Row(ZIG, "-O2 -static -fno-sanitize=undefined", cxx=True),
 ]
 
-FEW = ("transitions", "fresh_code", "bad_input", "fork_child", "fork_in_the_middle", "threads",
-       "signals")  # fmt: skip
+# Not under user-mode emulation, where a child of several threads may hang: qemu-user's own locks
+# are then held by threads that it does not have. A guest with a real kernel runs them all.
+GUEST_ONLY = "fork_in_the_middle"
+NAMES = re.findall(r'^\t{ "(\w+)"', (HERE / "runtime.c").read_text(), re.MULTILINE)
+ALL = tuple(name for name in NAMES if name != GUEST_ONLY)
+FEW = ("transitions", "fresh_code", "bad_input", "fork_child", "threads", "signals")
 
 
 def results(program: Path, *names: str) -> list[str]:
@@ -102,12 +107,13 @@ def results(program: Path, *names: str) -> list[str]:
 def test_a_program_updates_its_own(row: Row, tmp_path: Path) -> None:
     """All transitions, fork, threads, handlers, errors: for each compiler, library and link."""
     program = row.build(tmp_path / "runtime", HERE / "runtime.c")
-    lines = results(program, *(FEW if row.few else ()))
+    names = FEW if row.few else ALL
+    lines = results(program, *names)
     # qemu-user has no seccomp.
     assert [line for line in lines if not line.startswith("ok ")] == (
         [] if row.few else ["skip seccomp: no seccomp"]
     )
-    assert len(lines) == (len(FEW) if row.few else (HERE / "runtime.c").read_text().count('\t{ "'))
+    assert len(lines) == len(names)
 
 
 @pytest.mark.parametrize("row", [Row(GCC, "-O2"), Row(CLANG_LLD, "-O2", cxx=True)], ids=str)
@@ -155,7 +161,8 @@ def test_a_program_updates_a_librarys(kind: str, tmp_path: Path) -> None:
     assert run_qemu(program).stdout == expected
 
 
-MODES = ("near", "far", "null", "ret0", "mix", "fresh", "signals", "fork", "killed")
+# Without "killed", which makes children of several threads: see GUEST_ONLY.
+MODES = ("near", "far", "null", "ret0", "mix", "fresh", "signals", "fork")
 
 
 def torture(
@@ -173,7 +180,7 @@ def torture(
 def test_torture(kind: str, updaters: int, tmp_path: Path) -> None:
     """In each mode no call goes to anything but the old or the new target, none to the old one
     after the update; for a moment here, and for long in a guest with a real kernel."""
-    done = torture(tmp_path, kind, "-c", "50000", "-n", "300", "-u", str(updaters))
+    done = torture(tmp_path, kind, "-c", "50000", "-n", "300", "-u", str(updaters), *MODES)
     assert done.returncode == 0, done.stdout + done.stderr
     head, *rows = [line.split() for line in done.stdout.splitlines()]
     assert [row[0] for row in rows] == list(MODES)

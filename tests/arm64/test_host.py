@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from static_call import RET0, StaticCall, StaticCallError, host
 from static_call.design import Target
+from static_call.static_call import BadTarget, NameTaken
 
 INT_INT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
 DESIGNS = ["inline-stub", "adrp-stub", "local-stub", "data-literal", "slot-inline-literal"]
@@ -70,6 +73,42 @@ def test_names_are_taken_and_given_back(name: str) -> None:
         StaticCall(name)
     host().names[name].close()
     assert StaticCall(name)(7) == 7
+
+
+def test_one_of_several_threads_gets_a_name(name: str) -> None:
+    """Where threads define the same name at the same time, one does and the others are refused."""
+    made: list[StaticCall] = []
+    refused: list[NameTaken] = []
+    ready = threading.Barrier(4)
+
+    def define() -> None:
+        ready.wait()
+        try:
+            made.append(StaticCall(name))
+        except NameTaken as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=define) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(made), len(refused)) == (1, 3)
+
+
+@pytest.mark.parametrize("prototype", [int, 3, ctypes.c_int, INT_INT()])
+def test_what_is_no_prototype(name: str, prototype: Any) -> None:
+    """A prototype is a type that ctypes.CFUNCTYPE made."""
+    with pytest.raises(BadTarget, match="no prototype"):
+        StaticCall(name, None, prototype)
+    assert name not in host().names
+
+
+def test_ret0_is_for_results_in_x0(name: str) -> None:
+    """A floating-point result is in another register, which RET0 does not touch."""
+    real = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)
+    with pytest.raises(BadTarget, match="RET0 returns 0 in x0"):
+        StaticCall(name, RET0, real)
 
 
 @pytest.mark.parametrize("target", [0, True, -8, 1 << 64, 0x1002, 2.5, "no_such_function_anywhere"])

@@ -575,8 +575,10 @@ static void synchronize(void)
 
 static void *synchronize_all(void *none)
 {
-	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		CHECK(static_call_synchronize(other), 0);
+		usleep(1000);
+	}
 	return none;
 }
 
@@ -703,13 +705,13 @@ static const struct test TESTS[] = {
 	{ "at_exit", at_exit },
 };
 
+#ifdef __cplusplus
+}
+#endif
+
 int main(int argc, char **argv)
 {
 	far = write_far_function(3);
 	far2 = write_far_function(4);
 	return run_tests(TESTS, sizeof(TESTS) / sizeof(TESTS[0]), argc, argv);
 }
-
-#ifdef __cplusplus
-}
-#endif

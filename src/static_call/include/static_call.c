@@ -460,6 +460,12 @@ static void answer(int number, siginfo_t *info, void *context)
 					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
+static int is_free(const struct sigaction *action)
+{
+	return action->sa_flags & SA_SIGINFO ? action->sa_sigaction == answer
+					     : action->sa_handler == SIG_DFL;
+}
+
 /* Takes a real-time signal that nobody handles, `number` or a lower one; 0 if there is none. */
 static int take_signal(int number)
 {
@@ -470,10 +476,10 @@ static int take_signal(int number)
 	action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
 	sigfillset(&action.sa_mask);
 	for (; number >= SIGRTMIN; number--) {
-		if (sigaction(number, NULL, &before) || before.sa_handler != SIG_DFL ||
+		if (sigaction(number, NULL, &before) || !is_free(&before) ||
 		    sigaction(number, &action, &before))
 			continue;
-		if (before.sa_handler == SIG_DFL)
+		if (is_free(&before))
 			return number;
 		sigaction(number, &before, NULL); /* another was quicker, say, another copy */
 	}
@@ -516,6 +522,8 @@ static long read_of_thread(int thread, const char *name, char *text, size_t size
 	return done;
 }
 
+#define ENDED UINTPTR_MAX /* of the first thread, which stays in /proc */
+
 /* Where a thread sleeps, by the kernel's word; 0 if it doesn't. */
 static uintptr_t sleeps_at(int thread)
 {
@@ -529,19 +537,23 @@ static uintptr_t sleeps_at(int thread)
 	if (!last)
 		return 0;
 	pc = (uintptr_t)strtoull(last, NULL, 16);
-	return pc ? pc : UINTPTR_MAX; /* 0 of a thread that has ended: the first one stays here */
+	/* A translator's threads sleep where it likes. */
+	return !pc ? ENDED : own.translated ? 0 : pc;
 }
 
-/* Whether a thread is the translator's own: it blocks the signal, and no thread of ours does. */
-static int is_foreign(int thread, int number)
+/* Whether a thread is qemu-user's own: the second one, and one of ours never blocks SIGBUS there. */
+static int is_translators(int thread, long count)
 {
 	char text[2048];
-	const char *mask;
+	const char *line;
+	unsigned long long blocked;
 
-	if (read_of_thread(thread, "status", text, sizeof(text)) <= 0)
-		return 1;
-	mask = strstr(text, "SigBlk:");
-	return mask && strtoull(mask + 7, NULL, 16) >> (number - 1) & 1;
+	if (!own.translated || count != 2 ||
+	    read_of_thread(thread, "status", text, sizeof(text)) <= 0)
+		return 0;
+	line = strstr(text, "SigBlk:");
+	blocked = line ? strtoull(line + 7, NULL, 16) : 0;
+	return (blocked >> (SIGTERM - 1) & 1) && (blocked >> (SIGBUS - 1) & 1);
 }
 
 /* Waits until a thread is outside of the trampoline, or has ended. Takes a signal if it needs one. */
@@ -550,20 +562,19 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 	long process = system_call(SYS_getpid, 0, 0, 0, 0);
 	uintptr_t question = 0, pc = 0;
 	long until = now_ms() + LONGEST;
-	int answers = 0;
+	int asleep = 0;
 
 	while (now_ms() < until) {
-		/* A translator's threads sleep where it likes. */
-		pc = own.translated ? 0 : sleeps_at(thread);
-		if (!pc && question) {
-			pc = __atomic_load_n(&own.answer, __ATOMIC_ACQUIRE);
-			if (pc == question) {
-				pc = 0;
-			} else {
-				question = 0;
-				answers++;
-			}
-		}
+		pc = question ? __atomic_load_n(&own.answer, __ATOMIC_ACQUIRE) : 0;
+		if (pc == question)
+			pc = 0;
+		else
+			question = 0;
+		if (!pc)
+			pc = sleeps_at(thread);
+		/* If it was asked, too, it wakes up and answers, unless it blocks the signal. */
+		if (pc && question && ++asleep < 100)
+			pc = 0;
 		if (pc && (pc < trampoline->start || pc >= trampoline->end))
 			return 0;
 		if (!question) {
@@ -590,9 +601,7 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 				give_signal(*number);
 				*number = take_signal(*number - 1);
 			}
-		} else if (system_call(SYS_tgkill, process, thread, 0, 0) == -ESRCH ||
-			   (own.translated && !answers && now_ms() > until - LONGEST + 20 &&
-			    is_foreign(thread, *number))) {
+		} else if (system_call(SYS_tgkill, process, thread, 0, 0) == -ESRCH) {
 			return 0;
 		}
 		pause_us(20);
@@ -629,7 +638,7 @@ static long wait_for_threads(long count, const struct trampoline *trampoline, in
 		int thread = atoi(entries + at + 19); /* struct linux_dirent64: d_name */
 
 		seen += thread != 0;
-		if (thread && thread != self)
+		if (thread && thread != self && !is_translators(thread, seen))
 			error = wait_outside(thread, trampoline, number);
 	}
 	free(entries);
@@ -660,7 +669,8 @@ int __static_call_synchronize(const struct static_call_key *key)
 	}
 	if (!error && seen < count)
 		error = ETIMEDOUT;
-	if (number)
+	/* A translator may have kept the signal for a thread that blocks it: that would be its end. */
+	if (number && !(own.translated && error == ETIMEDOUT))
 		give_signal(number);
 	release(&own.synchronizing);
 	return error;
