@@ -1,7 +1,9 @@
-# make demo   sets up what it needs and runs the main job on examples/
-# make test   runs all tests
-# make torture  runs the tests' torture for twenty times as long, half an hour or more
-# make bench  measures: see bench/
+# make demo          sets up what it needs and runs the main job on examples/
+# make test          runs all tests but those of test-kernel
+# make test-kernel   builds Linux kernels with the port and runs the tests in them, in QEMU
+# make torture       runs the tests' torture for twenty times as long, half an hour or more
+# make bench         measures: see bench/
+# make bench-kernel  compares designs in the kernel
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,9 +12,15 @@ BIN    := $(VENV)/bin
 
 # What the tests run; the demo needs none of it.
 DEBIAN := gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu \
-          clang lld qemu-user mmdebstrap qemu-system-arm ipxe-qemu pkg-config musl-dev:arm64
+          clang lld qemu-user mmdebstrap qemu-system-arm ipxe-qemu pkg-config musl-dev:arm64 \
+          git perl linux-source-6.1 linux-source-6.12
 
-.PHONY: demo test torture bench lint clean
+# What builds and boots kernels.
+DEBIAN_KERNEL := gcc make bc bison flex libssl-dev libelf-dev xz-utils ccache kmod linux-source-6.12 \
+                 linux-source-6.1 gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
+                 binutils-aarch64-linux-gnu clang qemu-system-arm ipxe-qemu
+
+.PHONY: demo test test-kernel torture bench bench-kernel lint clean
 
 demo: $(VENV)/package
 	@scripts/demo $(BIN) $(BUILD)/demo
@@ -37,6 +45,14 @@ bench: $(VENV)/tests
 	$(BIN)/python bench/elf.py
 	@$(BIN)/python tests/arm64_linux.py
 	PYTHONPATH=tests $(BIN)/python bench/process.py
+
+test-kernel: $(VENV)/tests
+	@scripts/debian $(DEBIAN_KERNEL)
+	$(BIN)/pytest -s -x tests/kernel
+
+bench-kernel: $(VENV)/tests
+	@scripts/debian $(DEBIAN_KERNEL)
+	$(BIN)/python bench/kernel.py
 
 $(VENV)/package: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/debian python3-venv

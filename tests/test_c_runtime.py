@@ -199,7 +199,7 @@ def test_torture(kind: str, updaters: int, tmp_path: Path) -> None:
         # The update is not made before it is said to be.
         (
             "	error = store(trampoline->slot, &slot, sizeof(slot));\n",
-            "	if (literal & 4096) return 0;\n"
+            "	{ static unsigned r; r = r * 1103515245 + 12345; if (r >> 16 & 1) return 0; }\n"
             "	error = store(trampoline->slot, &slot, sizeof(slot));\n",
             "stale",
         ),
@@ -221,7 +221,7 @@ def test_torture_finds(line: str, instead: str, column: str, tmp_path: Path) -> 
     assert text.count(line) == 1
     source = tmp_path / "static_call.c"
     source.write_text(text.replace(line, instead))
-    arguments = ("-c", "100000", "-n", "300", "near")
+    arguments = ("-c", "1000000", "-n", "4000", "near")
     done = torture(tmp_path, "-static -no-pie -fno-pie", *arguments, source=source)
     assert done.returncode == 1
     head, row = [line.split() for line in done.stdout.splitlines()]

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from elf_files import KINDS, MAIN, assemble, build, readelf
+from elf_files import KINDS, assemble, build, readelf
 from elftools.elf.elffile import ELFFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from toolchain import GCC, need, run
+from toolchain import need, run
 
 from static_call import a64, relocation
 from static_call.elf import (
@@ -629,7 +629,6 @@ def section_at(path: Path, name: str) -> int:
         ("encoding", 1, 2, NotArm64, "big-endian"),
         ("machine", 2, 62, NotArm64, "an ELF file for x86-64, not for arm64"),
         ("machine", 2, 4711, NotArm64, "an ELF file for machine 4711, not for arm64"),
-        ("type", 2, 1, NotArm64, "a relocatable object: link it first"),
         ("type", 2, 4, NotArm64, "a core dump"),
         ("type", 2, 0, NotArm64, "an ELF file of type 0"),
         ("phoff", 8, -1, Damaged, "program header table ends at byte"),
@@ -769,15 +768,6 @@ def test_files_that_are_no_elf_files(tmp_path: Path) -> None:
         Image.open(tmp_path / "nothing")
     with pytest.raises(NotArm64, match="not for arm64"):
         Image.open(sys.executable) if os.uname().machine != "aarch64" else Image.open(path)
-
-
-def test_a_relocatable_object_is_to_be_linked(tmp_path: Path) -> None:
-    """What a compiler makes before linking, kernel modules too."""
-    source, made = tmp_path / "a.c", tmp_path / "a.o"
-    source.write_text(MAIN)
-    GCC("-c", source, "-o", made)
-    with pytest.raises(NotArm64, match="a relocatable object: link it first"):
-        Image.open(made)
 
 
 def test_a_file_that_is_truncated_anywhere(pie: Path, tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ _PACKAGES = {
     "clang": "clang",
     "clang++": "clang",
     "ld.lld": "lld",
+    "git": "git",
     "make": "make",
+    "perl": "perl",
     "pkg-config": "pkg-config",
     "qemu-aarch64": "qemu-user",
 }

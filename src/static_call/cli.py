@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from static_call.check.program import Limits
     from static_call.design import Cost, Design, Target
-    from static_call.find import Found
+    from static_call.elf import Image
+    from static_call.find import Found, Goal
 
     _Run = Callable[[argparse.Namespace], int]
 
@@ -162,6 +163,16 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     litmus.add_argument("--lse2", action="store_true", help="with FEAT_LSE2")
     bounds(litmus)
+
+    kernel = verb("kernel", _kernel, "make a Linux tree support static calls on arm64")
+    kernel.add_argument("what", choices=("port",), help="port: change the sources")
+    kernel.add_argument("tree", help="a Linux source tree")
+    kernel.add_argument("--design", metavar="DESIGN", help="a shipped one's name or a file")
+    instead = kernel.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="only say what would be done")
+    instead.add_argument("--patch", action="store_true", help="print patches for git am instead")
+    instead.add_argument("--revert", action="store_true", help="take the port out of the tree")
+    kernel.add_argument("--force", action="store_true", help="port a design that is not sound")
 
     verb("cflags", _cflags, "print the compiler's flags for static_call.h")
     verb("libs", _libs, "print the C file that programs which update at run time compile in")
@@ -333,18 +344,18 @@ def _list(options: argparse.Namespace) -> int:
         with Image.open(options.file) as image:
             calls = (find.scan if options.scan else find.find)(image, designs)
             sites = image.sites([call.entry for call in calls]) if options.sites else {}
+            shown = [_as_json(call, image, sites.get(call.entry)) for call in calls]
+            rows = [
+                [call.name, image.where(call.entry), *_says(call), _key(call)]
+                + ([sites[call.entry]] if options.sites else [])
+                for call in calls
+            ]
     finally:
         if collecting:
             gc.enable()
     if options.json:
-        shown = [_as_json(call, sites.get(call.entry)) for call in calls]
         _print_json({"file": options.file, "static_calls": shown})
     elif calls:
-        rows = [
-            [call.name, hex(call.entry), *_says(call), _key(call)]
-            + ([sites[call.entry]] if options.sites else [])
-            for call in calls
-        ]
         head = ["name", "trampoline", "design", "form", "target", "key"]
         _table(rows, head + (["sites"] if options.sites else []))
     else:
@@ -371,27 +382,35 @@ def _key(call: Found) -> str:
     return "ret0" if call.value.name == RETURN0 else str(call.value)
 
 
-def _as_json(call: Found, sites: int | None) -> dict[str, object]:
+def _as_json(call: Found, image: Image, sites: int | None) -> dict[str, object]:
     """The documented shape: docs/reference.md."""
     state, goal, value = call.state, call.goal, call.value
+    section, address = image.locate(call.entry)
     result: dict[str, object] = {
         "name": call.name,
-        "address": call.entry,
+        "address": address,
         "design": state.design.name if state else None,
         "form": state.form if state else None,
-        "target": goal and {"address": goal.address, "symbol": goal.name, "via": goal.via},
-        "literals": dict(state.literals) if state else {},
+        "target": goal and _goal_as_json(goal),
+        "literals": dict(state.literals) if state and image.linked else {},
         "key": None
         if call.key is None
         else {
-            "address": call.key,
+            "address": image.locate(call.key)[1],
             "value": value.address if value else 0,
             "symbol": value.name if value else "",
         },
     }
+    if section:
+        result["section"] = section
     if sites is not None:
         result["sites"] = sites
     return result
+
+
+def _goal_as_json(goal: Goal) -> dict[str, object]:
+    shown: dict[str, object] = {"address": goal.address, "symbol": goal.name, "via": goal.via}
+    return {**shown, "section": goal.section} if goal.section else shown
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -403,14 +422,18 @@ def _show(options: argparse.Namespace) -> int:
         (call,) = find.lookup(image, designs, [options.name])
         lines = list(find.listing(call, image))
         if options.json:
-            shown = [{"address": at, "bytes": data, "text": text} for at, data, text in lines]
+            shown = [
+                {"address": image.locate(at)[1], "bytes": data, "text": text}
+                for at, data, text in lines
+            ]
             sites = image.sites([call.entry])[call.entry]
-            _print_json({**_as_json(call, sites), "listing": shown})
+            _print_json({**_as_json(call, image, sites), "listing": shown})
             return 0
+        where = {at: image.where(at) for at, _, _ in lines}
     design, form, target = _says(call)
     print(f"{call.name}: {design}, {form}, target {target}, key {_key(call)}\n")
     for at, data, text in lines:
-        print(f"{'->' if at == call.entry else '  '} {at:#x}  {data:<16}  {text}")
+        print(f"{'->' if at == call.entry else '  '} {where[at]}  {data:<16}  {text}")
     print()
     for item, cell in call.known.design.listing():
         if item.cell:
@@ -660,3 +683,44 @@ def _litmus(options: argparse.Namespace) -> int:
         return main_litmus(
             options.file, model, limits=_limits(options), lse2=options.lse2, progress=progress
         )
+
+
+def _kernel(options: argparse.Namespace) -> int:
+    from static_call import notation
+    from static_call.kernel import code, patches, port
+    from static_call.kernel.tree import Tree
+
+    if options.revert and (options.design or options.force):
+        raise Misuse("--revert takes out the port that is there: no --design or --force with it")
+    tree = Tree(options.tree)
+    port.known(tree)
+    there = port.installed(tree)
+    if options.revert:
+        if there is None:
+            return _refuse(f"{tree.path}: no port to take out")
+        without = port.reverted(tree)
+        without.write()
+        print(f"took the port of {there.name} out of {tree.path}")
+        return 0
+    design = (
+        notation.load(options.design) if options.design else there or notation.load("inline-stub")
+    )
+    code.check(design)
+    if there:
+        if options.patch or code.text(design) != code.text(there):
+            return _refuse(f"{tree.path}: the port of {there.name} is there: --revert takes it out")
+        print(f"the port of {there.name} is in {tree.path}")
+        return 0
+    doubt = None if options.force else port.doubt(design)
+    if doubt:
+        return _refuse(f"{design.name}: {doubt}. --force ports it anyway")
+    if options.patch:
+        print(patches.series(tree, port.parts(tree, design), patches.author(tree), design), end="")
+        return 0
+    changed = port.ported(tree, design)
+    rows = patches.summary(tree, changed)
+    if not options.check:
+        changed.write()
+    _table(rows, ["file", "", "lines"])
+    print(f"\n{'would port' if options.check else 'ported'} {design.name} to Linux {tree.version}")
+    return 0

@@ -412,16 +412,16 @@ class Design:
                 continue
             contents = item.holds(form)
             if contents is None:
-                held = [self._pattern(one, item.offset)[:2] for one in item.contents.values()]
+                held = [self.pattern(one, item.offset)[:2] for one in item.contents.values()]
                 idle.append((item.offset, ((0xFFFFFFFF, 0), *held)))
                 continue
-            word_mask, word, free = self._pattern(contents, item.offset)
+            word_mask, word, free = self.pattern(contents, item.offset)
             fixups += free
             mask |= word_mask << 8 * item.offset
             value |= word << 8 * item.offset
         return _Template(form, mask, value, tuple(fixups), tuple(idle))
 
-    def _pattern(self, contents: Contents, offset: int) -> tuple[int, int, list[_Fixup]]:
+    def pattern(self, contents: Contents, offset: int) -> tuple[int, int, list[_Fixup]]:
         """The word's bits that never change, what they are, and what the others depend on."""
         assert isinstance(contents, a64.Instruction)
         fields = dict(contents.fields)

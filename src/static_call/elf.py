@@ -1,10 +1,11 @@
 """ELF images of arm64: memory as a loader makes it, symbols, relocations, and searches.
 
-For linked files, little-endian: executables, shared objects, kernels (vmlinux). Headers are read
-here with struct, not by a library: the import of one would add a quarter to the time that listing
-a kernel's static calls takes, and each number of a header is checked before it is used, so that a
-damaged file gets one clear line. Tables of symbols, which may have some hundred thousand entries,
-are passed over in chunks as packed columns and never become a Python object for each entry.
+For linked files, little-endian: executables, shared objects, kernels (vmlinux); and for relocatable
+objects, which relocatable.py lays out as a linker would. Headers are read here with struct, not by
+a library: the import of one would add a quarter to the time that listing a kernel's static calls
+takes, and each number of a header is checked before it is used, so that a damaged file gets one
+clear line. Tables of symbols, which may have some hundred thousand entries, are passed over in
+chunks as packed columns and never become a Python object for each entry.
 
 The file is read by pread and never mapped: a file that another process truncates would end this
 one by a signal. Layouts are those of the ELF gABI; numbers of arm64 are those of aaelf64.
@@ -21,7 +22,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from static_call import relocation
+from static_call import relocatable, relocation
 from static_call.errors import StaticCallError
 from static_call.packed import u64s
 from static_call.relocation import RelaTables, Relocation
@@ -36,12 +37,12 @@ _NOTE = struct.Struct("<3I4s")
 _MACHINES = {3: "x86", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S/390", 40: "32-bit Arm",
              62: "x86-64", 243: "RISC-V", 258: "LoongArch"}  # fmt: skip
 _ARM64 = 183
-_TYPES = {1: "a relocatable object: link it first", 4: "a core dump"}
-_EXEC, _DYN = 2, 3
+_TYPES = {1: "REL", 2: "EXEC", 3: "DYN"}
 _PT_LOAD, _PT_DYNAMIC, _PT_GNU_PROPERTY = 1, 2, 0x6474E553
 _PF_X, _PF_W = 1, 2
 _SHT_SYMTAB, _SHT_STRTAB, _SHT_RELA, _SHT_NOBITS, _SHT_DYNSYM, _SHT_RELR = 2, 3, 4, 8, 11, 19
-_SHF_ALLOC, _SHF_EXECINSTR = 2, 4
+_SHT_SYMTAB_SHNDX, _SHN_XINDEX = 18, 0xFFFF
+_SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
 _DT_PLTRELSZ, _DT_STRTAB, _DT_SYMTAB, _DT_RELA, _DT_RELASZ = 2, 5, 6, 7, 8
 _DT_STRSZ, _DT_JMPREL, _DT_RELRSZ, _DT_RELR = 10, 23, 35, 36
 _NT_GNU_PROPERTY_TYPE_0, _AARCH64_FEATURE_1_AND, _BTI = 5, 0xC0000000, 1
@@ -57,7 +58,11 @@ class ElfError(StaticCallError):
 
 
 class NotArm64(ElfError):
-    """The file is not an ELF file of the kind that holds static calls: arm64 and linked."""
+    """The file is not an ELF file of the kind that holds static calls."""
+
+
+class NotLinked(ElfError):
+    """The file is a relocatable object, and what is asked for takes a linked file."""
 
 
 class Damaged(ElfError):
@@ -121,24 +126,27 @@ class Tables(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A section header."""
+    """A section header; `name` is an offset in the string table of sections' names."""
 
+    name: int
     type: int
     flags: int
     address: int
     offset: int
     size: int
     link: int
+    info: int
+    align: int
     entry_size: int
 
 
 class Image:
-    """An arm64 ELF file that is linked: an executable, a shared object, a kernel.
+    """An arm64 ELF file: an executable, a shared object, a kernel, a relocatable object.
 
     path      as it was opened
-    type      "EXEC" or "DYN"
+    type      "EXEC", "DYN" or "REL"
     entry     the address where execution begins
-    segments  the program headers with PT_LOAD, by address
+    segments  the program headers with PT_LOAD, by address; of a relocatable object, its sections
     sections  the section headers; none in a file stripped of them
     stat      of the file, when it was opened
     """
@@ -162,6 +170,7 @@ class Image:
         # The blocks last used are kept: a trampoline is looked at once for each design.
         self._block = lru_cache(maxsize=256)(self._make_block)
         self._named = lru_cache(maxsize=64)(self._find_named)
+        self._object_relocations = lru_cache(maxsize=None)(self._find_object_relocations)
 
     def close(self) -> None:
         """Closes the file; nothing can be read afterwards."""
@@ -185,6 +194,19 @@ class Image:
         return self._fd
 
     @property
+    def linked(self) -> bool:
+        """Whether its addresses are a linker's; those of a relocatable object are made up here."""
+        return self.type != "REL"
+
+    def require_linked(self) -> None:
+        """Raises NotLinked for a relocatable object."""
+        if not self.linked:
+            raise NotLinked(
+                f"{self.path}: a relocatable object, whose code a linker or a module loader "
+                "completes: link it first"
+            )
+
+    @property
     def position_independent(self) -> bool:
         """Whether it may be loaded at another address than it was linked for."""
         return self.type == "DYN"
@@ -198,7 +220,7 @@ class Image:
         if len(data) < _EHDR.size:
             raise Damaged(f"{self.path}: the file ends within its ELF header")
         (_, klass, encoding, _, _, type_, machine, _, self.entry, phoff, shoff, _, _, phentsize,
-         phnum, shentsize, shnum, _) = _EHDR.unpack(data)  # fmt: skip
+         phnum, shentsize, shnum, self._section_names) = _EHDR.unpack(data)  # fmt: skip
         if klass != 2:
             raise NotArm64(f"{self.path}: a 32-bit ELF file, not one for arm64")
         if encoding != 1:
@@ -206,10 +228,15 @@ class Image:
         if machine != _ARM64:
             other = _MACHINES.get(machine, f"machine {machine}")
             raise NotArm64(f"{self.path}: an ELF file for {other}, not for arm64")
-        if type_ not in (_EXEC, _DYN):
-            other = _TYPES.get(type_, f"an ELF file of type {type_}, neither executable nor shared")
-            raise NotArm64(f"{self.path}: {other}")
-        self.type = "EXEC" if type_ == _EXEC else "DYN"
+        if type_ not in _TYPES:
+            other = "a core dump" if type_ == 4 else f"an ELF file of type {type_}"
+            raise NotArm64(f"{self.path}: {other}, neither linked nor to be linked")
+        self.type = _TYPES[type_]
+        if not self.linked:
+            self.sections = self._read_sections(shoff, shentsize, shnum)
+            self._lay_out()
+            self._others: dict[int, Segment] = {}
+            return
         if phnum == 0xFFFF or (shoff and not shnum):
             raise Damaged(f"{self.path}: header counts as only relocatable objects have them")
         headers = self._headers(_PHDR, phoff, phentsize, phnum, "program header")
@@ -217,17 +244,24 @@ class Image:
             Segment(kind, flags, offset, address, file_size, size)
             for kind, flags, offset, address, _, file_size, size, _ in headers
         ]
-        self.segments = sorted(
-            (one for one in every if one.type == _PT_LOAD and one.size), key=lambda one: one.address
-        )
+        self._set_segments(one for one in every if one.type == _PT_LOAD and one.size)
+        self._others = {one.type: one for one in reversed(every) if one.type != _PT_LOAD}
+        self.sections = self._read_sections(shoff, shentsize, shnum)
+
+    def _read_sections(self, offset: int, size: int, count: int) -> list[Section]:
+        if offset and not count:  # too many for the ELF header: the first section says how many
+            (first,) = self._headers(_SHDR, offset, size, 1, "section header")
+            count = first[5]
+            if self._section_names == _SHN_XINDEX:
+                self._section_names = first[6]
+        return [
+            Section(*one) for one in self._headers(_SHDR, offset, size, count, "section header")
+        ]
+
+    def _set_segments(self, segments: Iterable[Segment]) -> None:
+        self.segments = sorted(segments, key=lambda one: one.address)
         self._starts = [one.address for one in self.segments]
         self._check_segments()
-        self._others = {one.type: one for one in reversed(every) if one.type != _PT_LOAD}
-        headers = self._headers(_SHDR, shoff, shentsize, shnum, "section header")
-        self.sections = [
-            Section(kind, flags, address, offset, size, link, entry_size)
-            for _, kind, flags, address, offset, size, link, _, _, entry_size in headers
-        ]
 
     def _headers(
         self, layout: struct.Struct, offset: int, size: int, count: int, what: str
@@ -326,13 +360,19 @@ class Image:
         data = bytearray(size)
         if held:
             data[:held] = self._inside(segment.offset + at, held, "segment")
-        for entry in self._rela.between(start - relocation.WORD + 1, start + size):
+        patches = self._patches if self.linked else self._object_patches
+        for place, value in patches(number, start, bytes(data)):
+            for i, byte in enumerate(value):
+                if 0 <= place + i - start < size:
+                    data[place + i - start] = byte
+        return bytes(data)
+
+    def _patches(self, _: int, start: int, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """What the loader stores into a block, by address."""
+        for entry in self._rela.between(start - relocation.WORD + 1, start + len(data)):
             value = self._relocated(entry)
             if value is not None:
-                for i, byte in enumerate(value.to_bytes(relocation.WORD, "little")):
-                    if 0 <= entry.place + i - start < size:
-                        data[entry.place + i - start] = byte
-        return bytes(data)
+                yield entry.place, value.to_bytes(relocation.WORD, "little")
 
     def _relocated(self, entry: relocation.Entry) -> int | None:
         """What a relocation stores; None where that cannot be known here."""
@@ -471,6 +511,101 @@ class Image:
         found = list(self.relocations(address, address + 1))
         return found[-1] if found else None
 
+    # Relocatable objects
+
+    def _lay_out(self) -> None:
+        """Gives the sections that memory is made of their addresses, code first.
+
+        Executable ones lie together, as a branch from one has to reach the others.
+        """
+        symbols = sum(one.size // ENTRY_SIZE for one in self.sections if one.type == _SHT_SYMTAB)
+        self._check_inside(0, symbols * ENTRY_SIZE, "symbol table")
+        parts = [
+            (index, one)
+            for index, one in enumerate(self.sections)
+            if one.flags & _SHF_ALLOC and one.size
+        ]
+        ranks = [
+            (not one.flags & _SHF_EXECINSTR, one.size, max(one.align, relocation.WORD))
+            for _, one in parts
+        ]
+        self._parts = {}
+        for (index, one), address in zip(parts, relocatable.addresses(ranks, symbols)):
+            self.sections[index] = one._replace(address=address)
+            self._parts[address] = index
+        self._set_segments(
+            Segment(
+                _PT_LOAD,
+                (_PF_X if one.flags & _SHF_EXECINSTR else 0)
+                | (_PF_W if one.flags & _SHF_WRITE else 0),
+                one.offset,
+                one.address,
+                0 if one.type == _SHT_NOBITS else one.size,
+                one.size,
+            )
+            for one in (self.sections[index] for index, _ in parts)
+        )
+
+    def _object_patches(self, number: int, start: int, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """What a linker stores into a block of a section, by address."""
+
+        def word(at: int) -> int:
+            return int.from_bytes(data[at - start : at - start + 4], "little")
+
+        try:
+            yield from self._object_relocations(number).patches(start, start + len(data), word)
+        except relocatable.OutOfReach:
+            raise ElfError(
+                f"{self.path}: too large to look at as an object, as its branches do not reach "
+                "across it: link it first"
+            ) from None
+
+    def _find_object_relocations(self, number: int) -> relocatable.Relocations:
+        address = self._starts[number]
+        tables = [
+            (one.offset, self._inside(one.offset, one.size, "relocation table"))
+            for one in self.sections
+            if one.type == _SHT_RELA and one.info == self._parts[address]
+        ]
+        return relocatable.Relocations(address, tables, self._object_symbols.values)
+
+    @cached_property
+    def _object_symbols(self) -> relocatable.Symbols:
+        """The symbol table of a relocatable object, with the addresses that symbols get."""
+        table = next((one for one in self.sections if one.type == _SHT_SYMTAB), None)
+        more = next((one for one in self.sections if one.type == _SHT_SYMTAB_SHNDX), None)
+        bases = [one.address if one.address else None for one in self.sections]
+        return relocatable.Symbols(
+            self._inside(table.offset, table.size, "symbol table") if table else b"",
+            bases,
+            self._inside(more.offset, more.size, "section index table") if more else b"",
+        )
+
+    def elsewhere(self, address: int) -> str:
+        """The symbol of another file that an address stands for, in a relocatable object; or ""."""
+        index = self._object_symbols.foreign(address) if not self.linked else None
+        return self._symbol_tables[0][index].name if index is not None else ""
+
+    def locate(self, address: int) -> tuple[str, int]:
+        """The section and the offset in it, in a relocatable object; else "" and the address."""
+        segment = self.segment(address) if not self.linked else None
+        if segment is None:
+            return "", address
+        section = self.sections[self._parts[segment.address]]
+        return self._section_name(section), address - segment.address
+
+    def where(self, address: int) -> str:
+        """An address for people: 0x..., or what stands for it in a relocatable object."""
+        section, offset = self.locate(address)
+        return f"{section}+{offset:#x}" if section else self.elsewhere(address) or hex(address)
+
+    def _section_name(self, section: Section) -> str:
+        if not 0 < self._section_names < len(self.sections):
+            raise Damaged(f"{self.path}: its sections have no names")
+        names = self.sections[self._section_names]
+        data = self._inside(names.offset, names.size, "string table")[section.name :]
+        return data.partition(b"\0")[0].decode(errors="backslashreplace")
+
     # Symbols
 
     def _linked(self, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -494,11 +629,19 @@ class Image:
     def _symbol_tables(self) -> list[SymbolTable]:
         """.symtab, which strip takes away, and .dynsym."""
         return [
-            SymbolTable(self._pread, *self._linked(index))
+            SymbolTable(self._read_symbols, *self._linked(index))
             for kind in (_SHT_SYMTAB, _SHT_DYNSYM)
             for index, one in enumerate(self.sections)
             if one.type == kind
         ]
+
+    def _read_symbols(self, offset: int, size: int) -> bytes:
+        """Bytes of the file; of a relocatable object's symbols, with the addresses they get."""
+        table = next((one for one in self.sections if one.type == _SHT_SYMTAB), None)
+        if self.linked or not table or not 0 <= offset - table.offset < table.size:
+            return self._pread(offset, size)
+        at = offset - table.offset
+        return self._object_symbols.entries[at : at + size]
 
     def symbols(self, *prefixes: str) -> list[Symbol]:
         """The symbols that the file defines and whose name starts with one of the prefixes."""
@@ -581,8 +724,11 @@ class Image:
             self._check_inside(offset, size, "code")
             start = max(address, done) + 3 & -4  # nothing twice, even where sections overlap
             for at in range(start - address, size, _CHUNK):
-                data = self._pread(offset + at, min(_CHUNK + more, size - at))
-                yield address + at, data
+                piece = min(_CHUNK + more, size - at)
+                if not self.linked:  # where the branches go, only the relocations say
+                    yield address + at, self.read(address + at, piece)
+                else:
+                    yield address + at, self._pread(offset + at, piece)
             done = max(done, address + size)
 
     def sites(self, entries: Collection[int]) -> dict[int, int]:

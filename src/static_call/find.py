@@ -31,14 +31,17 @@ class Goal(NamedTuple):
     address  None for a function that another file defines
     name     its symbol, or ""
     via      the veneer, PLT entry or stub between: its symbol or address; "" if none
+    section  what `address` is an offset in, in a relocatable object; else ""
     """
 
     address: int | None
     name: str = ""
     via: str = ""
+    section: str = ""
 
     def __str__(self) -> str:
-        text = self.name or (hex(self.address) if self.address is not None else "?")
+        where = hex(self.address) if self.address is not None else "?"
+        text = self.name or (f"{self.section}+{where}" if self.section else where)
         return f"{text} via {self.via}" if self.via else text
 
 
@@ -203,21 +206,24 @@ def _describe(image: Image, designs: Sequence[Design], calls: Sequence[_Named]) 
     ends = {found.target for found in detours.values() if found and found.target is not None}
     names = image.names(targets | ends | {value for value, _ in values.values()})
 
+    def at(address: int, via: str = "") -> Goal:
+        if symbol := image.elsewhere(address):
+            return Goal(None, symbol, via)
+        section, offset = image.locate(address)
+        return Goal(offset, names.get(address, ""), via, section)
+
     def goal(state: Recognised | None) -> Goal | None:
         if state is None or not isinstance(state.target, int):
             return None
         if state.form == "far" and (symbol := _imported(image, state)):
             return Goal(None, symbol)
         found = detours[state.target]
-        here = names.get(state.target, "")
         if found is None or state.target == state.entry:
-            return Goal(state.target, here)
-        via = here or hex(state.target)
+            return at(state.target)
+        via = names.get(state.target, "") or image.where(state.target)
         if found.got is not None and (symbol := _pointer(image, found.got)[1]):
             return Goal(None, symbol, via)
-        if found.target is None:
-            return Goal(state.target, here)
-        return Goal(found.target, names.get(found.target, ""), via)
+        return at(state.target) if found.target is None else at(found.target, via)
 
     def value(one: _Named) -> Goal | None:
         address, symbol = values.get(one.key, (0, "")) if one.key is not None else (0, "")
@@ -225,7 +231,7 @@ def _describe(image: Image, designs: Sequence[Design], calls: Sequence[_Named]) 
             return Goal(None, symbol)
         if address in (0, one.entry):  # Linux's way to say none, and static_call.h's
             return None
-        return Goal(address, names.get(address, ""))
+        return at(address)
 
     return [
         Found(one.name, one.entry, states[one.entry], goal(states[one.entry]), one.key, value(one))
@@ -268,6 +274,8 @@ def _imported(image: Image, state: Recognised) -> str:
 def listing(found: Found, image: Image) -> Iterator[tuple[int, str, str]]:
     """The trampoline line by line: address, contents in hex, assembly with a comment.
 
+    Of a relocatable object: with its relocations applied, as elf.Image.read has it.
+
     Raises NotATrampoline where no design recognised the bytes.
     """
     state = found.known
@@ -278,7 +286,8 @@ def listing(found: Found, image: Image) -> Iterator[tuple[int, str, str]]:
     names |= {at: label.partition("@")[0] for label, at in symbols.items() if at != found.entry}
 
     def name(address: int) -> str:
-        return f"{address:#x} <{names[address]}>" if address in names else hex(address)
+        where = image.where(address)
+        return f"{where} <{names[address]}>" if address in names else where
 
     base = found.entry - design.entry
     for item in design.items:

@@ -60,6 +60,7 @@ class ElfFile:
 
     def __init__(self, image: Image) -> None:
         """See the class."""
+        image.require_linked()
         self.image = image
         self._memory: dict[int, int] = {}  # stored bytes, by address
         self._stores: set[tuple[int, int]] = set()  # address and size of what was stored, up to 8

@@ -41,6 +41,7 @@ class EmulatedElf:
         """
         self.machine = machine
         self.image = Image.open(path)
+        self.image.require_linked()
         names = (*designs, *notation.shipped())
         self._designs = find.longest_first(notation.load(name) for name in names)
         self.bias = self._map()

@@ -1,0 +1,321 @@
+"""What the port changes in a Linux tree: applying it, taking it out, and telling which is there.
+
+A change is a text that goes behind, or in place of, exact lines of a file. Where those lines are
+not there exactly once, the file is not one that we know, and nothing is done. No record is kept in
+the tree: what the port would write is worked out again and compared, from the design whose text
+stands in the transform's first comment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from static_call.design import Design
+from static_call.errors import StaticCallError
+from static_call.kernel import code
+from static_call.kernel.tree import Tree
+from static_call.notation import NotationError
+
+HEADER = "arch/arm64/include/asm/static_call.h"
+TRANSFORM = "arch/arm64/kernel/static_call.c"
+CREATED = (HEADER, TRANSFORM)
+_MARK = "Made by static-call"
+
+
+class CannotPort(StaticCallError):
+    """The tree is not one that the port can be applied to, or taken out of."""
+
+
+class Edit(NamedTuple):
+    """A change of one file.
+
+    file  its path in the tree
+    old   the lines that must be there, once
+    new   what stands in their place afterwards
+    """
+
+    file: str
+    old: str
+    new: str
+
+
+class Part(NamedTuple):
+    """A logical change: what one patch does.
+
+    name   of its commit message: see patches.py
+    edits  of the tree's files
+    files  that it creates, with their text
+    """
+
+    name: str
+    edits: tuple[Edit, ...]
+    files: Mapping[str, str] = {}
+
+
+def _behind(file: str, lines: str, more: str) -> Edit:
+    return Edit(file, lines, lines + more)
+
+
+_PATCHING_C = "arch/arm64/kernel/patching.c"
+
+_WRITE_U64 = """
+/* Stores an aligned literal in one piece: whoever loads it sees the old or @val. */
+int __kprobes aarch64_insn_write_literal_u64(void *addr, u64 val)
+{
+	unsigned long flags;
+	void *waddr;
+	int ret;
+
+	raw_spin_lock_irqsave(&patch_lock, flags);
+	waddr = patch_map(addr, FIX_TEXT_POKE0);
+
+	ret = copy_to_kernel_nofault(waddr, &val, sizeof(val));
+
+	patch_unmap(FIX_TEXT_POKE0);
+	raw_spin_unlock_irqrestore(&patch_lock, flags);
+
+	return ret;
+}
+"""
+_LITERAL = (
+    _behind(
+        "arch/arm64/include/asm/patching.h",
+        "int aarch64_insn_write(void *addr, u32 insn);\n",
+        "int aarch64_insn_write_literal_u64(void *addr, u64 val);\n",
+    ),
+    _behind(
+        _PATCHING_C,
+        "int __kprobes aarch64_insn_write(void *addr, u32 insn)\n"
+        "{\n"
+        "\treturn __aarch64_insn_write(addr, cpu_to_le32(insn));\n"
+        "}\n",
+        _WRITE_U64,
+    ),
+)
+_RODATA = (
+    Edit(
+        _PATCHING_C,
+        "\tbool image = is_image_text(uintaddr);\n",
+        "\tbool image = is_image_text(uintaddr) || is_kernel_rodata(uintaddr);\n",
+    ),
+)
+_LINK = (
+    _behind(
+        "arch/arm64/kernel/vmlinux.lds.S",
+        "\t\t\tLOCK_TEXT\n\t\t\tKPROBES_TEXT\n",
+        "\t\t\tSTATIC_CALL_TEXT\n",
+    ),
+)
+_KPROBES = (
+    _behind(
+        "arch/arm64/include/asm/sections.h",
+        "extern char __relocate_new_kernel_start[], __relocate_new_kernel_end[];\n",
+        "extern char __static_call_text_start[], __static_call_text_end[];\n",
+    ),
+    _behind(
+        "arch/arm64/kernel/probes/kprobes.c",
+        "\tret = kprobe_add_area_blacklist((unsigned long)__irqentry_text_start,\n"
+        "\t\t\t\t\t(unsigned long)__irqentry_text_end);\n"
+        "\tif (ret)\n"
+        "\t\treturn ret;\n",
+        "\tret = kprobe_add_area_blacklist((unsigned long)__static_call_text_start,\n"
+        "\t\t\t\t\t(unsigned long)__static_call_text_end);\n"
+        "\tif (ret)\n"
+        "\t\treturn ret;\n",
+    ),
+    _behind(
+        "arch/arm64/include/asm/module.lds.h",
+        "SECTIONS {\n",
+        "\t/* Trampolines of static calls must not be probed. */\n"
+        "\t.kprobes.text 0 : {\n"
+        "\t\t*(.kprobes.text .static_call.text)\n"
+        "\t}\n\n",
+    ),
+)
+_SELECT = (
+    _behind(
+        "arch/arm64/Kconfig",
+        "\tselect HAVE_STACKPROTECTOR\n",
+        "\tselect HAVE_STATIC_CALL\n",
+    ),
+)
+_BUILD = (
+    _behind(
+        "arch/arm64/kernel/Makefile",
+        "obj-$(CONFIG_JUMP_LABEL)\t\t+= jump_label.o\n",
+        "obj-$(CONFIG_HAVE_STATIC_CALL)\t\t+= static_call.o\n",
+    ),
+)
+_EDITS = (*_LITERAL, *_RODATA, *_LINK, *_BUILD, *_KPROBES, *_SELECT)
+"""The edits that a port of any design to any tree may have made."""
+
+
+class _Needs(NamedTuple):
+    """A text that a file of the tree must have, and what it is there for."""
+
+    file: str
+    text: str
+    what: str
+
+
+_ASM = "arch/arm64/include/asm"
+_NEEDED = (
+    _Needs(
+        "include/linux/static_call.h",
+        "arch_static_call_transform(void *site, void *tramp, void *func, bool tail)",
+        "what the port implements",
+    ),
+    _Needs("include/linux/cacheflush.h", "#include <asm/cacheflush.h>", "cache maintenance"),
+    _Needs("arch/Kconfig", "config HAVE_STATIC_CALL\n", "what the port selects"),
+    _Needs("include/asm-generic/vmlinux.lds.h", "#define STATIC_CALL_TEXT", "the section"),
+    _Needs("include/linux/memory.h", "extern struct mutex text_mutex", "the lock"),
+    _Needs("include/linux/smp.h", "void kick_all_cpus_sync(void)", "the IPI"),
+    _Needs(f"{_ASM}/cacheflush.h", "void dcache_clean_pou(", "cache maintenance"),
+    _Needs(f"{_ASM}/cacheflush.h", "void icache_inval_pou(", "cache maintenance"),
+    _Needs(f"{_ASM}/insn.h", "aarch64_insn_gen_branch_imm(", "how B is encoded"),
+)
+_RODATA_NEEDED = _Needs(
+    "include/asm-generic/sections.h", "bool is_kernel_rodata(unsigned long addr)", "its bounds"
+)
+
+
+def _patching(tree: Tree) -> str:
+    """The header that declares the functions that write text."""
+    for name in ("patching.h", "text-patching.h"):  # renamed in Linux 6.13
+        if "aarch64_insn_write(" in (tree.read(f"arch/arm64/include/asm/{name}") or ""):
+            return name
+    raise CannotPort(
+        f"{tree.path}: Linux {tree.version} has no aarch64_insn_write() in asm/patching.h: "
+        "it is too old, or not one that the port knows"
+    )
+
+
+def doubt(design: Design) -> str | None:
+    """Why the design should not run in a kernel, if it shouldn't: what --force passes over."""
+    from static_call.check import report
+
+    if not code.reaches_all(design):
+        return "it has no far form, and a module may be out of a branch's reach"
+    verdicts = report.judge([design])
+    broken = next(report.broken_claims(verdicts), None) or next(
+        (verdict for row in verdicts[design].values() for verdict in row
+         if verdict.name == "live" and verdict.holds is False), None,
+    )  # fmt: skip
+    if broken is None:
+        return None
+    change = "-".join(goal.replace(" ", "") for goal in broken.change)
+    claims = "claims to be" if broken.claimed else "is not"
+    return (
+        f"it {claims} {broken.name}, and {broken.says} in the change {change}: see "
+        f"static-call check --explain {design.name} {change}"
+    )
+
+
+def known(tree: Tree) -> None:
+    """Raises CannotPort where the tree is none that could be ported, with the reason."""
+    if tree.read("include/linux/static_call.h") is None:
+        raise CannotPort(
+            f"{tree.path}: Linux {tree.version} has no static calls: they came with 5.10"
+        )
+    header = tree.read(HEADER)
+    if header is not None and _MARK not in header:
+        raise CannotPort(
+            f"{tree.path}: Linux {tree.version} has static calls on arm64 of its own, in {HEADER}: "
+            "nothing to port"
+        )
+    for need in _NEEDED:
+        _need(tree, need)
+
+
+def _need(tree: Tree, need: _Needs) -> None:
+    if need.text not in (tree.read(need.file) or ""):
+        raise CannotPort(
+            f"{tree.path}: {need.file} has no {need.text.strip()!r} ({need.what}): "
+            f"Linux {tree.version} is not one that the port knows"
+        )
+
+
+def parts(tree: Tree, design: Design) -> Iterator[Part]:
+    """The port of a design, in the order of its patches; the tree is one without the port."""
+    patching = _patching(tree)
+    header = tree.read(f"arch/arm64/include/asm/{patching}") or ""
+    if "aarch64_insn_write_literal_u64(" not in header:
+        yield Part("literal", _LITERAL)
+    if design.outside:
+        _need(tree, _RODATA_NEEDED)
+        yield Part("rodata", _RODATA)
+    yield Part("link", _LINK)
+    files = {HEADER: code.trampoline(design), TRANSFORM: code.transform(design, patching)}
+    yield Part("transform", _BUILD, files)
+    yield Part("kprobes", _KPROBES)
+    yield Part("select", _SELECT)
+
+
+def applied(tree: Tree, part: Part) -> Tree:
+    """The tree with a part's changes.
+
+    Raises CannotPort where lines that a change stands by are not there exactly once.
+    """
+    changes: dict[str, str | None] = {}
+    for edit in part.edits:
+        text = changes.get(edit.file) or tree.read(edit.file) or ""
+        if (count := text.count(edit.old)) != 1:
+            path, line = os.path.join(tree.path, edit.file), edit.old.strip().splitlines()[0]
+            raise CannotPort(
+                f"{path}: expected {line.strip()!r} and what follows it once, found it "
+                f"{count or 'no'} times: changed locally, or Linux {tree.version} is not one that "
+                "the port knows"
+            )
+        changes[edit.file] = text.replace(edit.old, edit.new)
+    for name in part.files:
+        if tree.read(name) is not None:
+            raise CannotPort(f"{os.path.join(tree.path, name)}: exists already")
+    return tree.but({**changes, **part.files})
+
+
+def ported(tree: Tree, design: Design) -> Tree:
+    """The tree with the port of a design; it has none yet. Raises CannotPort."""
+    for part in list(parts(tree, design)):
+        tree = applied(tree, part)
+    return tree
+
+
+def reverted(tree: Tree) -> Tree:
+    """The tree without what looks like a part of the port; `installed` says if it was one."""
+    changes: dict[str, str | None] = {}
+    for edit in _EDITS:
+        text = changes.get(edit.file) or tree.read(edit.file) or ""
+        if text.count(edit.new) == 1:
+            changes[edit.file] = text.replace(edit.new, edit.old)
+    return tree.but(changes | {name: None for name in CREATED if tree.read(name) is not None})
+
+
+def installed(tree: Tree) -> Design | None:
+    """The design whose port is in the tree; None where there is none.
+
+    Raises CannotPort for a port that is not whole, or not as it was written.
+    """
+    base = reverted(tree)
+    if not base.changes:
+        return None
+    try:
+        design = code.design_of(tree.read(TRANSFORM) or "")
+    except NotationError as error:
+        path = os.path.join(tree.path, TRANSFORM)
+        raise CannotPort(f"{path}: the design in its first comment was changed: {error}") from None
+    if design is None:
+        there = ", ".join(base.changes)
+        raise CannotPort(
+            f"{tree.path}: a part of a port is there ({there}), and {TRANSFORM} is not"
+        )
+    code.check(design)
+    whole = ported(base, design)
+    for name in whole.changes:
+        if whole.read(name) != tree.read(name):
+            raise CannotPort(
+                f"{os.path.join(tree.path, name)}: not as the port of {design.name} writes it: "
+                "half of a port, changed since, or from another version of static-call"
+            )
+    return design

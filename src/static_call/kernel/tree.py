@@ -1,0 +1,94 @@
+"""A Linux source tree: its version and its files, read once and replaced whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from copy import copy
+
+from static_call.errors import StaticCallError
+
+
+class NotATree(StaticCallError):
+    """A folder is not a Linux source tree."""
+
+
+class Tree:
+    """A Linux source tree.
+
+    path     its folder
+    version  as its Makefile has it: "6.12.117"
+    changes  files' new text, or None for one that is to go: what `read` gives, before it is written
+    """
+
+    def __init__(self, path: str) -> None:
+        """Raises NotATree for another folder."""
+        self.path = path
+        self.changes: dict[str, str | None] = {}
+        makefile = self.read("Makefile") if os.path.isdir(path) else None
+        number = r"^VERSION = (\d+)\nPATCHLEVEL = (\d+)\nSUBLEVEL = (\d+)\nEXTRAVERSION =(.*)$"
+        found = re.search(number, makefile or "", re.MULTILINE)
+        if found is None or self.read("arch/arm64/Kconfig") is None:
+            what = "Makefile with a kernel's version" if found is None else "arch/arm64/Kconfig"
+            raise NotATree(f"{path}: not a Linux source tree: no {what}")
+        self.version = f"{found[1]}.{found[2]}.{found[3]}{found[4].strip()}"
+
+    def read(self, name: str) -> str | None:
+        """A file's text; None where there is no such file. Raises NotATree for what isn't text."""
+        if name in self.changes:
+            return self.changes[name]
+        try:
+            with open(os.path.join(self.path, name), encoding="utf-8", newline="") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except UnicodeDecodeError:
+            raise NotATree(f"{os.path.join(self.path, name)}: not a text file") from None
+
+    def but(self, changes: Mapping[str, str | None]) -> Tree:
+        """The same tree with more changes."""
+        tree = copy(self)
+        tree.changes = self.changes | dict(changes)
+        return tree
+
+    def write(self) -> None:
+        """Makes the changes in the files: all of them or, where that fails, none."""
+        for name in self.changes:
+            if os.path.islink(os.path.join(self.path, name)):
+                raise NotATree(f"{os.path.join(self.path, name)}: a symbolic link: port its target")
+        changes, self.changes = self.changes, {}
+        before = {name: self.read(name) for name in changes}
+        done: list[str] = []
+        try:
+            for name, text in changes.items():
+                done.append(name)
+                self._replace(name, text)
+        except BaseException:
+            for name in done:
+                with suppress(OSError):
+                    self._replace(name, before[name])
+            raise
+
+    def _replace(self, name: str, text: str | None) -> None:
+        path = os.path.join(self.path, name)
+        if text is None:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            return
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".static-call.")
+        try:
+            with open(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+            exists = os.path.exists(path)
+            like = os.stat(path if exists else os.path.dirname(path))
+            os.chmod(temporary, like.st_mode & 0o7777 if exists else 0o644)
+            with suppress(PermissionError):
+                os.chown(temporary, like.st_uid, like.st_gid)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
