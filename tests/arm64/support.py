@@ -89,7 +89,7 @@ def in_child(do: Callable[[], object], *, seconds: float = 30) -> str:
         try:
             try:
                 text = str(do())
-            except Exception as error:
+            except BaseException as error:  # a failure of pytest's is no Exception
                 text = f"{type(error).__name__}: {error}"
                 if isinstance(error, AssertionError):
                     text += "\n" + traceback.format_exc()
