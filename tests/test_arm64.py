@@ -118,7 +118,7 @@ RUNTIME, LOADS, LIBRARY = (
 )
 PROGRAMS: dict[str, tuple[str | Path, ...]] = {
     "callers.so": (*SHARED, TESTS / "arm64" / "c" / "callers.c"),
-    "library.so": (*SHARED, TESTS / "arm64" / "c" / "library.c"),
+    "library.so": (*SHARED, TESTS / "arm64" / "c" / "library.c", INCLUDE / "static_call.c"),
     "runtime-static": (*STATIC, RUNTIME, INCLUDE / "static_call.c"),
     "runtime-pie": (*PIE, RUNTIME, INCLUDE / "static_call.c"),
     "loads": (*PIE, "-rdynamic", LOADS, INCLUDE / "static_call.c"),

@@ -89,7 +89,7 @@ def in_child(do: Callable[[], object], *, seconds: float = 30) -> str:
         try:
             try:
                 text = str(do())
-            except Exception as error:
+            except BaseException as error:  # a failure of pytest's is no Exception
                 text = f"{type(error).__name__}: {error}"
                 if isinstance(error, AssertionError):
                     text += "\n" + traceback.format_exc()
@@ -148,11 +148,11 @@ def writable_code() -> list[str]:
         return [line for line in maps if "w" in line.split()[1] and "x" in line.split()[1]]
 
 
-def mapping(address: int) -> str:
-    """The line of /proc/self/maps that an address is in, without its numbers of pages."""
+def mapping(address: int) -> tuple[str, str]:
+    """The rights of the page that an address is in, such as "r-xp", and the file it is from."""
     with open("/proc/self/maps", encoding="utf-8") as maps:
         for line in maps:
             start, end = (int(number, 16) for number in line.split()[0].split("-"))
             if start <= address < end:
-                return line
-    return ""
+                return line.split()[1], line[73:].strip()
+    return "", ""

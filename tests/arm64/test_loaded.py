@@ -104,12 +104,29 @@ def test_text_stays_as_it_is_mapped(library: Any) -> None:
     policy = listed(library.path)["policy"]
     (literal,) = policy.trampoline.outside.values()
     before = [mapping(policy.address), mapping(literal)]
-    assert [line.split()[1] for line in before] == ["r-xp", "r--p"]
-    assert before[0].rstrip().endswith(str(library.path))
+    assert before == [("r-xp", str(library.path)), ("r--p", str(library.path))]
     policy.update("library_two")
     assert [mapping(policy.address), mapping(literal)] == before
     assert writable_code() == others
     assert library.call_policy(1) == 2
+
+
+def test_concurrent_updates_from_c_and_python(library: Any) -> None:
+    """static_call.c and this process's place take the same lock: in the end all agree."""
+    policy = listed(library.path)["policy"]
+    host: Any = static_call.host()
+    far = host.function("bti c\nmov x0, #3\nret", near=policy.address - (1 << 30))
+    for _ in range(3):
+        assert library.start_updater() == 0
+        try:
+            for target in (far, "library_two", None, RET0, "library_one") * 4:
+                policy.update(target)
+                assert library.call_policy(50) in (0, 1, 2, 3, 50)
+        finally:
+            assert library.stop_updater() == 0
+        agree(policy)
+        target = ctypes.cast(library.library_one, ctypes.c_void_p).value
+        assert (library.query_policy() == target) == (library.call_policy(50) == 1)
 
 
 def test_bad_target(library: Any) -> None:

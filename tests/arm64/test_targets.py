@@ -189,7 +189,7 @@ def test_no_page_is_writable_and_executable(make: Make, callers: Callers) -> Non
     call = make(callers.one)
     target = ctypes.cast(callers.one, ctypes.c_void_p).value or 0
     before = [mapping(call.address), mapping(target)]
-    assert [line.split()[1] for line in before] == ["r-xp", "r-xp"]
+    assert [rights for rights, _ in before] == ["r-xp", "r-xp"]
     with callers.running(call.address):
         for function in (callers.two, None, RET0, callers.one):
             call.update(function)

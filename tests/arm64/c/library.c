@@ -44,3 +44,31 @@ uint64_t query_policy(void)
 {
 	return (uint64_t)static_call_query(policy);
 }
+
+static pthread_t updater;
+static int stop, failed;
+
+static void *update_policy(void *unused)
+{
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
+		if (static_call_update(policy, library_two) ||
+		    static_call_update(policy, __static_call_return0) ||
+		    static_call_update(policy, library_one))
+			__atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+	return unused;
+}
+
+/* A thread in C updates the static call until it is stopped. Returns 0, or an errno value. */
+int start_updater(void)
+{
+	__atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
+	return pthread_create(&updater, 0, update_policy, 0);
+}
+
+/* Returns whether an update failed. */
+int stop_updater(void)
+{
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+	pthread_join(updater, 0);
+	return failed;
+}
