@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -216,7 +217,7 @@ def test_memory_is_what_ld_makes(built: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", COMPILERS[:2], ids=str)
 def test_what_compilers_make(row: Compiler, tmp_path: Path) -> None:
     """gcc -c and clang -c of the C header: as the linked program's, but in sections."""
-    flags = run("static-call", "cflags").stdout.split()
+    flags = run(sys.executable, "-m", "static_call", "cflags").stdout.split()
     source = tmp_path / "a.c"
     source.write_text(
         '#include "static_call.h"\n'
