@@ -1,5 +1,6 @@
 # make demo   sets up what it needs and runs the main job on examples/
 # make test   runs all tests
+# make torture  runs the tests' torture for twenty times as long, half an hour or more
 # make bench  measures: see bench/
 #
 # make test-kernel   builds Linux kernels with the port and runs the tests in them, in QEMU
@@ -20,7 +21,7 @@ DEBIAN_KERNEL := gcc make bc bison flex libssl-dev libelf-dev xz-utils ccache km
                  linux-source-6.1 gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
                  binutils-aarch64-linux-gnu clang qemu-system-arm ipxe-qemu
 
-.PHONY: demo test test-kernel bench bench-kernel lint clean
+.PHONY: demo test test-kernel torture bench bench-kernel lint clean
 
 demo: $(VENV)/package
 	@scripts/demo $(BIN) $(BUILD)/demo
@@ -32,6 +33,11 @@ test: $(VENV)/tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+torture: $(VENV)/tests
+	@scripts/debian $(DEBIAN)
+	@$(BIN)/python tests/arm64_linux.py
+	TORTURE=20 $(BIN)/pytest tests/test_torture.py
 
 bench: $(VENV)/tests
 	@scripts/debian $(DEBIAN)

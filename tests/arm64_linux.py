@@ -107,14 +107,22 @@ def user_mode() -> list[str]:
 
 
 def in_guest(
-    job: str, files: Mapping[str, bytes | Path], folder: Path, *, seconds: float = 300
+    job: str,
+    files: Mapping[str, bytes | Path],
+    folder: Path,
+    *,
+    parallel: bool = False,
+    seconds: float = 300,
 ) -> str:
     """Runs a shell script in the guest, and returns what the console shows.
 
-    job      commands for busybox's sh; its PATH has Python, and what `files` put into it
-    files    what is added to the root directory, as in `guest.initramfs`
-    folder   where the initramfs of this run is written
-    seconds  after which the guest is killed
+    job       commands for busybox's sh; its PATH has Python
+    files     what is added to the root directory, as in `guest.initramfs`
+    folder    where the initramfs of this run is written
+    parallel  each of the two CPUs is a thread of this host; else they take turns. QEMU before 8.1
+              (deba78709a, "accel/tcg: Always lock pages before translation") may in parallel go on
+              with a translation of code that another CPU changed while it was made
+    seconds   after which the guest is killed
 
     Raises guest.GuestError where the guest does not run to its end, or the job fails.
     """
@@ -123,7 +131,13 @@ def in_guest(
     own |= {f"/{empty}/.here": b"" for empty in ("proc", "sys")}
     initrd = guest.initramfs(folder / "initramfs", own, files, archives=[image()])
     # loglevel: the kernel's messages would stand in the middle of the job's.
-    console = guest.boot(kernel(), initrd, append="quiet loglevel=1", seconds=seconds)
+    console = guest.boot(
+        kernel(),
+        initrd,
+        append="quiet loglevel=1",
+        seconds=seconds,
+        extra=("-accel", f"tcg,thread={'multi' if parallel else 'single'}"),
+    )
     output, done, status = console.rpartition(DONE)
     if not done or status.split()[0] != "0":
         tail = "\n".join(console.splitlines()[-guest.TAIL :])

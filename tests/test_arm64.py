@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,15 +112,33 @@ def environment(name: str, source: Path, tests: Path, programs: Path) -> dict[st
     }
 
 
+STATIC, PIE, SHARED = ("-static", "-no-pie", "-fno-pie"), ("-pie", "-fPIE"), ("-shared", "-fPIC")
+RUNTIME, LOADS, LIBRARY = (
+    TESTS / "guest_c" / f"{name}.c" for name in ("runtime", "loads", "library")
+)
+PROGRAMS: dict[str, tuple[str | Path, ...]] = {
+    "callers.so": (*SHARED, TESTS / "arm64" / "c" / "callers.c"),
+    "library.so": (*SHARED, TESTS / "arm64" / "c" / "library.c"),
+    "runtime-static": (*STATIC, RUNTIME, INCLUDE / "static_call.c"),
+    "runtime-pie": (*PIE, RUNTIME, INCLUDE / "static_call.c"),
+    "loads": (*PIE, "-rdynamic", LOADS, INCLUDE / "static_call.c"),
+    "first.so": (*SHARED, "-DNAME=first", LIBRARY, INCLUDE / "static_call.c"),
+    "second.so": (
+        *(*SHARED, "-DNAME=second", "-DNO_CALL_OF_ITS_OWN", LIBRARY),
+        INCLUDE / "static_call.c",
+    ),
+}
+"""What is built for the tests on arm64: names, and what the compiler is given."""
+
+
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The C programs and shared objects of tests/arm64/c, built for arm64."""
+    """The directory of the C programs and shared objects, built for arm64."""
     folder = tmp_path_factory.mktemp("programs")
-    for source in sorted((TESTS / "arm64" / "c").glob("*.c")):
-        kind = ("-shared", "-fPIC") if source.stem != "main" else ()
+    for name, arguments in PROGRAMS.items():
         toolchain.GCC(
-            *("-O2", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{INCLUDE}", *kind),
-            *(source, "-o", folder / f"{source.stem}.so"),
+            *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{INCLUDE}"),
+            *(*arguments, "-o", folder / name),
         )
     return folder
 
@@ -144,12 +163,14 @@ def test_arm64(
     }
     where = run.__name__.replace("_", " ")
     lines = [f"tests/arm64 {where}: " + ", ".join(f"{n} {what}" for what, n in counts.items())]
-    lines += [f"  {each.name}: {each.text}" for each in found if each.outcome == "skipped"]
+    reasons = Counter(each.text for each in found if each.outcome == "skipped")
+    lines += [f"  {number} skipped, {text}" for text, number in reasons.items()]
     record_property("report", "\n".join(lines))
     failed = [f"{each.name}\n{each.text}" for each in found if each.outcome == "failed"]
     if failed:
         pytest.fail("\n\n".join([*lines, *failed]), pytrace=False)
-    files = {each.name.split("::")[0].split(".")[-1] for each in found if each.outcome == "passed"}
+    assert counts["passed"]
+    files = {each.name.split("::")[0].split(".")[-1] for each in found}
     assert files == {path.stem for path in (TESTS / "arm64").glob("test_*.py")}
     assert run is in_user_mode or not counts["skipped"]
 

@@ -309,7 +309,7 @@ def _transform_gone(tree: Path) -> None:
         (_half, "a part of a port is there (arch/arm64/Kconfig)"),
         (_one_undone, "arch/arm64/Kconfig: not as the port of inline-stub writes it"),
         (_transform_changed, "static_call.c: not as the port of inline-stub writes it"),
-        (_text_broken, "static_call.c:"),
+        (_text_broken, "static_call.c: the design in its first comment was changed: inline-stub:"),
         (_transform_gone, "a part of a port is there"),
     ],
 )

@@ -61,7 +61,8 @@ class Machine:
 
     def run(self, plan: Retarget, code: bytes, *, owner: int = 0) -> int:
         """Runs the machine code for a plan; the result is signed."""
-        words = [FD, LOCK, owner, THREAD, KEY, NEAR, 99, 0, *[0] * 5, *plan.registers]
+        words = [FD, LOCK, owner, THREAD, KEY, NEAR, plan.keep, 99, 0, *[0] * 5]
+        words += plan.registers
         for number, word in enumerate(words):
             self.uc.mem_write(PARAMETERS + 8 * number, word.to_bytes(8, "little"))
         self.uc.mem_write(CODE, code)
@@ -150,17 +151,28 @@ def test_the_default_is_these_steps() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fail", [0, 1])
-def test_a_refused_store(fail: int) -> None:
-    """The errno comes back with the stores made; the key is as it was if there are none."""
-    machine = Machine(notation.load("inline-stub"), "near", fail=fail, error=13)
+@pytest.mark.parametrize(
+    ("before", "after", "fail", "done"),
+    [
+        ("near", FAR, 0, False),
+        ("near", FAR, 1, False),  # the slot's branch is still there
+        ("far", NEAR, 0, False),
+        ("far", NEAR, 1, True),  # the slot is a NOP, so the literal is what counts
+        ("null", FAR, 1, False),
+    ],
+)
+def test_a_refused_store(before: str, after: int, fail: int, done: bool) -> None:
+    """The errno comes back with the stores made; the key says what calls then go to."""
+    machine = Machine(notation.load("inline-stub"), before, fail=fail, error=13)
     machine.uc.mem_write(KEY, ELSEWHERE.to_bytes(8, "little"))
-    plan = machine.trampoline.plan(FAR, machine.read)
+    plan = machine.trampoline.plan(after, machine.read)
     assert machine.run(plan, own_code.retarget(plan.code, "inline-stub")) == -13
     assert machine.word(PARAMETERS + 8 * own_code.PARAMETERS.index("stores")) == fail
-    assert machine.word(KEY) == (NEAR if fail else ELSEWHERE)
+    assert machine.word(KEY) == (NEAR if done else ELSEWHERE)
     assert machine.word(LOCK) & 0xFFFF_FFFF == 0
-    assert machine.trampoline.state(machine.read).target == NEAR  # every prefix is a trampoline
+    # Every prefix is a trampoline.
+    target = machine.trampoline.state(machine.read).target
+    assert target == (after if done else TARGETS[before])
 
 
 def test_a_short_store_is_an_input_output_error() -> None:

@@ -458,6 +458,18 @@ class Design:
         where = f"behind {path[-1].insn}" if path else "at the entry"
         raise Unsupported(f"cannot follow the {form} form of {self.name} {where}")
 
+    @cached_property
+    def indirect(self) -> frozenset[str]:
+        """The forms in which a call ends in an indirect branch, for all that is known of them."""
+
+        def is_indirect(form: str) -> bool:
+            try:
+                return self.cost(form).indirect > 0
+            except Unsupported:
+                return True
+
+        return frozenset(filter(is_indirect, self.forms))
+
     def listing(self) -> Iterator[tuple[Item, str]]:
         """The items with their contents as text, forms and all."""
         for item in self.items:

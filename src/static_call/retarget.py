@@ -123,8 +123,10 @@ class Retarget(NamedTuple):
     code       the design's retarget text, as instructions
     registers  what x0, x1, ... hold when it is entered: each cell's address and new contents
     steps      what the code then does: for a place that cannot run it
+    keep       how many of its stores it takes until calls go to the new target
     """
 
     code: Code
     registers: tuple[int, ...]
     steps: tuple[Step, ...]
+    keep: int = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -38,7 +39,7 @@ class BadTarget(StaticCallError):
 
 
 class NameTaken(StaticCallError):
-    """The place has a static call of this name already."""
+    """The place has a static call or a function of this name already."""
 
 
 class Closed(StaticCallError):
@@ -86,10 +87,12 @@ class Place(Protocol):
 class RunningPlace(Place, Protocol):
     """A place that runs code, and can have new static calls.
 
-    names  the static calls that were made in it and are not closed
+    names   the static calls that were made in it and are not closed
+    shared  what all StaticCalls of a trampoline share, by its entry
     """
 
     names: dict[str, StaticCall]
+    shared: dict[int, Shared]
 
     def reserve(
         self, design: Design, *, near: int | None = None, at: int | None = None
@@ -121,6 +124,18 @@ class HasAddress(Protocol):
     @property
     def address(self) -> int:
         """Where it is."""
+
+
+class Shared:
+    """What all StaticCall objects of one trampoline in a running place share.
+
+    lock   of its updates, for Python's threads
+    alive  the objects that have been its targets
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.alive: set[_Alive] = set()
 
 
 class _Alive:
@@ -176,9 +191,27 @@ class StaticCall:
             place = host()
         if isinstance(design, str):
             design = notation.load(design)
-        if name in place.names:
-            raise NameTaken(f"there is a static call {name} already: {place.names[name]!r}")
+        if prototype is not None and not (
+            isinstance(prototype, type) and hasattr(prototype, "_argtypes_")
+        ):
+            raise BadTarget(f"{name}: {prototype!r} is no prototype made by ctypes.CFUNCTYPE")
         self._set(name, place, place.resolve, prototype)
+        if place.names.setdefault(name, self) is not self:
+            raise NameTaken(f"there is a static call {name} already")
+        try:
+            self._make(place, target, design, near, at)
+        except StaticCallError:
+            del place.names[name]
+            raise
+
+    def _make(
+        self,
+        place: RunningPlace,
+        target: object,
+        design: Design,
+        near: int | None,
+        at: int | None,
+    ) -> None:
         wanted, alive = self._pointer(target)
         if near is None and isinstance(wanted, int):
             near = wanted
@@ -188,9 +221,9 @@ class StaticCall:
             goal = self._accepted(wanted, alive)
             place.create(self._trampoline, self.key, goal, self._key_for(self.key, wanted))
         except StaticCallError:
+            place.shared.pop(self._trampoline.entry, None)
             place.free(self._trampoline, self.key)
             raise
-        place.names[name] = self
 
     @classmethod
     def found(
@@ -223,7 +256,6 @@ class StaticCall:
         self.key = None
         self._trampoline = None
         self._resolve = resolve
-        self._alive: set[_Alive] = set()
         self._plans: dict[tuple[Target, bool, bytes], Retarget] = {}
         self._ours = None
         self._call: Callable[..., Any] | None = None
@@ -271,6 +303,11 @@ class StaticCall:
             return None if self._word(self.key) in (0, self.address) else RET0
         return target
 
+    @property
+    def _shared(self) -> Shared:
+        shared: dict[int, Shared] = getattr(self.place, "shared", {})
+        return shared.setdefault(self.address, Shared())
+
     def update(self, target: Target | HasAddress | str | object, *, fresh: bool = True) -> None:
         """Retargets it: the key, then the trampoline in its design's order.
 
@@ -284,16 +321,18 @@ class StaticCall:
         nothing has been changed.
         """
         wanted, alive = self._pointer(target)
-        goal = self._accepted(wanted, alive)
-        try:
-            retarget = self._plan(goal, fresh)
-        except (a64.A64Error, NotATrampoline, BadRetarget) as error:
-            raise type(error)(f"{self.name}: {error}") from None
-        key = None if self.key is None else self._key_for(self.key, wanted)
-        store = None
-        if self.key is not None and key is not None:
-            store = KeyStore(self.key, key, self.key + _LOCK if self._is_ours(self.key) else None)
-        self.place.perform(retarget, store)
+        with self._shared.lock:
+            goal = self._accepted(wanted, alive)
+            try:
+                retarget = self._plan(goal, fresh)
+            except (a64.A64Error, NotATrampoline, BadRetarget) as error:
+                raise type(error)(f"{self.name}: {error}") from None
+            key = None if self.key is None else self._key_for(self.key, wanted)
+            store = None
+            if self.key is not None and key is not None:
+                lock = self.key + _LOCK if self._is_ours(self.key) else None
+                store = KeyStore(self.key, key, lock)
+            self.place.perform(retarget, store)
 
     def __call__(self, *args: Any) -> Any:
         """Calls through the trampoline, in a place that can run code.
@@ -311,8 +350,9 @@ class StaticCall:
 
         Whoever calls this knows that no call that began before the last update still runs.
         """
-        now = self.target
-        self._alive = {one for one in self._alive if one.address == now}
+        with self._shared.lock:
+            now = self.target
+            self._shared.alive = {one for one in self._shared.alive if one.address == now}
 
     def close(self) -> None:
         """Gives its trampoline, key and name back to the place, which may use them again.
@@ -326,8 +366,8 @@ class StaticCall:
             raise StaticCallError(f"{self.name} was not made here: it cannot be closed")
         self.update(None)
         del place.names[self.name]
+        place.shared.pop(trampoline.entry, None)
         self._trampoline, self._call = None, None
-        self._alive.clear()
         place.free(trampoline, self.key)
 
     def _running(self) -> RunningPlace:
@@ -374,19 +414,22 @@ class StaticCall:
 
         In a design without a form for None or RET0 that is a function.
         """
+        if target is RET0 and self.prototype is not None and not _in_x0(self.prototype):
+            raise BadTarget(f"{self.name}: RET0 returns 0 in x0, and its result is elsewhere")
         form = {None: "null", RET0: "ret0"}.get(target) if not isinstance(target, int) else None
         goal = self._resolve(RETURN0) if form and form not in self.design.forms else target
         held = None
         if alive is not None and isinstance(target, int):
             held = _Alive(target, alive)
-        if isinstance(goal, int) and held not in self._alive:
+        known = self._shared.alive
+        if isinstance(goal, int) and held not in known:
             try:
                 form = self.design.form_for(self.address, goal, self.trampoline.outside)
             except (a64.A64Error, Unreachable, Unsupported) as error:
                 raise type(error)(f"{self.name}: {error}") from None
             self._check(goal, form, held=held is not None)
         if held is not None:
-            self._alive.add(held)
+            known.add(held)
         return goal
 
     def _key_for(self, key: int, target: Target) -> int:
@@ -419,13 +462,6 @@ class StaticCall:
         except StaticCallError:
             return None
 
-    def _indirect(self, form: str) -> bool:
-        """Whether a call in this form ends in an indirect branch, for all that is known of it."""
-        try:
-            return self.design.cost(form).indirect > 0
-        except Unsupported:
-            return True
-
     def _check(self, address: int, form: str, *, held: bool) -> None:
         """Refuses what is not code, or has no landing pad where one is needed in a form."""
         start = self.address - self.design.entry
@@ -438,12 +474,18 @@ class StaticCall:
             return
         # A thread that has passed the slot goes on through the literal, whatever the new form.
         forms = self.design.forms if self.place.live else (form,)
-        if any(map(self._indirect, forms)) and self.place.guarded(address):
+        if self.design.indirect.intersection(forms) and self.place.guarded(address):
             raise BadTarget(
                 f"{self.name}: the target {address:#x} starts with {insn.name}, not with a "
                 "landing pad such as bti c, and its page is guarded: build it with "
                 "-mbranch-protection=bti, or take its address somewhere"
             )
+
+
+def _in_x0(prototype: Any) -> bool:
+    """Whether a result of a ctypes prototype is in x0: no floating-point number, no structure."""
+    kind = getattr(prototype._restype_, "_type_", "")
+    return prototype._restype_ is None or (bool(kind) and kind not in ("f", "d", "g"))
 
 
 def _show(target: Target) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from static_call.design import Design, Recognised, Target
 from static_call.errors import StaticCallError
-from static_call.retarget import Read, Retarget, steps
+from static_call.retarget import Read, Retarget, Step, steps
 
 
 class NotATrampoline(StaticCallError):
@@ -64,9 +64,26 @@ class Trampoline(NamedTuple):
             now = int.from_bytes(read(cell.address, cell.item.size), "little")
             registers += [cell.address, now if cell.value is None else cell.value]
         code = self.design.retarget if fresh else self.design.retarget_to_old
-        retarget = Retarget(code, tuple(registers), steps(code, registers, read))
+        taken = steps(code, registers, read)
+        retarget = Retarget(code, tuple(registers), taken, self._keep(taken, target, read))
         self._check(retarget, read)
         return retarget
+
+    def _keep(self, taken: Sequence[Step], target: Target, read: Read) -> int:
+        """After how many of the stores a call goes to the new target."""
+        stores = [step for step in taken if step.op == "store"]
+        memory: dict[int, int] = {}
+
+        def after(address: int, size: int) -> bytes:
+            now = read(address, size)
+            return bytes(memory.get(address + i, byte) for i, byte in enumerate(now))
+
+        for number, step in enumerate(stores[:-1], 1):
+            memory.update(enumerate(step.value.to_bytes(step.size, "little"), step.address))
+            state = self.design.recognise(self.entry, after)
+            if state is not None and state.target == target:
+                return number
+        return len(stores)
 
     def _check(self, retarget: Retarget, read: Read) -> None:
         """The steps leave in each cell what was asked, and elsewhere what was there."""

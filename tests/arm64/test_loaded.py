@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,22 @@ def test_list(library: Any) -> None:
     tramp = ctypes.addressof(ctypes.c_char.in_dll(library, "__SCT__policy"))
     key = ctypes.addressof(ctypes.c_char.in_dll(library, "__SCK__policy"))
     assert (found["policy"].address, found["policy"].key) == (tramp, key)
+
+
+def test_a_callback_lives_as_long_as_it_is_called(library: Any) -> None:
+    """A callback that only the static call knows of is kept, whoever found the static call."""
+    prototype = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
+    callback = prototype(lambda argument: argument + 9)
+    gone = weakref.ref(callback)
+    listed(library.path)["policy"].update(callback)
+    del callback
+    gc.collect()
+    assert gone() is not None
+    assert library.call_policy(50) == 59
+    listed(library.path)["policy"].update("library_one")
+    listed(library.path)["policy"].release()
+    gc.collect()
+    assert gone() is None
 
 
 def test_update(library: Any) -> None:

@@ -573,6 +573,32 @@ static void synchronize(void)
 	CHECK(to(ONE, 0), 0);
 }
 
+static void *synchronize_all(void *none)
+{
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		CHECK(static_call_synchronize(other), 0);
+		usleep(1000);
+	}
+	return none;
+}
+
+static void synchronize_together(void)
+{
+	pthread_t threads[2];
+
+	stop = 0;
+	for (int i = 0; i < 2; i++)
+		threads[i] = start(synchronize_all, NULL);
+	for (int i = 0; i < 5; i++) {
+		CHECK(to(i % TARGETS, 0), 0);
+		CHECK(static_call_synchronize(op), 0);
+	}
+	stop = 1;
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	CHECK(to(ONE, 0), 0);
+}
+
 /* A trampoline, made by hand, in which a thread goes round and round. */
 static struct static_call_key loop;
 
@@ -622,6 +648,33 @@ static void exit_while_updating(void)
 	exit(0);
 }
 
+/* The first thread has ended, and with it /proc/self/mem. */
+static void *update_and_exit(void *first)
+{
+	pthread_join(*(pthread_t *)first, NULL);
+	for (int target = 0; target < TARGETS; target++) {
+		CHECK(to(target, 0), 0);
+		check_target(target);
+	}
+	CHECK(static_call_synchronize(op), 0);
+	_exit(!!failures);
+}
+
+static void without_the_first_thread(void)
+{
+	static pthread_t first;
+
+	first = pthread_self();
+	static_call_close();
+	start(update_and_exit, &first);
+	pthread_exit(NULL);
+}
+
+static void first_thread(void)
+{
+	CHECK(in_child(without_the_first_thread), 0);
+}
+
 static void at_exit(void)
 {
 	fflush(stdout);
@@ -646,9 +699,15 @@ static const struct test TESTS[] = {
 	{ "signals", signals },
 	{ "cancel", cancel },
 	{ "synchronize", synchronize },
+	{ "synchronize_together", synchronize_together },
 	{ "synchronize_waits", synchronize_waits },
+	{ "first_thread", first_thread },
 	{ "at_exit", at_exit },
 };
+
+#ifdef __cplusplus
+}
+#endif
 
 int main(int argc, char **argv)
 {
@@ -656,7 +715,3 @@ int main(int argc, char **argv)
 	far2 = write_far_function(4);
 	return run_tests(TESTS, sizeof(TESTS) / sizeof(TESTS[0]), argc, argv);
 }
-
-#ifdef __cplusplus
-}
-#endif

@@ -27,6 +27,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include "static_call.h"
 
@@ -48,12 +49,12 @@ static struct {
 	uintptr_t answer, questions; /* where a thread says where it is, and how many were asked */
 } __attribute__((__aligned__(65536))) own;
 
-/* The file with this process's memory, or a parent's; told by its inode, which only it has. */
-static struct {
-	int fd;
-	dev_t dev;
-	ino_t ino;
-} memory;
+/*
+ * The file with this process's memory, or a parent's. It is left at a position that no other file
+ * is at, the address of `own`: so it is seen if others have closed it, or put theirs in its place.
+ */
+static int memory = -1;
+#define POSITION ((long)&own)
 
 /* ---- System calls: no cancellation points, and errno stays as it is. ----------------------- */
 
@@ -191,7 +192,7 @@ static uint32_t slot_for(uintptr_t slot, uintptr_t target)
 
 static int store(uintptr_t at, const void *value, size_t size)
 {
-	long done = system_call(SYS_pwrite64, memory.fd, (long)value, (long)size, (long)at);
+	long done = system_call(SYS_pwrite64, memory, (long)value, (long)size, (long)at);
 
 	return done == (long)size ? 0 : done < 0 ? (int)-done : EIO;
 }
@@ -263,44 +264,38 @@ static int check_writes(void)
 	return 0;
 }
 
-/* Whether `memory` is open, and not closed by others or replaced by something of theirs. */
 static int is_open(void)
 {
-	struct stat now;
-
-	return memory.ino && !system_call(SYS_fstat, memory.fd, (long)&now, 0, 0) &&
-	       now.st_dev == memory.dev && now.st_ino == memory.ino;
+	return system_call(SYS_lseek, memory, 0, SEEK_CUR, 0) == POSITION;
 }
 
 static void close_memory(void)
 {
 	if (is_open())
-		system_call(SYS_close, memory.fd, 0, 0, 0);
-	memory.ino = 0;
+		system_call(SYS_close, memory, 0, 0, 0);
 	own.open = 0;
 }
 
 static int open_memory(void)
 {
-	struct stat now;
-	long fd;
+	long result;
 	int error;
 
 	if (own.open && is_open())
 		return 0;
 	close_memory();
 	/* Not /proc/self, which has no memory once the first thread has ended. */
-	fd = system_call(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/mem", O_RDWR | O_CLOEXEC, 0);
-	if (fd < 0)
-		return (int)-fd;
-	error = (int)-system_call(SYS_fstat, fd, (long)&now, 0, 0);
-	memory.fd = (int)fd;
-	memory.dev = now.st_dev;
-	memory.ino = now.st_ino;
-	if (!error && !own.checked)
-		error = check_writes();
-	if (error)
-		close_memory();
+	result = system_call(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/mem", O_RDWR | O_CLOEXEC,
+			     0);
+	if (result < 0)
+		return (int)-result;
+	memory = (int)result;
+	result = system_call(SYS_lseek, memory, POSITION, SEEK_SET, 0);
+	error = result < 0 ? (int)-result : own.checked ? 0 : check_writes();
+	if (error) {
+		system_call(SYS_close, memory, 0, 0, 0);
+		own.open = 0;
+	}
 	return error;
 }
 
@@ -308,13 +303,13 @@ static int open_memory(void)
  * Begins to use this copy. Signals are blocked meanwhile: so no handler finds a lock taken by the
  * thread that it interrupted, and no thread is cancelled with one.
  */
-static int begin(void)
+static int begin(unsigned int self)
 {
 	uint64_t signals = 0;
 	int error;
 
 	set_signals(~(uint64_t)0, &signals);
-	error = take(&own.lock, thread_id());
+	error = take(&own.lock, self);
 	if (error)
 		set_signals(signals, NULL);
 	else
@@ -331,9 +326,9 @@ static void end(void)
 }
 
 /* The same with the memory open. */
-static int begin_to_write(void)
+static int begin_to_write(unsigned int self)
 {
-	int error = begin();
+	int error = begin(self);
 
 	if (error)
 		return error;
@@ -413,6 +408,7 @@ int __static_call_update(struct static_call_key *key, void (*func)(void), unsign
 {
 	struct trampoline trampoline;
 	uintptr_t target = (uintptr_t)func;
+	unsigned int self;
 	int error;
 
 	/* For a file that defines no static call and updates those of others. */
@@ -432,10 +428,11 @@ int __static_call_update(struct static_call_key *key, void (*func)(void), unsign
 		target = trampoline.ret0;
 	}
 
-	error = begin_to_write();
+	self = thread_id();
+	error = begin_to_write(self);
 	if (error)
 		return error;
-	error = take(&key->lock, thread_id());
+	error = take(&key->lock, self);
 	if (!error) {
 		error = retarget(key, &trampoline, func, target, flags);
 		release(&key->lock);
@@ -463,6 +460,12 @@ static void answer(int number, siginfo_t *info, void *context)
 					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
+static int is_free(const struct sigaction *action)
+{
+	return action->sa_flags & SA_SIGINFO ? action->sa_sigaction == answer
+					     : action->sa_handler == SIG_DFL;
+}
+
 /* Takes a real-time signal that nobody handles, `number` or a lower one; 0 if there is none. */
 static int take_signal(int number)
 {
@@ -472,10 +475,14 @@ static int take_signal(int number)
 	action.sa_sigaction = answer;
 	action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
 	sigfillset(&action.sa_mask);
-	for (; number >= SIGRTMIN; number--)
-		if (!sigaction(number, NULL, &before) && before.sa_handler == SIG_DFL &&
-		    !(before.sa_flags & SA_SIGINFO) && !sigaction(number, &action, NULL))
+	for (; number >= SIGRTMIN; number--) {
+		if (sigaction(number, NULL, &before) || !is_free(&before) ||
+		    sigaction(number, &action, &before))
+			continue;
+		if (is_free(&before))
 			return number;
+		sigaction(number, &before, NULL); /* another was quicker, say, another copy */
+	}
 	return 0;
 }
 
@@ -515,28 +522,38 @@ static long read_of_thread(int thread, const char *name, char *text, size_t size
 	return done;
 }
 
+#define ENDED UINTPTR_MAX /* of the first thread, which stays in /proc */
+
 /* Where a thread sleeps, by the kernel's word; 0 if it doesn't. */
 static uintptr_t sleeps_at(int thread)
 {
 	char text[256];
 	const char *last;
+	uintptr_t pc;
 
 	if (read_of_thread(thread, "syscall", text, sizeof(text)) <= 0)
 		return 0;
 	last = strrchr(text, ' '); /* "running", or numbers of which the last is the PC */
-	return last ? (uintptr_t)strtoull(last, NULL, 16) : 0;
+	if (!last)
+		return 0;
+	pc = (uintptr_t)strtoull(last, NULL, 16);
+	/* A translator's threads sleep where it likes. */
+	return !pc ? ENDED : own.translated ? 0 : pc;
 }
 
-/* Whether a thread is the translator's own: it blocks the signal, and no thread of ours does. */
-static int is_foreign(int thread, int number)
+/* Whether a thread is qemu-user's own: the second one, and one of ours never blocks SIGBUS there. */
+static int is_translators(int thread, long count)
 {
 	char text[2048];
-	const char *mask;
+	const char *line;
+	unsigned long long blocked;
 
-	if (read_of_thread(thread, "status", text, sizeof(text)) <= 0)
-		return 1;
-	mask = strstr(text, "SigBlk:");
-	return mask && strtoull(mask + 7, NULL, 16) >> (number - 1) & 1;
+	if (!own.translated || count != 2 ||
+	    read_of_thread(thread, "status", text, sizeof(text)) <= 0)
+		return 0;
+	line = strstr(text, "SigBlk:");
+	blocked = line ? strtoull(line + 7, NULL, 16) : 0;
+	return (blocked >> (SIGTERM - 1) & 1) && (blocked >> (SIGBUS - 1) & 1);
 }
 
 /* Waits until a thread is outside of the trampoline, or has ended. Takes a signal if it needs one. */
@@ -545,20 +562,19 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 	long process = system_call(SYS_getpid, 0, 0, 0, 0);
 	uintptr_t question = 0, pc = 0;
 	long until = now_ms() + LONGEST;
-	int answers = 0;
+	int asleep = 0;
 
 	while (now_ms() < until) {
-		/* A translator's threads sleep where it likes. */
-		pc = own.translated ? 0 : sleeps_at(thread);
-		if (!pc && question) {
-			pc = __atomic_load_n(&own.answer, __ATOMIC_ACQUIRE);
-			if (pc == question) {
-				pc = 0;
-			} else {
-				question = 0;
-				answers++;
-			}
-		}
+		pc = question ? __atomic_load_n(&own.answer, __ATOMIC_ACQUIRE) : 0;
+		if (pc == question)
+			pc = 0;
+		else
+			question = 0;
+		if (!pc)
+			pc = sleeps_at(thread);
+		/* If it was asked, too, it wakes up and answers, unless it blocks the signal. */
+		if (pc && question && ++asleep < 100)
+			pc = 0;
 		if (pc && (pc < trampoline->start || pc >= trampoline->end))
 			return 0;
 		if (!question) {
@@ -585,9 +601,7 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 				give_signal(*number);
 				*number = take_signal(*number - 1);
 			}
-		} else if (system_call(SYS_tgkill, process, thread, 0, 0) == -ESRCH ||
-			   (own.translated && !answers && now_ms() > until - LONGEST + 20 &&
-			    is_foreign(thread, *number))) {
+		} else if (system_call(SYS_tgkill, process, thread, 0, 0) == -ESRCH) {
 			return 0;
 		}
 		pause_us(20);
@@ -624,7 +638,7 @@ static long wait_for_threads(long count, const struct trampoline *trampoline, in
 		int thread = atoi(entries + at + 19); /* struct linux_dirent64: d_name */
 
 		seen += thread != 0;
-		if (thread && thread != self)
+		if (thread && thread != self && !is_translators(thread, seen))
 			error = wait_outside(thread, trampoline, number);
 	}
 	free(entries);
@@ -634,15 +648,16 @@ static long wait_for_threads(long count, const struct trampoline *trampoline, in
 int __static_call_synchronize(const struct static_call_key *key)
 {
 	struct trampoline trampoline;
+	unsigned int self = thread_id();
 	int number = 0, readings;
 	long count = 0, seen = 0;
 	int error = recognise(key, &trampoline);
 
 	if (!error)
-		error = take(&own.synchronizing, thread_id());
+		error = take(&own.synchronizing, self);
 	if (error)
 		return error;
-	error = begin_to_write(); /* which finds out whether there is a translator */
+	error = begin_to_write(self); /* which finds out whether there is a translator */
 	if (!error)
 		end_of_writing();
 	for (readings = 0; !error && readings < 100; readings++) {
@@ -654,7 +669,8 @@ int __static_call_synchronize(const struct static_call_key *key)
 	}
 	if (!error && seen < count)
 		error = ETIMEDOUT;
-	if (number)
+	/* A translator may have kept the signal for a thread that blocks it: that would be its end. */
+	if (number && !(own.translated && error == ETIMEDOUT))
 		give_signal(number);
 	release(&own.synchronizing);
 	return error;
@@ -663,7 +679,7 @@ int __static_call_synchronize(const struct static_call_key *key)
 /* Also when the object is unloaded, or the program ends: then other threads may be updating. */
 __attribute__((__destructor__)) void static_call_close(void)
 {
-	if (!begin()) {
+	if (!begin(thread_id())) {
 		close_memory();
 		end();
 	}

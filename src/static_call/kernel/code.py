@@ -109,7 +109,7 @@ def design_of(source: str) -> Design | None:
     if found is None:
         return None
     lines = (line[2:] for line in found[2].splitlines())
-    return notation.read("\n".join(lines), "arch/arm64/kernel/static_call.c", found[1])
+    return notation.read("\n".join(lines), found[1], found[1])
 
 
 def _known(design: Design, label: str) -> str:

@@ -16,6 +16,7 @@ from static_call.design import Design
 from static_call.errors import StaticCallError
 from static_call.kernel import code
 from static_call.kernel.tree import Tree
+from static_call.notation import NotationError
 
 HEADER = "arch/arm64/include/asm/static_call.h"
 TRANSFORM = "arch/arm64/kernel/static_call.c"
@@ -299,12 +300,17 @@ def installed(tree: Tree) -> Design | None:
     base = reverted(tree)
     if not base.changes:
         return None
-    design = code.design_of(tree.read(TRANSFORM) or "")
+    try:
+        design = code.design_of(tree.read(TRANSFORM) or "")
+    except NotationError as error:
+        path = os.path.join(tree.path, TRANSFORM)
+        raise CannotPort(f"{path}: the design in its first comment was changed: {error}") from None
     if design is None:
         there = ", ".join(base.changes)
         raise CannotPort(
             f"{tree.path}: a part of a port is there ({there}), and {TRANSFORM} is not"
         )
+    code.check(design)
     whole = ported(base, design)
     for name in whole.changes:
         if whole.read(name) != tree.read(name):

@@ -28,6 +28,7 @@ from static_call.static_call import (
     BadTarget,
     HasAddress,
     KeyStore,
+    Shared,
     StaticCall,
 )
 from static_call.trampoline import Trampoline
@@ -105,6 +106,7 @@ class Emulator:
         self.uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, 3 << 20)  # FP and SIMD without a trap
         self.symbols: dict[str, int] = {}
         self.names: dict[str, StaticCall] = {}
+        self.shared: dict[int, Shared] = {}
         self._arenas: dict[bool, tuple[int, int]] = {}
         self._guarded: list[range] = []
         self._images: list[EmulatedElf] = []

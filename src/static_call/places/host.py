@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from static_call.places.emulator import Emulator
     from static_call.places.loaded_object import LoadedObject
     from static_call.places.own_process import OwnProcess
+
+
+_lock = threading.RLock()  # a cache alone would let two threads make one each
 
 
 def is_arm64_linux() -> bool:
@@ -38,13 +42,18 @@ def loaded(designs: Sequence[str] = ()) -> list[LoadedObject]:
     return place.loaded(designs)
 
 
-@cache
 def host() -> OwnProcess | Emulator:
     """This process on arm64 Linux; elsewhere an emulated machine, with the same interface.
 
     The same one each time. Raises own_process.NotHere on an arm64 Linux whose kernel or
     configuration lacks what the process needs: it never emulates unasked there.
     """
+    with _lock:
+        return _host()
+
+
+@cache
+def _host() -> OwnProcess | Emulator:
     if is_arm64_linux():
         from static_call.places.own_process import OwnProcess
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,6 @@ from static_call.symbols import IFUNC
 
 if TYPE_CHECKING:
     from static_call.places.own_process import OwnProcess
-
-_PAGE = 0x1000  # of an ELF file's segments, at least
 
 
 class LoadedObject:
@@ -83,6 +82,7 @@ def loaded(process: OwnProcess, designs: Sequence[str] = ()) -> list[LoadedObjec
 def _images() -> Iterator[tuple[str, int, Image]]:
     """The ELF files that code is mapped from, and what was added to their link addresses."""
     seen = set()
+    page = os.sysconf("SC_PAGESIZE")
     for mapping in maps.mappings():
         if (
             "x" not in mapping.permissions
@@ -96,7 +96,7 @@ def _images() -> Iterator[tuple[str, int, Image]]:
         except (OSError, ElfError):
             continue  # deleted, or no ELF file: a device, a cache
         for segment in image.segments:
-            first = segment.offset & -_PAGE <= mapping.offset < segment.offset + segment.file_size
+            first = segment.offset & -page <= mapping.offset < segment.offset + segment.file_size
             if segment.executable and first:
                 linked = segment.address - segment.offset + mapping.offset
                 yield mapping.path, mapping.start - linked, image

@@ -26,7 +26,7 @@ _EXCLUSIVE = (
 """What taking a lock needs beyond the a64 table (Arm ARM C6.2)."""
 
 # The parameters, 8 bytes each, that x0 points to; then the registers of the retarget.
-PARAMETERS = ("fd", "lock", "owner", "thread", "key", "function", "stores", "buffer")
+PARAMETERS = ("fd", "lock", "owner", "thread", "key", "function", "keep", "stores", "buffer")
 _SAVED = len(PARAMETERS)  # x0 to x3 and x8 while the kernel is called
 REGISTERS = _SAVED + 5
 """The index of x0's value among the parameters; the other registers' follow."""
@@ -62,8 +62,12 @@ take:   ldaxr   w0, [x1]
         stxr    w4, w3, [x1]
         cbnz    w4, take
         ldr     x1, {_P["key"]}
-        ldr     x2, {_P["function"]}
         ldr     x20, [x1]               // to be put back
+"""
+
+_KEY = f"""
+        ldr     x1, {_P["key"]}
+        ldr     x2, {_P["function"]}
         str     x2, [x1]
 """
 
@@ -72,8 +76,10 @@ _LEAVE = f"""
         b       done
 short:  tbnz    x0, #63, failed         // an error, or fewer bytes than asked
         movn    x0, #{_EIO - 1}
-failed: cbnz    x24, done
-        ldr     x1, {_P["key"]}         // nothing was changed
+failed: ldr     x1, {_P["keep"]}
+        cmp     x24, x1
+        b.cs    done                    // as many stores: calls go to the new function
+        ldr     x1, {_P["key"]}         // they go to the old one
         str     x20, [x1]
 done:   ldr     x1, {_P["lock"]}
         stlr    wzr, [x1]
@@ -116,21 +122,25 @@ def retarget(code: Code, name: str) -> bytes:
 
     It takes the key's lock, stores the key, does what `code` says, and lets go of the lock.
     Returns 0; HELD where the lock is not `owner`'s, having done nothing but say in `owner` whose;
-    or a negative errno, after `stores` of the design's stores: if 0, the key is as it was.
+    or a negative errno, after `stores` of the design's stores: where these are fewer than `keep`,
+    calls still go to the old function, and the key is as it was.
 
     Raises Unperformable, with the design's name, where a step cannot be done here.
     """
-    lines = [*_lines(_ENTER)]
     used = {
         insn[one.name] for insn in code if isinstance(insn, a64.Instruction) for one in _of(insn)
     }
-    for n in sorted(used - {31}):
-        if n > _LAST:
-            raise Unperformable(f"{name}: its retarget uses x{n}; a process has x0 to x{_LAST}")
-        lines.append(f"ldr x{n}, [x19, #{8 * (REGISTERS + n)}]")
-    if Cse() in code and not isinstance(code[0], Cse):
-        # Where there is none at the end, that has to be known before anything is stored.
+    if beyond := [n for n in used if _LAST < n < 31]:
+        raise Unperformable(f"{name}: its retarget uses x{beyond[0]}; here it has x0 to x{_LAST}")
+    lines = [*_lines(_ENTER)]
+    if isinstance(code[0], Cse):
+        lines += _lines(_membarrier(_SYNC_CORE))
+        code = code[1:]
+    elif Cse() in code:
+        # Where there is no membarrier, that has to be known before anything is stored.
         lines += _lines(_membarrier(_REGISTER_SYNC_CORE))
+    lines += _lines(_KEY)
+    lines += [f"ldr x{n}, [x19, #{8 * (REGISTERS + n)}]" for n in sorted(used - {31})]
     for insn in code:
         if isinstance(insn, Cse):
             lines += _lines(_membarrier(_SYNC_CORE))

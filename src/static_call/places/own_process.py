@@ -13,6 +13,7 @@ import errno
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,18 +24,28 @@ from static_call.errors import StaticCallError
 from static_call.places import foreign, maps, own_code
 from static_call.places.pool import Pool
 from static_call.retarget import Code, Cse, Retarget
-from static_call.static_call import KEY_SIZE, RETURN0, KeyStore, StaticCall
+from static_call.static_call import (
+    KEY_SIZE,
+    RETURN0,
+    KeyStore,
+    NameTaken,
+    Shared,
+    StaticCall,
+)
 from static_call.trampoline import Trampoline
 
 if TYPE_CHECKING:
     from static_call.places.loaded_object import LoadedObject
 
 _SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
-_SYS_MEMBARRIER = 283
+_SYS_TGKILL, _SYS_MEMBARRIER = 131, 283
 _READ, _WRITE, _EXEC = 1, 2, 4
 _AT_HWCAP2, _HWCAP2_BTI = 26, 1 << 17
 _PAUSE = 50e-6  # seconds between two looks at a lock that another thread holds
 _PATIENCE = 10.0  # seconds
+
+_PROMISED = ("live", "cmodx", "fresh", "settled", "prefix")
+_STORES = own_code.PARAMETERS.index("stores")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -46,6 +57,10 @@ _Code = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
 
 class NotHere(StaticCallError):
     """The kernel or the process's configuration lacks what static calls in a process need."""
+
+
+class Unproved(UserWarning):
+    """A design that was asked for by name does not claim all that this place promises."""
 
 
 class Deadlock(StaticCallError):
@@ -96,17 +111,20 @@ class OwnProcess:
         """
         self.weak = weak
         self.names: dict[str, StaticCall] = {}
+        self.shared: dict[int, Shared] = {}
         self.translated = False
         self._pid, self._mem, self._mem_inode = 0, -1, (0, 0)
         self._routines: dict[int, tuple[Code, Callable[[int], int]]] = {}  # by the code's id()
         self._lock = threading.RLock()  # of the pools and the routines, not of updates
         self._symbols: dict[str, int] = {}
         self._maps: list[maps.Mapping] = []
+        self._guarded: dict[int, bool] = {}  # pages, for as long as _maps holds
         self.fd()
         if not weak:
             self._register()
         guard = bool(_libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI)
-        self._text = Pool(executable=True, guarded=guard)
+        self._text = Pool(executable=True, guarded=guard)  # trampolines
+        self._code = Pool(executable=True, guarded=guard)
         self._literals = Pool()
         self._keys = Pool(writable=True)
         self._try()
@@ -161,7 +179,7 @@ class OwnProcess:
         """
         if held and maps.executable(self._maps, address):
             return True
-        self._maps = maps.mappings()
+        self._maps, self._guarded = maps.mappings(), {}
         if self.translated and held:
             # qemu-user's maps lack some, and show others with a neighbour's rights.
             return bool(self.read(address, a64.WORD))
@@ -169,7 +187,12 @@ class OwnProcess:
 
     def guarded(self, address: int) -> bool:
         """Whether the page of an address is guarded, on a CPU with FEAT_BTI."""
-        return bool(_libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI) and maps.guarded(address)
+        if not _libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI:
+            return False
+        known, page = self._guarded, address & -os.sysconf("SC_PAGESIZE")
+        if page not in known:
+            known[page] = maps.guarded(address)
+        return known[page]
 
     def resolve(self, name: str) -> int:
         """The address of a symbol: of functions made here, then what dlsym finds.
@@ -184,11 +207,21 @@ class OwnProcess:
             raise StaticCallError(f"no symbol {name} that dlsym finds in this process") from None
 
     def _store(self, address: int, data: bytes) -> None:
-        """Writes new memory, which nobody uses yet; caches are the kernel's business."""
-        done = os.pwrite(self.fd(), data, address)
+        """Writes new memory, which nobody uses yet; caches are the kernel's business.
+
+        Raises UpdateFailed.
+        """
+        try:
+            done = os.pwrite(self.fd(), data, address)
+        except OSError as error:
+            raise UpdateFailed(
+                f"cannot write to text through /proc/self/mem: {error.strerror}; "
+                "the kernel may forbid it (proc_mem.force_override)"
+            ) from None
         if done != len(data):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        if self.translated and any(address in one for one in self._text.ranges()):
+            raise UpdateFailed(f"only {done} of {len(data)} bytes were written at {address:#x}")
+        code = (*self._text.ranges(), *self._code.ranges())
+        if self.translated and any(address in one for one in code):
             self._retranslate({address})
 
     # What static calls need
@@ -203,13 +236,20 @@ class OwnProcess:
         """
         if at is not None:
             raise StaticCallError("in a process the pool decides where a trampoline is; say near=")
+        if lacking := [one for one in _PROMISED if one not in design.claims]:
+            warnings.warn(
+                f"the design {design.name} does not claim to be {', '.join(lacking)}: see "
+                "static-call check",
+                Unproved,
+                stacklevel=4,
+            )
         if near is None:
             near = foreign.address(_libc.syscall)
         with self._lock:
             self._routine(design.retarget, design.name)
-            entry = self._text.take(design.size, design.align, near) + design.entry
-            outside = {label: self._literals.take(8, 8, entry) for label in design.outside}
+            outside = {label: self._literals.take(8, 8, near) for label in design.outside}
             key = self._keys.take(KEY_SIZE, 8)
+            entry = self._text.take(design.size, design.align, near) + design.entry
         return Trampoline(design, entry, outside), key
 
     def create(self, trampoline: Trampoline, key: int, target: Target, function: int) -> None:
@@ -237,7 +277,8 @@ class OwnProcess:
         lock = key.lock if key and key.lock else ctypes.addressof(own_lock)
         parameters[1:7] = [
             lock, 0, threading.get_native_id(),
-            key.key if key else ctypes.addressof(own_key), key.function if key else 0, 0,
+            key.key if key else ctypes.addressof(own_key), key.function if key else 0,
+            retarget.keep,
         ]  # fmt: skip
         for n, value in enumerate(retarget.registers, own_code.REGISTERS):
             parameters[n] = value
@@ -248,7 +289,7 @@ class OwnProcess:
         if self.translated:
             self._retranslate({step.address for step in retarget.steps if step.op == "ic ivau"})
         if result < 0:
-            raise self._failed(-result, parameters[6], retarget)
+            raise self._failed(-result, parameters[_STORES], retarget)
 
     def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
         """The address of a ctypes or cffi function, or of a Python function with a prototype.
@@ -293,13 +334,20 @@ class OwnProcess:
         data = own_code.assemble(code) if isinstance(code, str) else code
         if not data or len(data) % a64.WORD:
             raise StaticCallError(f"{len(data)} bytes are no instructions")
-        with self._lock:
-            address = self._text.take(len(data), 16, near or foreign.address(_libc.syscall))
-            self._store(address, data)
-        self._barrier()  # no thread runs what was there before
+        if name in self._symbols:
+            raise NameTaken(f"there is a function {name} already, at {self._symbols[name]:#x}")
+        address = self._load(data, near)
         name = name or f"code_{address:x}"
         self._symbols[name] = address
         return Function(self, address, name, bits)
+
+    def _load(self, data: bytes, near: int | None = None) -> int:
+        """Puts code into fresh memory, for good."""
+        with self._lock:
+            address = self._code.take(len(data), 16, near or foreign.address(_libc.syscall))
+            self._store(address, data)
+        self._barrier()  # no thread runs what was there before
+        return address
 
     def loaded(self, designs: Sequence[str] = ()) -> list[LoadedObject]:
         """The program and the libraries of this process that have static calls.
@@ -337,11 +385,7 @@ class OwnProcess:
         if id(code) not in self._routines:
             # Without membarrier, this thread at least.
             here = [a64.parse("isb") if self.weak and one == Cse() else one for one in code]
-            machine_code = own_code.retarget(here, name)
-            with self._lock:
-                address = self._text.take(len(machine_code), 16, foreign.address(_libc.syscall))
-                self._store(address, machine_code)
-            self._barrier()
+            address = self._load(own_code.retarget(here, name))
             self._routines[id(code)] = code, _Code(address)
         return self._routines[id(code)][1]
 
@@ -349,7 +393,9 @@ class OwnProcess:
         """Whom the lock may be taken from, after a while: 0, or a thread that is no more."""
         if owner == threading.get_native_id():
             raise Deadlock("a signal handler updates the static call whose update it interrupted")
-        if not os.path.exists(f"/proc/self/task/{owner}"):
+        ctypes.set_errno(0)
+        _libc.syscall(_SYS_TGKILL, os.getpid(), owner, 0)
+        if ctypes.get_errno() == errno.ESRCH:
             return owner  # it was a thread of the process that forked this one
         if time.monotonic() > deadline:
             raise UpdateFailed(f"thread {owner} has been updating it for {_PATIENCE:.0f} s")
@@ -385,23 +431,19 @@ class OwnProcess:
 
     def _try(self) -> None:
         """Tries that changed code runs, which user-mode emulation must be told. Raises NotHere."""
-        try:
-            address = self._text.take(16, 16, foreign.address(_libc.syscall))
-            run = _Code(address)
-            for self.translated in (False, True):
-                for number in (1, 2):
-                    lines = f"bti c\nmov x0, #{number}\nret"
-                    self._store(address, own_code.assemble(lines))
-                    self._barrier()
-                    result = run(0)
-                if result == number:
-                    self._text.give(address, 16, 16)
-                    return
-        except OSError as error:
-            raise NotHere(
-                f"cannot write to text through /proc/self/mem: {error.strerror}; "
-                "the kernel may forbid it (proc_mem.force_override)"
-            ) from None
+        address = self._code.take(16, 16, foreign.address(_libc.syscall))
+        run = _Code(address)
+        for self.translated in (False, True):
+            for number in (1, 2):
+                try:
+                    self._store(address, own_code.assemble(f"bti c\nmov x0, #{number}\nret"))
+                except UpdateFailed as error:
+                    raise NotHere(str(error)) from None
+                self._barrier()
+                result = run(0)
+            if result == number:
+                self._code.give(address, 16, 16)
+                return
         raise NotHere("code that was changed through /proc/self/mem runs on as it was")
 
     def _retranslate(self, addresses: set[int]) -> None:
@@ -417,6 +459,8 @@ class OwnProcess:
     def _forked(self) -> None:
         """In the child of a fork: the parent's memory and threads are not its own."""
         self._lock = threading.RLock()
+        for shared in self.shared.values():
+            shared.lock = threading.RLock()
         self._pid = 0
         if self._is_mem():
             os.close(self._mem)

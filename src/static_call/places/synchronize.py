@@ -9,6 +9,7 @@ Who frees a former target's memory must know of those: by a join, a count, an RC
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import threading
@@ -19,12 +20,16 @@ from contextlib import contextmanager
 from static_call.errors import StaticCallError
 
 _SYS_RT_SIGACTION, _SYS_RT_TGSIGQUEUEINFO = 134, 240  # include/uapi/asm-generic/unistd.h
-_SA_SIGINFO, _SA_RESTART = 0x4, 0x10000000
+_SYS_TGKILL = 131
+_SA_SIGINFO, _SA_ONSTACK, _SA_RESTART = 0x4, 0x08000000, 0x10000000
+_SIG_DFL, _SIG_IGN = 0, 1
 _SI_QUEUE = -1
+_LISTINGS = 100
 _LOOKS = 3  # at a running thread, before it is interrupted
 _PAUSE = 100e-6  # seconds
 
-_pending: list[ctypes.c_uint64] = []  # cells that handlers may still store into
+_lock = threading.Lock()  # one of us asks at a time
+_unanswered: list[ctypes.c_uint64] = []  # cells that a handler may still store into
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -55,7 +60,7 @@ def synchronize(handler: int, trampolines: Sequence[range], seconds: float) -> N
     """
     deadline = time.monotonic() + seconds
     seen = {threading.get_native_id()}
-    with _signal(handler) as number:
+    with _lock, _signal(handler) as number:
         # A thread that is not seen yet may have been started by one that was seen.
         while left := _threads() - seen:
             for thread in left:
@@ -72,7 +77,19 @@ def synchronize(handler: int, trampolines: Sequence[range], seconds: float) -> N
 
 
 def _threads() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/task")}
+    """All threads. A listing during which one ends may lack others: then there is another one."""
+    found: set[int] = set()
+    for _ in range(_LISTINGS):
+        found |= {int(name) for name in os.listdir("/proc/self/task")}
+        if len(found) >= os.stat("/proc/self/task").st_nlink - 2:
+            break
+    return found
+
+
+def _is_thread(thread: int) -> bool:
+    ctypes.set_errno(0)
+    _libc.syscall(_SYS_TGKILL, os.getpid(), thread, 0)
+    return ctypes.get_errno() != errno.ESRCH
 
 
 def _where(thread: int) -> int | None:
@@ -81,10 +98,8 @@ def _where(thread: int) -> int | None:
         try:
             with open(f"/proc/self/task/{thread}/syscall", encoding="ascii") as file:
                 fields = file.read().split()
-        except FileNotFoundError:
-            return -1
         except OSError:
-            return None
+            return None if _is_thread(thread) else -1
         if fields and fields[0] != "running":
             return int(fields[-1], 16)
         time.sleep(_PAUSE)
@@ -97,23 +112,23 @@ def _ask(thread: int, number: int, deadline: float) -> int | None:
     info = _SigInfo(
         signo=number, code=_SI_QUEUE, pid=os.getpid(), uid=os.getuid(), value=ctypes.addressof(cell)
     )
-    _pending.append(cell)  # the handler may run late
+    _unanswered.append(cell)
     if _libc.syscall(_SYS_RT_TGSIGQUEUEINFO, os.getpid(), thread, number, ctypes.byref(info)):
-        return -1 if not os.path.exists(f"/proc/self/task/{thread}") else None
+        return None if _is_thread(thread) else -1
     while not cell.value:
         if time.monotonic() > deadline:
             return None
-        if not os.path.exists(f"/proc/self/task/{thread}"):
+        if not _is_thread(thread):
             return -1
         time.sleep(_PAUSE)
-    _pending[:] = [one for one in _pending if one is not cell]
+    _unanswered.pop()
     return cell.value
 
 
 @contextmanager
 def _signal(handler: int) -> Iterator[int]:
     """A real-time signal without a handler of its own, with ours for a while."""
-    action = (ctypes.c_uint64 * 4)(handler, _SA_SIGINFO | _SA_RESTART, 0, 0)
+    flags = _SA_SIGINFO | _SA_ONSTACK | _SA_RESTART
     before = (ctypes.c_uint64 * 4)()
     for number in range(signal.SIGRTMAX, signal.SIGRTMIN - 1, -1):
         if _libc.syscall(_SYS_RT_SIGACTION, number, None, ctypes.byref(before), 8) == 0 and (
@@ -122,10 +137,15 @@ def _signal(handler: int) -> Iterator[int]:
             break
     else:
         raise NotSynchronized("every real-time signal has a handler: none is left to ask threads")
-    _libc.syscall(_SYS_RT_SIGACTION, number, ctypes.byref(action), None, 8)
+    _set(number, handler, flags)
     try:
         yield number
     finally:
-        # A thread that had the signal blocked would die of it: then the handler stays.
-        if not _pending:
-            _libc.syscall(_SYS_RT_SIGACTION, number, ctypes.byref(before), None, 8)
+        # A thread that has it blocked must not die of it later: ignoring drops what is queued.
+        _set(number, _SIG_IGN, 0)
+        _set(number, _SIG_DFL, 0)
+
+
+def _set(number: int, handler: int, flags: int) -> None:
+    action = (ctypes.c_uint64 * 4)(handler, flags, 0, 0)
+    _libc.syscall(_SYS_RT_SIGACTION, number, ctypes.byref(action), None, 8)

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+/* The function that is called: it returns. TARGET is its name. */
+void TARGET(void);
+
+void TARGET(void)
+{
+}
