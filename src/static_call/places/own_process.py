@@ -179,7 +179,8 @@ class OwnProcess:
         """
         if held and maps.executable(self._maps, address):
             return True
-        self._maps, self._guarded = maps.mappings(), {}
+        if (now := maps.mappings()) != self._maps:
+            self._maps, self._guarded = now, {}
         if self.translated and held:
             # qemu-user's maps lack some, and show others with a neighbour's rights.
             return bool(self.read(address, a64.WORD))
