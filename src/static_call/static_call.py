@@ -375,9 +375,6 @@ class StaticCall:
             raise StaticCallError(f"{self.name} is in a place that runs no code")
         return cast("RunningPlace", self.place)
 
-    def _address(self, target: object) -> Target:
-        return self._pointer(target)[0]
-
     def _pointer(self, target: object) -> tuple[Target, object]:
         """A target's address, None or RET0, and what has to be kept alive for it."""
         if isinstance(target, str):

@@ -36,10 +36,10 @@ class Mapping(NamedTuple):
         return isinstance(address, int) and self.start <= address < self.end
 
 
-def mappings(name: str = "maps") -> list[Mapping]:
+def mappings() -> list[Mapping]:
     """The mappings of this process in order of address. Raises NoProc."""
     found = []
-    for line in _lines(name):
+    for line in _lines("maps"):
         fields = line.split(None, 5)
         start, end = fields[0].split("-")
         path = fields[5].rstrip("\n") if len(fields) > 5 else ""

@@ -9,7 +9,6 @@ Measured against two mappings of a memfd in docs/process.md.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import threading
 import time
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from static_call.places.loaded_object import LoadedObject
 
 _SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
-_SYS_TGKILL, _SYS_MEMBARRIER = 131, 283
+_SYS_MEMBARRIER = 283
 _READ, _WRITE, _EXEC = 1, 2, 4
 _AT_HWCAP2, _HWCAP2_BTI = 26, 1 << 17
 _PAUSE = 50e-6  # seconds between two looks at a lock that another thread holds
@@ -122,9 +121,9 @@ class OwnProcess:
         self.fd()
         if not weak:
             self._register()
-        guard = bool(_libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI)
-        self._text = Pool(executable=True, guarded=guard)  # trampolines
-        self._code = Pool(executable=True, guarded=guard)
+        self._bti = bool(_libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI)
+        self._text = Pool(executable=True, guarded=self._bti)  # trampolines
+        self._code = Pool(executable=True, guarded=self._bti)
         self._literals = Pool()
         self._keys = Pool(writable=True)
         self._try()
@@ -188,7 +187,7 @@ class OwnProcess:
 
     def guarded(self, address: int) -> bool:
         """Whether the page of an address is guarded, on a CPU with FEAT_BTI."""
-        if not _libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI:
+        if not self._bti:
             return False
         known, page = self._guarded, address & -os.sysconf("SC_PAGESIZE")
         if page not in known:
@@ -392,11 +391,11 @@ class OwnProcess:
 
     def _waited(self, owner: int, deadline: float) -> int:
         """Whom the lock may be taken from, after a while: 0, or a thread that is no more."""
+        from static_call.places.synchronize import is_thread
+
         if owner == threading.get_native_id():
             raise Deadlock("this thread is in an update of the static call already")
-        ctypes.set_errno(0)
-        _libc.syscall(_SYS_TGKILL, os.getpid(), owner, 0)
-        if ctypes.get_errno() == errno.ESRCH:
+        if not is_thread(owner):
             return owner  # it was a thread of the process that forked this one
         if time.monotonic() > deadline:
             raise UpdateFailed(f"thread {owner} has been updating it for {_PATIENCE:.0f} s")

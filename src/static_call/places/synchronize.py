@@ -86,7 +86,8 @@ def _threads() -> set[int]:
     return found
 
 
-def _is_thread(thread: int) -> bool:
+def is_thread(thread: int) -> bool:
+    """Whether this process has a thread of this id."""
     ctypes.set_errno(0)
     _libc.syscall(_SYS_TGKILL, os.getpid(), thread, 0)
     return ctypes.get_errno() != errno.ESRCH
@@ -99,7 +100,7 @@ def _where(thread: int) -> int | None:
             with open(f"/proc/self/task/{thread}/syscall", encoding="ascii") as file:
                 fields = file.read().split()
         except OSError:
-            return None if _is_thread(thread) else -1
+            return None if is_thread(thread) else -1
         if fields and fields[0] != "running":
             return int(fields[-1], 16)
         time.sleep(_PAUSE)
@@ -114,11 +115,11 @@ def _ask(thread: int, number: int, deadline: float) -> int | None:
     )
     _unanswered.append(cell)
     if _libc.syscall(_SYS_RT_TGSIGQUEUEINFO, os.getpid(), thread, number, ctypes.byref(info)):
-        return None if _is_thread(thread) else -1
+        return None if is_thread(thread) else -1
     while not cell.value:
         if time.monotonic() > deadline:
             return None
-        if not _is_thread(thread):
+        if not is_thread(thread):
             return -1
         time.sleep(_PAUSE)
     _unanswered.pop()
