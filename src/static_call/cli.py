@@ -287,12 +287,12 @@ def _designs(options: argparse.Namespace) -> int:
 def _patches(design: Design) -> str:
     """Which instructions it patches, and which of them Arm does not allow to be patched live."""
     held = {insn.name.upper(): insn for insn in design.patched}
-    wrong = [name for name, insn in held.items() if not insn.cmodx]
     if not held:
         return "patches no instruction"
     text = f"patches {', '.join(held)}"
-    if wrong:
-        text += f": {', '.join(wrong)} may not be modified while it may execute (Arm ARM B2.2.5)"
+    for allowed, says in (("newer", "by newer editions alone"), ("", "by no edition")):
+        if names := ", ".join(name for name, insn in held.items() if insn.cmodx == allowed):
+            text += f"; {names} may be modified while it may execute {says} (Arm ARM B2.2.5)"
     return text
 
 

@@ -1,9 +1,9 @@
 // Inline stub: default: a branch, a literal, or a stub
 //
 // The default. Mark Rutland's slot + inline literal, made to keep two rules: the slot holds a branch or
-// a NOP, nothing else, since those may be modified while they may execute (Arm ARM B2.2.5); and the
-// literal always holds an address that can be branched to, so that a thread which was preempted
-// behind the slot arrives somewhere right whenever it goes on. NULL and RET0 are branches to the
+// a NOP, nothing else, since every edition of the Arm ARM lets those be modified while they may execute
+// (B2.2.5); and the literal always holds an address that can be branched to, so that a thread which
+// was preempted past the slot arrives somewhere right whenever it goes on. NULL and RET0 are branches to the
 // trampoline's own stubs, so they need nothing from the image that it is in.
 
         .isa    a64

@@ -104,15 +104,16 @@ def _rules(design: Design) -> str:
             "- a function within 128 MiB is reached by a B, which is patched: no load and no "
             "indirect branch;"
         )
-        if all(insn.cmodx for insn in design.patched):
+        if all(insn.cmodx == "every" for insn in design.patched):
             said.append(
                 "- what is patched holds a B or a NOP only: other CPUs may be executing it, and "
-                "these may be modified then (Arm ARM B2.2.5);"
+                "these may be modified then (Arm ARM DDI 0487, B2.2.5, every edition);"
             )
         else:
             said.append(
                 "- what is patched may hold instructions that are not among those that Arm allows "
-                "to be modified while other CPUs may be executing them (Arm ARM B2.2.5);"
+                "to be modified while other CPUs may be executing them (Arm ARM DDI 0487, B2.2.5, "
+                "every edition);"
             )
     if len(design.cells) > len(design.slots):
         said.append(
