@@ -38,13 +38,14 @@ _MACHINES = {3: "x86", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S/390", 4
              62: "x86-64", 243: "RISC-V", 258: "LoongArch"}  # fmt: skip
 _ARM64 = 183
 _TYPES = {1: "REL", 2: "EXEC", 3: "DYN"}
-_PT_LOAD, _PT_DYNAMIC, _PT_GNU_PROPERTY = 1, 2, 0x6474E553
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_TLS, _PT_GNU_PROPERTY = 1, 2, 3, 7, 0x6474E553
 _PF_X, _PF_W = 1, 2
 _SHT_SYMTAB, _SHT_STRTAB, _SHT_RELA, _SHT_NOBITS, _SHT_DYNSYM, _SHT_RELR = 2, 3, 4, 8, 11, 19
 _SHT_SYMTAB_SHNDX, _SHN_XINDEX = 18, 0xFFFF
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
 _DT_PLTRELSZ, _DT_STRTAB, _DT_SYMTAB, _DT_RELA, _DT_RELASZ = 2, 5, 6, 7, 8
 _DT_STRSZ, _DT_JMPREL, _DT_RELRSZ, _DT_RELR = 10, 23, 35, 36
+_DT_FLAGS_1, _DF_1_PIE = 0x6FFFFFFB, 0x08000000
 _NT_GNU_PROPERTY_TYPE_0, _AARCH64_FEATURE_1_AND, _BTI = 5, 0xC0000000, 1
 
 _CHUNK = 1 << 17  # bytes read at once in a search; fits a second-level cache
@@ -90,6 +91,7 @@ class Segment(NamedTuple):
     address: int
     file_size: int
     size: int
+    align: int = 1
 
     @property
     def end(self) -> int:
@@ -241,8 +243,8 @@ class Image:
             raise Damaged(f"{self.path}: header counts as only relocatable objects have them")
         headers = self._headers(_PHDR, phoff, phentsize, phnum, "program header")
         every = [
-            Segment(kind, flags, offset, address, file_size, size)
-            for kind, flags, offset, address, _, file_size, size, _ in headers
+            Segment(kind, flags, offset, address, file_size, size, align)
+            for kind, flags, offset, address, _, file_size, size, align in headers
         ]
         self._set_segments(one for one in every if one.type == _PT_LOAD and one.size)
         self._others = {one.type: one for one in reversed(every) if one.type != _PT_LOAD}
@@ -306,6 +308,17 @@ class Image:
                 f"{self.path}: its {what} ends at byte {offset + size:#x}, "
                 f"the file at {self.stat.st_size:#x}: is it truncated?"
             )
+
+    @property
+    def thread_locals(self) -> Segment | None:
+        """What each thread's variables are made from (PT_TLS), where it has such variables."""
+        return self._others.get(_PT_TLS)
+
+    @property
+    def program(self) -> bool:
+        """Whether it is a program, not a shared object: its thread-local variables come first."""
+        flags, _ = self.dynamic.get(_DT_FLAGS_1, (0, 0))
+        return self.type == "EXEC" or _PT_INTERP in self._others or bool(flags & _DF_1_PIE)
 
     @cached_property
     def guarded(self) -> bool:

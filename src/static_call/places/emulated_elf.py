@@ -1,11 +1,13 @@
 """An ELF file in the emulated machine: its functions can be called, its static calls updated.
 
 There is no kernel and no dynamic linker there. Functions of other files are missing: calling one is
-a fault that names it. Thread-local variables start as zeros, whatever the file says of them.
+a fault that names it. Constructors (DT_INIT_ARRAY) are not run. Thread-local variables start as the
+file says. A program's come first, as it is linked for that: so only one program may have some.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 _PAGE = 0x1000
 _LIMIT = 1 << 32  # bytes of memory that an image may take
 _PIECE = 1 << 20
-_THREAD_HEADER = 16  # bytes between the thread pointer and the variables: TLS variant 1
 _HWCAP = 0  # AT_HWCAP, which ifunc resolvers are told: nothing optional
 _RESOLVED = (relocation.ABS64, relocation.GLOB_DAT, relocation.JUMP_SLOT)
 
@@ -49,6 +50,7 @@ class EmulatedElf:
             for at in range(segment.address, segment.address + segment.file_size, _PIECE):
                 size = min(_PIECE, segment.address + segment.file_size - at)
                 machine.write(at + self.bias, self.image.read(at, size))
+        self._thread_locals = self._reserve_thread_locals()
         self._relocate()
 
     @cached_property
@@ -113,6 +115,14 @@ class EmulatedElf:
             self.machine.guard(range(low + bias, high + bias))
         return bias
 
+    def _reserve_thread_locals(self) -> int:
+        """Where its thread-local variables are, in bytes from the thread pointer; 0 for none."""
+        segment = self.image.thread_locals
+        if segment is None or not segment.size:
+            return 0
+        path, first = self.image.path, self.image.program
+        return self.machine.reserve_thread_locals(segment, path, first=first)
+
     def _relocate(self) -> None:
         """Does the dynamic linker's work, with the bias; ifuncs last, as their resolvers run."""
         resolvers = []
@@ -121,6 +131,9 @@ class EmulatedElf:
                 resolvers.append(one)
             elif (value := self._value(one)) is not None:
                 self.machine.write(one.place + self.bias, value.to_bytes(8, "little"))
+        if self._thread_locals and (segment := self.image.thread_locals):
+            start = self.machine.read(segment.address + self.bias, segment.file_size)
+            self.machine.write(self.machine.thread + self._thread_locals, start)
         for one in resolvers:
             function = self.machine.call(one.addend + self.bias, _HWCAP)
             self.machine.write(one.place + self.bias, function.to_bytes(8, "little"))
@@ -132,6 +145,10 @@ class EmulatedElf:
             return linked + self.bias & (1 << 64) - 1
         if one.type in _RESOLVED and one.symbol:
             return linked + self.bias if linked else self.machine.missing(one.symbol)
-        if one.type == relocation.TPREL64:
-            return _THREAD_HEADER + one.addend & (1 << 64) - 1
+        if one.type == relocation.TPREL64 and one.offset is not None:
+            # Against a symbol it is another file's variable, or one whose value is not read here.
+            entry = os.pread(self.image.fileno(), relocation.RELA.size, one.offset)
+            if relocation.RELA.unpack(entry)[2]:
+                return self.machine.missing("a thread-local variable") - self.machine.thread
+            return self._thread_locals + one.addend & (1 << 64) - 1
         return None

@@ -34,13 +34,15 @@ from static_call.static_call import (
 from static_call.trampoline import Trampoline
 
 if TYPE_CHECKING:
+    from static_call.elf import Segment
     from static_call.places.emulated_elf import EmulatedElf
 
 _PAGE = 0x1000
 _BOTTOM = 0x1_0000_0000
 _ARENA_SIZE = 1 << 16
 _STACK_SIZE = 1 << 20
-_TLS_SIZE = 1 << 16
+_TLS_SIZE, _TLS_ALIGN = 1 << 20, 1 << 16
+_TLS_HEADER = 16  # bytes at the thread pointer, before the variables: TLS variant 1
 _SLICE = 1_000_000  # instructions between two looks at the clock
 _LITERALS = 1 << 20
 _MISSING = 0x7F00_0000_0000
@@ -95,6 +97,7 @@ class Emulator:
     """An emulated machine.
 
     instructions, seconds  the bounds of one call or retarget
+    thread                 the thread pointer, TPIDR_EL0
     """
 
     live = True
@@ -115,9 +118,10 @@ class Emulator:
         self.uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_invalid)
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._on_exception)
         self._stack = self.allocate(_STACK_SIZE) + _STACK_SIZE
-        self._thread = self.allocate(_TLS_SIZE)
+        self.thread = self.allocate(_TLS_SIZE, align=_TLS_ALIGN)
+        self._thread_locals = _TLS_HEADER
         self._scratch = self.allocate(_PAGE, executable=True)
-        self.uc.reg_write(arm64.UC_ARM64_REG_TPIDR_EL0, self._thread)
+        self.uc.reg_write(arm64.UC_ARM64_REG_TPIDR_EL0, self.thread)
         self.function("bti c\nmov x0, #0\nret", name=RETURN0)
 
     # Memory
@@ -295,6 +299,29 @@ class Emulator:
         image = EmulatedElf(self, path, designs)
         self._images.append(image)
         return image
+
+    def reserve_thread_locals(self, segment: Segment, path: str, *, first: bool) -> int:
+        """Takes memory for thread-local variables; returns where, from the thread pointer.
+
+        Variant 1 of the ELF TLS ABI, as linkers have it in a program's code (addenda to aaelf64).
+
+        segment  what they are made from (PT_TLS)
+        first    they have to come first, as a program's code has their place in it
+        Raises StaticCallError where that is taken, or there is no room.
+        """
+        if first and self._thread_locals != _TLS_HEADER:
+            raise StaticCallError(
+                f"{path}: a program's thread-local variables must be the first ones in the "
+                "machine: load it before other files, or into a machine of its own"
+            )
+        at = self._thread_locals + (segment.address - self._thread_locals) % max(segment.align, 1)
+        if segment.align > _TLS_ALIGN or at + segment.size > _TLS_SIZE:
+            raise StaticCallError(
+                f"{path}: no room for its thread-local variables: {segment.size} bytes, "
+                f"aligned to {segment.align}"
+            )
+        self._thread_locals = at + segment.size
+        return at
 
     def missing(self, name: str) -> int:
         """An address without memory that stands for a function of a file that is not loaded."""
