@@ -39,20 +39,22 @@ _MACHINES = {3: "x86", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S/390", 4
              62: "x86-64", 243: "RISC-V", 258: "LoongArch"}  # fmt: skip
 _ARM64 = 183
 _TYPES = {1: "REL", 2: "EXEC", 3: "DYN"}
-_PT_LOAD, _PT_DYNAMIC, _PT_GNU_PROPERTY = 1, 2, 0x6474E553
+_PT_LOAD, _PT_DYNAMIC, _PT_NOTE, _PT_GNU_PROPERTY = 1, 2, 4, 0x6474E553
 _PF_X, _PF_W = 1, 2
 _PARTS = {2: "dynamic section", 3: "loader's path", 4: "notes", 7: "thread-local variables",
           0x6474E553: "property note"}  # fmt: skip
 """What segments besides PT_LOAD hold that others read, by p_type."""
-_SHT_SYMTAB, _SHT_STRTAB, _SHT_RELA, _SHT_NOBITS, _SHT_DYNSYM, _SHT_RELR = 2, 3, 4, 8, 11, 19
+_SHT_SYMTAB, _SHT_STRTAB, _SHT_RELA, _SHT_NOTE, _SHT_NOBITS = 2, 3, 4, 7, 8
+_SHT_DYNSYM, _SHT_RELR = 11, 19
 _SHT_SYMTAB_SHNDX, _SHN_XINDEX = 18, 0xFFFF
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
 _PROGRAM_TYPES = (0, 1, _SHT_NOBITS, 14, 15, 16)  # none, PROGBITS, NOBITS, arrays of functions
-_NT_GNU_PROPERTY_TYPE_0, _AARCH64_FEATURE_1_AND, _BTI = 5, 0xC0000000, 1
+_NT_GNU_BUILD_ID, _NT_GNU_PROPERTY_TYPE_0, _AARCH64_FEATURE_1_AND, _BTI = 3, 5, 0xC0000000, 1
 
 _CHUNK = 1 << 17  # bytes read at once in a search; fits a second-level cache
 _BLOCK = 1 << 12  # bytes of memory that read() keeps ready
 _BLOCKS = 256  # so many of them
+_NOTES = 1 << 20  # bytes of notes that are looked through
 _NAMES = 64  # names whose symbols are kept
 _TOP = 1 << 64
 _NONE = (0, 0)
@@ -68,6 +70,10 @@ class NotArm64(ElfError):
 
 class NotLinked(ElfError):
     """The file is a relocatable object, and what is asked for takes a linked file."""
+
+
+class SymbolsOnly(ElfError):
+    """The file has symbols for another one, and neither code nor data."""
 
 
 class Damaged(ElfError):
@@ -164,17 +170,20 @@ class Image:
     segments  the program headers with PT_LOAD, by address; of a relocatable object, its sections
     sections  the section headers; none in a file stripped of them
     stat      of the file, when it was opened
+    debug     the file that its symbols are taken from besides, or None
     """
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Image:
+    def open(cls, path: str | os.PathLike[str], *, symbols_only: bool = False) -> Image:
         """The image that a file is.
 
-        Raises OSError where it cannot be opened, NotArm64 and Damaged.
+        symbols_only  it may be what objcopy --only-keep-debug makes; nothing but its symbols and
+                      sections is to be used then
+        Raises OSError where it cannot be opened, NotArm64, SymbolsOnly and Damaged.
         """
-        return cls(os.fspath(path))
+        return cls(os.fspath(path), symbols_only=symbols_only)
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, symbols_only: bool = False) -> None:
         """See open."""
         self.path = path
         self._file = Reader(path)
@@ -183,11 +192,12 @@ class Image:
         # once, since nothing that it holds refers to it.
         self._blocks: dict[tuple[int, int], bytes] = {}
         self._by_name: dict[str, list[Symbol]] = {}
+        self.debug: Image | None = None
         self._object_tables: dict[int, relocatable.Relocations] = {}
         try:
             if not stat.S_ISREG(self.stat.st_mode):
                 raise NotArm64(f"{path}: not a regular file")
-            self._read_headers()
+            self._read_headers(symbols_only)
         except BaseException:
             self.close()  # a traceback keeps this object
             raise
@@ -228,7 +238,7 @@ class Image:
 
     # Headers
 
-    def _read_headers(self) -> None:
+    def _read_headers(self, symbols_only: bool) -> None:
         data = self._pread(0, _EHDR.size)
         if data[:4] != b"\x7fELF":
             raise NotArm64(f"{self.path}: {foreign_file.advice(data, self.path)}")
@@ -254,8 +264,10 @@ class Image:
         ]
         if not self.linked:
             self.sections = self._read_sections(shoff, shentsize, shnum)
+            self._check_code(symbols_only=False)
             self._lay_out()
             self._others: dict[int, Segment] = {}
+            self._notes: list[Segment] = []
             return
         if phnum == 0xFFFF or (shoff and not shnum):
             raise Damaged(f"{self.path}: header counts as only relocatable objects have them")
@@ -264,7 +276,11 @@ class Image:
             Segment(kind, flags, offset, address, file_size, size)
             for kind, flags, offset, address, _, file_size, size, _ in headers
         ]
+        self.sections = self._read_sections(shoff, shentsize, shnum)
+        if not self._check_code(symbols_only):
+            every = [one for one in every if one.type == _PT_NOTE]
         self._set_segments(one for one in every if one.type == _PT_LOAD and one.size)
+        self._notes = [one for one in every if one.type == _PT_NOTE]
         self._headers_at += [
             Extent(one.offset, one.offset + one.file_size, _PARTS[one.type])
             for one in every
@@ -273,7 +289,18 @@ class Image:
         self._others = {one.type: one for one in reversed(every) if one.type != _PT_LOAD}
         if sum(one.type == _PT_DYNAMIC for one in every) > 1:
             raise Damaged(f"{self.path}: it has two dynamic sections")
-        self.sections = self._read_sections(shoff, shentsize, shnum)
+
+    def _check_code(self, symbols_only: bool) -> bool:
+        """Whether the file has code. Raises SymbolsOnly where it has not, but must."""
+        code = [one for one in self.sections if one.flags & _SHF_EXECINSTR and one.size]
+        if not code or any(one.type != _SHT_NOBITS for one in code):
+            return True
+        if not symbols_only:
+            raise SymbolsOnly(
+                f"{self.path}: holds symbols only, as objcopy --only-keep-debug makes it: give the "
+                "file with the code, and this one with --debug-file"
+            )
+        return False
 
     def _read_sections(self, offset: int, size: int, count: int) -> list[Section]:
         if offset and not count:  # too many for the ELF header: the first section says how many
@@ -333,6 +360,36 @@ class Image:
                 f"{self.path}: its {what} ends at byte {offset + size:#x}, "
                 f"the file at {self.stat.st_size:#x}: is it truncated?"
             )
+
+    def section(self, name: str) -> bytes:
+        """The contents of the section of this name; empty where there is none."""
+        if not 0 < self._section_names < len(self.sections):
+            return b""
+        table = self.sections[self._section_names]
+        names, wanted = (
+            self._inside(table.offset, table.size, "string table"),
+            name.encode() + b"\0",
+        )
+        for one in self.sections:
+            if one.type != _SHT_NOBITS and names.startswith(wanted, one.name):
+                return self._inside(one.offset, one.size, f"section {name}")
+        return b""
+
+    @cached_property
+    def build_id(self) -> bytes:
+        """What a linker noted as the build's own (NT_GNU_BUILD_ID); empty where it did not."""
+        places = [(one.offset, one.file_size) for one in self._notes]
+        places += [(one.offset, one.size) for one in self.sections if one.type == _SHT_NOTE]
+        for offset, length in places:
+            data = self._pread(offset, min(length, _NOTES))
+            at = 0
+            while at + _NOTE.size <= len(data):
+                name_size, size, kind, name = _NOTE.unpack_from(data, at)
+                start = at + 12 + (name_size + 3 & -4)
+                if (name_size, kind, name) == (4, _NT_GNU_BUILD_ID, b"GNU\0"):
+                    return data[start : start + size]
+                at = start + (size + 3 & -4)
+        return b""
 
     @cached_property
     def guarded(self) -> bool:
@@ -725,13 +782,26 @@ class Image:
 
     @cached_property
     def _symbol_tables(self) -> list[SymbolTable]:
-        """.symtab, which strip takes away, and .dynsym."""
-        return [
+        """.symtab, which strip takes away, and .dynsym; then those of the file with symbols."""
+        own = [
             SymbolTable(self._symbol_reader(one), *self._linked(index))
             for kind in (_SHT_SYMTAB, _SHT_DYNSYM)
             for index, one in enumerate(self.sections)
             if one.type == kind
         ]
+        return own + (self.debug._symbol_tables if self.debug else [])
+
+    @property
+    def stripped(self) -> bool:
+        """Whether it has no table of all its symbols, nor has another file's."""
+        tables = [*self.sections, *(self.debug.sections if self.debug else ())]
+        return not any(one.type == _SHT_SYMTAB for one in tables)
+
+    def use_symbols_of(self, debug: Image) -> None:
+        """Takes the symbols of a file besides its own: see debug_file.py, which checks it."""
+        self.debug = debug
+        self._by_name.clear()
+        self.__dict__.pop("_symbol_tables", None)
 
     def _symbol_reader(self, section: Section) -> Callable[[int, int], bytes]:
         """Reads the file; of a relocatable object's symbols, with the addresses they get."""
@@ -760,7 +830,7 @@ class Image:
 
         Raises NoSuchSymbol, and AmbiguousSymbol where local ones lie at several addresses.
         """
-        found = self._named(name)
+        found = self.named(name)
         defined = [one for one in found if one.defined]
         if not defined:
             why = "it is another file's" if found else "none has this name"
@@ -774,7 +844,8 @@ class Image:
             raise AmbiguousSymbol(f"{self.path}: {name} is at {places}: say which by the address")
         return min(chosen, key=lambda one: one.preference)
 
-    def _named(self, name: str) -> list[Symbol]:
+    def named(self, name: str) -> list[Symbol]:
+        """All symbols of this name, those of other files too."""
         if name not in self._by_name:
             if len(self._by_name) >= _NAMES:
                 self._by_name.clear()

@@ -13,13 +13,13 @@ _PACKED = (
     (b"\x5d\0\0", "lzma", "xz -dk --format=lzma"),
 )
 _VMLINUX = (
-    "its ELF file is vmlinux, in the folder where it was built, or in the distribution's package of "
-    "debug symbols (Debian: linux-image-...-dbg)"
+    "its ELF file is vmlinux, in the folder where it was built, or in the distribution's package "
+    "of debug symbols (Debian: linux-image-...-dbg)"
 )
 
 
 def advice(head: bytes, path: str) -> str:
-    """What to say of a file that starts with these bytes, 64 at least: one line without the path."""
+    """What to say of a file that starts with these 64 bytes: one line without the path."""
     for magic, name, command in _PACKED:
         if head.startswith(magic):
             if _is_kernel(path):

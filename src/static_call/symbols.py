@@ -46,10 +46,14 @@ class Symbol(NamedTuple):
     defined: bool
 
     @property
-    def preference(self) -> tuple[int, int, str]:
-        """Sorts the symbols of an address: a function before data, a global one before a local."""
+    def preference(self) -> tuple[int, int, bool, str]:
+        """Sorts the symbols of an address: a function before data, a global one before a local.
+
+        Last what clang's CFI names the start of a jump table, which is a function's entry, too.
+        """
         kind = {FUNC: 0, IFUNC: 0, OBJECT: 1}.get(self.type, 2)
-        return kind, {GLOBAL: 0, LOCAL: 2}.get(self.binding, 1), self.name
+        binding = {GLOBAL: 0, LOCAL: 2}.get(self.binding, 1)
+        return kind, binding, self.name.startswith("__typeid_"), self.name
 
 
 class SymbolTable:

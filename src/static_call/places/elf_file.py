@@ -14,8 +14,8 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from static_call import dynamic, relocation
-from static_call.elf import Damaged, ElfError, Image, NotInFile
+from static_call import dynamic, plt, relocation
+from static_call.elf import Damaged, ElfError, Image, NoSuchSymbol, NotInFile
 from static_call.places import temporary
 from static_call.relocation import RELA, WORD, Relocation
 from static_call.retarget import Retarget
@@ -40,6 +40,8 @@ class Unsafe(ElfError):
 
 class NotAsAsked(ElfError):
     """The file that was written does not say what was asked. It is gone; the old one stays."""
+
+    status = 2
 
 
 class ReadOnly(ElfError):
@@ -104,13 +106,37 @@ class ElfFile:
 
         Raises NoSuchSymbol, AmbiguousSymbol, and BadTarget for one whose address the loader finds.
         """
-        symbol = self.image.symbol(name)
+        try:
+            symbol = self.image.symbol(name)
+        except NoSuchSymbol as error:
+            return self._entry(name, error)
         if symbol.type == IFUNC:
+            try:
+                plt.resolve(self.image, name + plt.SUFFIX)
+                remedy = f"{name}{plt.SUFFIX}, its PLT entry, calls it"
+            except NoSuchSymbol:
+                remedy = f"name one of the functions, or {_IN_PROCESS}"
             raise BadTarget(
                 f"{self.image.path}: {name} is an indirect function (STT_GNU_IFUNC): "
-                "which one it is, only the loader knows"
+                f"which one it is, only the loader knows: {remedy}"
             )
         return symbol.value
+
+    def _entry(self, name: str, error: NoSuchSymbol) -> int:
+        """The PLT entry of this name, or else the error, which says so where it would do."""
+        if name.endswith(plt.SUFFIX):
+            return plt.resolve(self.image, name)
+        if self.image.named(name):
+            entry = name + plt.SUFFIX
+            try:
+                address = plt.resolve(self.image, entry)
+            except NoSuchSymbol:
+                raise NoSuchSymbol(
+                    f"{error}, and it has no PLT entry for it: call it somewhere in the program, "
+                    f"or {_IN_PROCESS}"
+                ) from None
+            raise NoSuchSymbol(f"{error}: say {entry} for its PLT entry at {address:#x}")
+        raise error
 
     def executable(self, address: int, *, held: bool = False) -> bool:
         """Whether there is code at an address."""
@@ -492,7 +518,7 @@ def _loaded(image: Image, address: int, size: int, bias: int) -> int:
         else:
             # It has not been changed, so it is what it was: image.read has been compared.
             value = int.from_bytes(image.read(address, size), "little")
-            value += bias if value else 0
+            value += bias if image.segment(value) else 0
     return value
 
 
