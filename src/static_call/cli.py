@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     _Run = Callable[[argparse.Namespace], int]
 
 _TEXT = "str:"
+_WORDS = {"-": "null", "0": "ret0"}  # what a table's short forms are called
 _BOUNDS = {
     "unroll": "follow so many rounds of a loop (4)",
     "steps": "so many instructions of a thread (400)",
@@ -39,6 +40,8 @@ exit status: 0 done, 1 the answer is no, 2 misuse
 class Misuse(StaticCallError):
     """The command line makes no sense."""
 
+    status = 2
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit status. Every refusal is one line on stderr."""
@@ -51,10 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = run(options)
         sys.stdout.flush()
         return status
-    except Misuse as error:
-        return _refuse(str(error), 2)
     except StaticCallError as error:
-        return _refuse(str(error))
+        return _refuse(str(error), error.status)
     except BrokenPipeError:
         # The reader of our output has seen enough; keep the interpreter from flushing again.
         sys.stdout = None
@@ -94,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
             help="also know the design in FILE (may be repeated)",
         )  # fmt: skip
 
+    def debug_option(one: argparse.ArgumentParser) -> None:
+        one.add_argument(
+            "--debug-file", metavar="FILE", help="take the symbols of a stripped file from FILE"
+        )
+
     def bounds(one: argparse.ArgumentParser) -> None:
         for name, text in _BOUNDS.items():
             one.add_argument(f"--{name}", type=_count, metavar="N", help=text)
@@ -108,12 +114,14 @@ def _parser() -> argparse.ArgumentParser:
     listed.add_argument("--scan", action="store_true", help="find trampolines by shape, not symbol")
     listed.add_argument("--json", action="store_true", help="print JSON")
     design_option(listed)
+    debug_option(listed)
 
     show = verb("show", _show, "show a static call's trampoline as a listing")
     show.add_argument("file")
     show.add_argument("name", help="the static call's name, or its trampoline's address")
     show.add_argument("--json", action="store_true", help="print JSON")
     design_option(show)
+    debug_option(show)
 
     change = verb("set", _set, "retarget static calls of an ELF file")
     change.add_argument("file")
@@ -123,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     change.add_argument("-o", "--output", metavar="OUT", help="write a copy, leave FILE as it is")
     design_option(change)
+    debug_option(change)
 
     call = verb("call", _call, "call a function of an ELF file in the emulated machine")
     call.add_argument("file")
@@ -335,16 +344,16 @@ def _print_design(design: Design) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     from static_call import find
-    from static_call.elf import Image
 
     designs = _load_designs(options.design)
     collecting = gc.isenabled()
     gc.disable()  # some ten thousand small objects and no cycles: a twentieth of the time
     try:
-        with Image.open(options.file) as image:
+        with _open(options) as image:
             calls = (find.scan if options.scan else find.find)(image, designs)
             sites = image.sites([call.entry for call in calls]) if options.sites else {}
             shown = [_as_json(call, image, sites.get(call.entry)) for call in calls]
+            stripped = image.stripped
             rows = [
                 [call.name, image.where(call.entry), *_says(call), _key(call)]
                 + ([sites[call.entry]] if options.sites else [])
@@ -360,6 +369,11 @@ def _list(options: argparse.Namespace) -> int:
         _table(rows, head + (["sites"] if options.sites else []))
     else:
         more = "" if options.scan else ": try --scan, which looks for trampolines by shape"
+        if stripped and not options.scan:
+            more = (
+                ": its symbols are stripped: give the file that has them with --debug-file, or try "
+                "--scan, which looks for trampolines by shape"
+            )
         return _refuse(f"{options.file}: no static calls{more}")
     return 0 if calls else 1
 
@@ -368,8 +382,23 @@ def _says(call: Found) -> list[str]:
     """Design, form and target of a static call for a person."""
     if call.state is None:
         return ["?", "?", "not a trampoline of a known design"]
-    target = str(call.goal) if call.goal else {"null": "-", "ret0": "0"}[call.state.form]
-    return [call.state.design.name, call.state.form, target]
+    target = str(call.goal or ("-" if call.state.target is None else "0"))
+    other = f" (literal: {call.other})" if call.other else ""
+    return [call.state.design.name, call.state.form, target + other]
+
+
+def _open(options: argparse.Namespace) -> Image:
+    """The file, with the symbols of --debug-file or of its own debug file."""
+    from static_call import debug_file
+    from static_call.elf import Image
+
+    image = Image.open(options.file)
+    try:
+        debug_file.attach(image, options.debug_file)
+    except BaseException:
+        image.close()
+        raise
+    return image
 
 
 def _key(call: Found) -> str:
@@ -393,6 +422,7 @@ def _as_json(call: Found, image: Image, sites: int | None) -> dict[str, object]:
         "form": state.form if state else None,
         "target": goal and _goal_as_json(goal),
         "literals": dict(state.literals) if state and image.linked else {},
+        "unfinished": call.unfinished,
         "key": None
         if call.key is None
         else {
@@ -415,10 +445,9 @@ def _goal_as_json(goal: Goal) -> dict[str, object]:
 
 def _show(options: argparse.Namespace) -> int:
     from static_call import find
-    from static_call.elf import Image
 
     designs = _load_designs(options.design)
-    with Image.open(options.file) as image:
+    with _open(options) as image:
         (call,) = find.lookup(image, designs, [options.name])
         lines = list(find.listing(call, image))
         if options.json:
@@ -438,11 +467,11 @@ def _show(options: argparse.Namespace) -> int:
     for item, cell in call.known.design.listing():
         if item.cell:
             print(f"   {item.title + ':':<9}{cell}")
-    if not call.known.agrees:
-        print(
-            "\nThe slot's branch and the literal name different addresses: a veneer or a PLT entry"
-        )
-        print("lies between, or a retarget was not finished.")
+    if call.unfinished:
+        print("\nA retarget was not finished: slot and literal do not say the same. Calls work.")
+    elif not call.known.agrees:
+        print("\nThe slot's branch and the literal name different addresses of one function:")
+        print("a veneer or a PLT entry lies between.")
     return 0
 
 
@@ -454,30 +483,18 @@ def _number(text: str) -> int:
 
 
 def _set(options: argparse.Namespace) -> int:
-    from static_call import find
-    from static_call.elf import Image
-    from static_call.places.elf_file import ElfFile
+    from static_call.places.set_calls import set_calls
 
     changes = _changes(options.change)
     designs = _load_designs(options.design)
-    forms = []
-    keyless = []
-    with Image.open(options.file) as image:
-        place = ElfFile(image)
-        found = find.lookup(image, designs, changes)
-        if len({one.entry for one in found}) < len(found):
-            raise Misuse("a static call is set twice, by its name and by its address")
-        for one, target in zip(found, changes.values()):
-            call = one.static_call(place)
-            call.update(_target(target))
-            forms.append(call.form)
-            if one.key is None:
-                keyless.append(one.name)
-        place.commit(options.output)
-    if keyless:
+    with _open(options) as image:
+        targets = {name: _target(text) for name, text in changes.items()}
+        written = set_calls(image, designs, targets, options.output)
+    if keyless := [one.name for one in written if one.key is None]:
         _refuse(f"{', '.join(keyless)}: no key is known, so the trampoline alone is set")
-    for (name, target), form in zip(changes.items(), forms):
-        print(f"{name} = {target} ({form})")
+    for name, one in zip(changes, written):
+        _, form, target = _says(one)
+        print(f"{name} = {_WORDS.get(target, target)} ({form})")
     return 0
 
 
@@ -499,8 +516,7 @@ def _call(options: argparse.Namespace) -> int:
 
     machine = Emulator()
     image = machine.load(options.file, options.design)
-    for name, target in _changes(options.change).items():
-        image.static_call(name).update(_target(target))
+    image.set_calls({name: _target(text) for name, text in _changes(options.change).items()})
     arguments = [_argument(text) for text in options.argument]
     address = image.address(options.name)
     more = ""

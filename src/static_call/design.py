@@ -49,6 +49,9 @@ Target = int | None | Ret0
 """An address, None (return at once) or RET0 (return 0)."""
 
 
+_MEANINGS: Mapping[str, Target] = {"null": None, "ret0": RET0}
+
+
 class Unreachable(StaticCallError):
     """No form of the design reaches the target from where the trampoline is."""
 
@@ -376,17 +379,25 @@ class Design:
             elif not fits:
                 return None
         target: Target = symbols.get("target")
-        meanings: dict[str, Target] = {"null": None, "ret0": RET0}
-        if template.form in meanings:
-            target = meanings[template.form]
+        if template.form in _MEANINGS:
+            target = _MEANINGS[template.form]
         elif target is None:
             return None
-        else:
-            for form, meaning in meanings.items():
-                stubs = [item.holds(form) for item in self.cells if item.size == LITERAL]
-                if target in [_value(stub, 0, symbols) for stub in stubs if stub]:
-                    target, agrees = meaning, False  # a retarget stopped behind its literal
+        elif isinstance(target, int):
+            target = self.meaning(target, symbols)
+            agrees &= isinstance(target, int)  # else a retarget stopped after its literal
         return Recognised(self, entry, template.form, target, outside, literals, agrees)
+
+    def meaning(self, literal: int, symbols: Mapping[str, int]) -> Target:
+        """What a literal's value stands for: None and RET0 where a form says so, else an address.
+
+        symbols  the trampoline's labels: see `symbols`
+        """
+        for form, target in _MEANINGS.items():
+            held = [item.holds(form) for item in self.cells if item.size == LITERAL]
+            if literal in [_value(contents, 0, symbols) for contents in held if contents]:
+                return target
+        return literal
 
     @cached_property
     def _templates(self) -> list[_Template]:

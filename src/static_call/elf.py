@@ -18,13 +18,14 @@ import stat
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
-from static_call import relocatable, relocation
+from static_call import dynamic, foreign_file, relocatable, relocation
 from static_call.errors import StaticCallError
 from static_call.packed import u64s
+from static_call.reader import Reader
 from static_call.relocation import RelaTables, Relocation
 from static_call.sites import count_sites
 from static_call.symbols import ENTRY_SIZE, LOCAL, Symbol, SymbolTable
@@ -38,18 +39,23 @@ _MACHINES = {3: "x86", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S/390", 4
              62: "x86-64", 243: "RISC-V", 258: "LoongArch"}  # fmt: skip
 _ARM64 = 183
 _TYPES = {1: "REL", 2: "EXEC", 3: "DYN"}
-_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_TLS, _PT_GNU_PROPERTY = 1, 2, 3, 7, 0x6474E553
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE, _PT_TLS, _PT_GNU_PROPERTY = 1, 2, 3, 4, 7, 0x6474E553
 _PF_X, _PF_W = 1, 2
-_SHT_SYMTAB, _SHT_STRTAB, _SHT_RELA, _SHT_NOBITS, _SHT_DYNSYM, _SHT_RELR = 2, 3, 4, 8, 11, 19
+_PARTS = {2: "dynamic section", 3: "loader's path", 4: "notes", 7: "thread-local variables",
+          0x6474E553: "property note"}  # fmt: skip
+"""What segments besides PT_LOAD hold that others read, by p_type."""
+_SHT_SYMTAB, _SHT_STRTAB, _SHT_RELA, _SHT_NOTE, _SHT_NOBITS = 2, 3, 4, 7, 8
+_SHT_DYNSYM, _SHT_RELR = 11, 19
 _SHT_SYMTAB_SHNDX, _SHN_XINDEX = 18, 0xFFFF
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
-_DT_PLTRELSZ, _DT_STRTAB, _DT_SYMTAB, _DT_RELA, _DT_RELASZ = 2, 5, 6, 7, 8
-_DT_STRSZ, _DT_JMPREL, _DT_RELRSZ, _DT_RELR = 10, 23, 35, 36
-_DT_FLAGS_1, _DF_1_PIE = 0x6FFFFFFB, 0x08000000
-_NT_GNU_PROPERTY_TYPE_0, _AARCH64_FEATURE_1_AND, _BTI = 5, 0xC0000000, 1
+_PROGRAM_TYPES = (0, 1, _SHT_NOBITS, 14, 15, 16)  # none, PROGBITS, NOBITS, arrays of functions
+_NT_GNU_BUILD_ID, _NT_GNU_PROPERTY_TYPE_0, _AARCH64_FEATURE_1_AND, _BTI = 3, 5, 0xC0000000, 1
 
 _CHUNK = 1 << 17  # bytes read at once in a search; fits a second-level cache
 _BLOCK = 1 << 12  # bytes of memory that read() keeps ready
+_BLOCKS = 256  # so many of them
+_NOTES = 1 << 20  # bytes of notes that are looked through
+_NAMES = 64  # names whose symbols are kept
 _TOP = 1 << 64
 _NONE = (0, 0)
 
@@ -64,6 +70,10 @@ class NotArm64(ElfError):
 
 class NotLinked(ElfError):
     """The file is a relocatable object, and what is asked for takes a linked file."""
+
+
+class SymbolsOnly(ElfError):
+    """The file has symbols for another one, and neither code nor data."""
 
 
 class Damaged(ElfError):
@@ -113,16 +123,26 @@ class Segment(NamedTuple):
         return bool(self.flags & _PF_W)
 
 
+class Extent(NamedTuple):
+    """Bytes of a file, from `start` to before `end`, and what they are."""
+
+    start: int
+    end: int
+    what: str
+
+
 class Tables(NamedTuple):
     """The offset in the file and the size, in bytes, of what relocations are made of.
 
     rela, plt, relr   DT_RELA, DT_JMPREL and DT_RELR; (0, 0) for what is not there
+    packed            DT_ANDROID_RELA: as lld's --pack-dyn-relocs=android makes it
     symbols, strings  what RELA entries refer to; the size of `symbols` is not known
     """
 
     rela: tuple[int, int]
     plt: tuple[int, int]
     relr: tuple[int, int]
+    packed: tuple[int, int]
     symbols: tuple[int, int]
     strings: tuple[int, int]
 
@@ -151,37 +171,41 @@ class Image:
     segments  the program headers with PT_LOAD, by address; of a relocatable object, its sections
     sections  the section headers; none in a file stripped of them
     stat      of the file, when it was opened
+    debug     the file that its symbols are taken from besides, or None
     """
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Image:
+    def open(cls, path: str | os.PathLike[str], *, symbols_only: bool = False) -> Image:
         """The image that a file is.
 
-        Raises OSError where it cannot be opened, NotArm64 and Damaged.
+        symbols_only  it may be what objcopy --only-keep-debug makes; nothing but its symbols and
+                      sections is to be used then
+        Raises OSError where it cannot be opened, NotArm64, SymbolsOnly and Damaged.
         """
-        return cls(os.fspath(path))
+        return cls(os.fspath(path), symbols_only=symbols_only)
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, symbols_only: bool = False) -> None:
         """See open."""
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self.stat = os.fstat(self._fd)
-        if not stat.S_ISREG(self.stat.st_mode):
-            raise NotArm64(f"{path}: not a regular file")
-        self._read_headers()
-        # The blocks last used are kept: a trampoline is looked at once for each design.
-        self._block = lru_cache(maxsize=256)(self._make_block)
-        self._named = lru_cache(maxsize=64)(self._find_named)
-        self._object_relocations = lru_cache(maxsize=None)(self._find_object_relocations)
+        self._file = Reader(path)
+        self.stat = self._file.stat
+        # What is kept ready is in plain dictionaries: an image that is dropped closes its file at
+        # once, since nothing that it holds refers to it.
+        self._blocks: dict[tuple[int, int], bytes] = {}
+        self._by_name: dict[str, list[Symbol]] = {}
+        self.debug: Image | None = None
+        self._object_tables: dict[int, relocatable.Relocations] = {}
+        try:
+            if not stat.S_ISREG(self.stat.st_mode):
+                raise NotArm64(f"{path}: not a regular file")
+            self._read_headers(symbols_only)
+        except BaseException:
+            self.close()  # a traceback keeps this object
+            raise
 
     def close(self) -> None:
         """Closes the file; nothing can be read afterwards."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    _fd = -1
-    __del__ = close
+        self._file.close()
 
     def __enter__(self) -> Image:
         """Closes itself at the end of a with statement."""
@@ -193,7 +217,7 @@ class Image:
 
     def fileno(self) -> int:
         """The descriptor of the open file, read-only."""
-        return self._fd
+        return self._file.fileno()
 
     @property
     def linked(self) -> bool:
@@ -215,10 +239,10 @@ class Image:
 
     # Headers
 
-    def _read_headers(self) -> None:
+    def _read_headers(self, symbols_only: bool) -> None:
         data = self._pread(0, _EHDR.size)
         if data[:4] != b"\x7fELF":
-            raise NotArm64(f"{self.path}: not an ELF file")
+            raise NotArm64(f"{self.path}: {foreign_file.advice(data, self.path)}")
         if len(data) < _EHDR.size:
             raise Damaged(f"{self.path}: the file ends within its ELF header")
         (_, klass, encoding, _, _, type_, machine, _, self.entry, phoff, shoff, _, _, phentsize,
@@ -234,10 +258,17 @@ class Image:
             other = "a core dump" if type_ == 4 else f"an ELF file of type {type_}"
             raise NotArm64(f"{self.path}: {other}, neither linked nor to be linked")
         self.type = _TYPES[type_]
+        self._headers_at = [
+            Extent(0, _EHDR.size, "ELF header"),
+            Extent(phoff, phoff + phentsize * phnum, "program headers"),
+            Extent(shoff, shoff + shentsize * shnum, "section headers"),
+        ]
         if not self.linked:
             self.sections = self._read_sections(shoff, shentsize, shnum)
+            self._check_code(symbols_only=False)
             self._lay_out()
             self._others: dict[int, Segment] = {}
+            self._notes: list[Segment] = []
             return
         if phnum == 0xFFFF or (shoff and not shnum):
             raise Damaged(f"{self.path}: header counts as only relocatable objects have them")
@@ -246,9 +277,31 @@ class Image:
             Segment(kind, flags, offset, address, file_size, size, align)
             for kind, flags, offset, address, _, file_size, size, align in headers
         ]
-        self._set_segments(one for one in every if one.type == _PT_LOAD and one.size)
-        self._others = {one.type: one for one in reversed(every) if one.type != _PT_LOAD}
         self.sections = self._read_sections(shoff, shentsize, shnum)
+        if not self._check_code(symbols_only):
+            every = [one for one in every if one.type == _PT_NOTE]
+        self._set_segments(one for one in every if one.type == _PT_LOAD and one.size)
+        self._notes = [one for one in every if one.type == _PT_NOTE]
+        self._headers_at += [
+            Extent(one.offset, one.offset + one.file_size, _PARTS[one.type])
+            for one in every
+            if one.type in _PARTS
+        ]
+        self._others = {one.type: one for one in reversed(every) if one.type != _PT_LOAD}
+        if sum(one.type == _PT_DYNAMIC for one in every) > 1:
+            raise Damaged(f"{self.path}: it has two dynamic sections")
+
+    def _check_code(self, symbols_only: bool) -> bool:
+        """Whether the file has code. Raises SymbolsOnly where it has not, but must."""
+        code = [one for one in self.sections if one.flags & _SHF_EXECINSTR and one.size]
+        if not code or any(one.type != _SHT_NOBITS for one in code):
+            return True
+        if not symbols_only:
+            raise SymbolsOnly(
+                f"{self.path}: holds symbols only, as objcopy --only-keep-debug makes it: give the "
+                "file with the code, and this one with --debug-file"
+            )
+        return False
 
     def _read_sections(self, offset: int, size: int, count: int) -> list[Section]:
         if offset and not count:  # too many for the ELF header: the first section says how many
@@ -292,7 +345,7 @@ class Image:
 
     def _pread(self, offset: int, size: int) -> bytes:
         """Bytes of the file; fewer where it ends."""
-        return os.pread(self._fd, size, offset) if offset < self.stat.st_size else b""
+        return self._file(offset, size)
 
     def _inside(self, offset: int, size: int, what: str) -> bytes:
         """Bytes that must be there: all of them, or Damaged."""
@@ -317,8 +370,38 @@ class Image:
     @property
     def program(self) -> bool:
         """Whether it is a program, not a shared object: its thread-local variables come first."""
-        flags, _ = self.dynamic.get(_DT_FLAGS_1, (0, 0))
-        return self.type == "EXEC" or _PT_INTERP in self._others or bool(flags & _DF_1_PIE)
+        flags, _ = self.dynamic.get(dynamic.FLAGS_1, (0, 0))
+        return self.type == "EXEC" or _PT_INTERP in self._others or bool(flags & dynamic.PIE)
+
+    def section(self, name: str) -> bytes:
+        """The contents of the section of this name; empty where there is none."""
+        if not 0 < self._section_names < len(self.sections):
+            return b""
+        table = self.sections[self._section_names]
+        names, wanted = (
+            self._inside(table.offset, table.size, "string table"),
+            name.encode() + b"\0",
+        )
+        for one in self.sections:
+            if one.type != _SHT_NOBITS and names.startswith(wanted, one.name):
+                return self._inside(one.offset, one.size, f"section {name}")
+        return b""
+
+    @cached_property
+    def build_id(self) -> bytes:
+        """What a linker noted as the build's own (NT_GNU_BUILD_ID); empty where it did not."""
+        places = [(one.offset, one.file_size) for one in self._notes]
+        places += [(one.offset, one.size) for one in self.sections if one.type == _SHT_NOTE]
+        for offset, length in places:
+            data = self._pread(offset, min(length, _NOTES))
+            at = 0
+            while at + _NOTE.size <= len(data):
+                name_size, size, kind, name = _NOTE.unpack_from(data, at)
+                start = at + 12 + (name_size + 3 & -4)
+                if (name_size, kind, name) == (4, _NT_GNU_BUILD_ID, b"GNU\0"):
+                    return data[start : start + size]
+                at = start + (size + 3 & -4)
+        return b""
 
     @cached_property
     def guarded(self) -> bool:
@@ -363,8 +446,17 @@ class Image:
             size -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def _block(self, number: int, block: int) -> bytes:
+        """A block of a segment's memory, kept: a trampoline is looked at once for each design."""
+        data = self._blocks.get((number, block))
+        if data is None:
+            data = self._make_block(number, block)
+            if len(self._blocks) >= _BLOCKS:
+                self._blocks.clear()
+            self._blocks[number, block] = data
+        return data
+
     def _make_block(self, number: int, block: int) -> bytes:
-        """A block of a segment's memory."""
         segment = self.segments[number]
         at = block * _BLOCK
         start = segment.address + at
@@ -417,6 +509,29 @@ class Image:
             )
         return segment.offset + address - segment.address
 
+    def structure(self) -> list[Extent]:
+        """What the file holds besides the program's code and data: nothing of it may change."""
+        parts = list(self._headers_at)
+        for one in self.sections:
+            if one.type not in _PROGRAM_TYPES or (one.type == 1 and not one.flags & _SHF_ALLOC):
+                parts.append(Extent(one.offset, one.offset + one.size, "tables"))
+        tables = self.tables
+        for offset, size in (tables.rela, tables.plt, tables.relr, tables.packed):
+            parts.append(Extent(offset, offset + size, "relocations"))
+        (symbols, _), (strings, size) = tables.symbols, tables.strings
+        parts.append(Extent(strings, strings + size, "symbols' names"))
+        if self.dynamic and symbols:  # its size is not said; linkers put the names after it
+            end = strings if strings > symbols else symbols + ENTRY_SIZE
+            parts.append(Extent(symbols, end, "symbols"))
+        return [one for one in parts if one.start < one.end]
+
+    def copied(self) -> list[tuple[int, int]]:
+        """Addresses and sizes of what R_AARCH64_COPY relocations overwrite."""
+        return [
+            (one.place, self._relocation_symbols[one.symbol].size)
+            for one in self._rela.of_type(relocation.COPY)
+        ]
+
     def executable(self, address: int) -> bool:
         """Whether there is code at an address: in an executable segment and, if told, section."""
         segment = self.segment(address)
@@ -434,6 +549,13 @@ class Image:
         segment = self._others.get(_PT_DYNAMIC)
         if segment is None:
             return {}
+        # A loader goes by the address, so the offset must mean the same bytes.
+        where = self._held(segment.address, segment.file_size, "has its dynamic section")
+        if where != segment.offset:
+            raise Damaged(
+                f"{self.path}: its dynamic section is at byte {segment.offset:#x} of the file by "
+                f"one header and at {where:#x} by another"
+            )
         data = self._inside(segment.offset, segment.file_size, "dynamic section")
         words = u64s(data)
         tags: dict[int, tuple[int, int]] = {}
@@ -449,19 +571,35 @@ class Image:
 
         PT_DYNAMIC says so, as it does to a loader. A kernel relocates itself and has none: there
         it is the sections that are part of the image.
+
+        Raises ElfError where there are relocations that are not known here.
         """
+        if why := dynamic.unread(self.dynamic):
+            raise ElfError(f"{self.path}: {why}")
         if self.dynamic:
+            android = dynamic.ANDROID_RELR in self.dynamic
             return Tables(
-                self._named_table(_DT_RELA, _DT_RELASZ),
-                self._named_table(_DT_JMPREL, _DT_PLTRELSZ),
-                self._named_table(_DT_RELR, _DT_RELRSZ),
-                self._named_table(_DT_SYMTAB, None),
-                self._named_table(_DT_STRTAB, _DT_STRSZ),
+                self._named_table(dynamic.RELA, dynamic.RELASZ),
+                self._named_table(dynamic.JMPREL, dynamic.PLTRELSZ),
+                self._named_table(dynamic.ANDROID_RELR, dynamic.ANDROID_RELRSZ)
+                if android
+                else self._named_table(dynamic.RELR, dynamic.RELRSZ),
+                self._named_table(dynamic.ANDROID_RELA, dynamic.ANDROID_RELASZ),
+                self._named_table(dynamic.SYMTAB, None),
+                self._named_table(dynamic.STRTAB, dynamic.STRSZ),
             )
-        found = {one.type: one for one in reversed(self.sections) if one.flags & _SHF_ALLOC}
-        rela, relr = found.get(_SHT_RELA), found.get(_SHT_RELR)
-        symbols, strings = self._linked(rela.link) if rela and rela.link else (_NONE, _NONE)
-        return Tables(self._extent(rela), _NONE, self._extent(relr), symbols, strings)
+        rela, relr = (
+            [one for one in self.sections if one.type == kind and one.flags & _SHF_ALLOC]
+            for kind in (_SHT_RELA, _SHT_RELR)
+        )
+        if len(rela) > 1 or len(relr) > 1:
+            raise ElfError(
+                f"{self.path}: several relocation tables and no dynamic section that says which "
+                "are applied"
+            )
+        symbols, strings = self._linked(rela[0].link) if rela and rela[0].link else (_NONE, _NONE)
+        tables = [self._extent(found[0]) if found else _NONE for found in (rela, relr)]
+        return Tables(tables[0], _NONE, tables[1], _NONE, symbols, strings)
 
     def _named_table(self, tag: int, size_tag: int | None) -> tuple[int, int]:
         """The file offset and size of a table that the dynamic section names."""
@@ -469,30 +607,40 @@ class Image:
         size, _ = self.dynamic.get(size_tag, _NONE) if size_tag is not None else (0, 0)
         if not address or (size_tag is not None and not size):
             return _NONE
+        what = f"names a table of {size} bytes at {address:#x} in its dynamic section"
+        return self._held(address, size, what), size
+
+    def _held(self, address: int, size: int, what: str) -> int:
+        """The file offset of what must be there, or Damaged."""
         try:
-            return self.offset(address, size), size
+            return self.offset(address, size)
         except NotInFile:
-            raise Damaged(
-                f"{self.path}: its dynamic section names a table of {size} bytes at {address:#x}, "
-                "which the file does not hold"
-            ) from None
+            raise Damaged(f"{self.path}: it {what}, which the file does not hold") from None
 
     def _extent(self, section: Section | None) -> tuple[int, int]:
         return (section.offset, section.size) if section else _NONE
 
     @cached_property
     def _rela(self) -> RelaTables:
-        return RelaTables(
-            [
-                (offset, self._inside(offset, size, "relocation table"))
-                for offset, size in (self.tables.rela, self.tables.plt)
-                if size
-            ]
-        )
+        tables: list[tuple[int | None, bytes]] = []
+        if self.tables.packed[1]:
+            # No two words of memory that the file holds have the same place: that bounds them.
+            data = self._inside(*self.tables.packed, "packed relocation table")
+            try:
+                unpacked = relocation.unpack(data, self.stat.st_size // relocation.WORD)
+            except ValueError as error:
+                raise Damaged(f"{self.path}: its packed relocation table {error}") from None
+            tables.append((None, unpacked))
+        tables += [
+            (offset, self._inside(offset, size, "relocation table"))
+            for offset, size in (self.tables.rela, self.tables.plt)
+            if size
+        ]
+        return RelaTables(tables)
 
     @cached_property
     def _relocation_symbols(self) -> SymbolTable:
-        return SymbolTable(self._pread, self.tables.symbols, self.tables.strings)
+        return SymbolTable(self._file, self.tables.symbols, self.tables.strings)
 
     @cached_property
     def relr_places(self) -> array[int]:
@@ -573,6 +721,12 @@ class Image:
                 "across it: link it first"
             ) from None
 
+    def _object_relocations(self, number: int) -> relocatable.Relocations:
+        """The relocations of a section, by its segment's number."""
+        if number not in self._object_tables:
+            self._object_tables[number] = self._find_object_relocations(number)
+        return self._object_tables[number]
+
     def _find_object_relocations(self, number: int) -> relocatable.Relocations:
         address = self._starts[number]
         tables = [
@@ -640,21 +794,38 @@ class Image:
 
     @cached_property
     def _symbol_tables(self) -> list[SymbolTable]:
-        """.symtab, which strip takes away, and .dynsym."""
-        return [
-            SymbolTable(self._read_symbols, *self._linked(index))
+        """.symtab, which strip takes away, and .dynsym; then those of the file with symbols."""
+        own = [
+            SymbolTable(self._symbol_reader(one), *self._linked(index))
             for kind in (_SHT_SYMTAB, _SHT_DYNSYM)
             for index, one in enumerate(self.sections)
             if one.type == kind
         ]
+        return own + (self.debug._symbol_tables if self.debug else [])
 
-    def _read_symbols(self, offset: int, size: int) -> bytes:
-        """Bytes of the file; of a relocatable object's symbols, with the addresses they get."""
-        table = next((one for one in self.sections if one.type == _SHT_SYMTAB), None)
-        if self.linked or not table or not 0 <= offset - table.offset < table.size:
-            return self._pread(offset, size)
-        at = offset - table.offset
-        return self._object_symbols.entries[at : at + size]
+    @property
+    def stripped(self) -> bool:
+        """Whether it has no table of all its symbols, nor has another file's."""
+        tables = [*self.sections, *(self.debug.sections if self.debug else ())]
+        return not any(one.type == _SHT_SYMTAB for one in tables)
+
+    def use_symbols_of(self, debug: Image) -> None:
+        """Takes the symbols of a file besides its own: see debug_file.py, which checks it."""
+        self.debug = debug
+        self._by_name.clear()
+        self.__dict__.pop("_symbol_tables", None)
+
+    def _symbol_reader(self, section: Section) -> Callable[[int, int], bytes]:
+        """Reads the file; of a relocatable object's symbols, with the addresses they get."""
+        if self.linked or section.type != _SHT_SYMTAB:
+            return self._file
+        file, start, entries = self._file, section.offset, self._object_symbols.entries
+
+        def read(offset: int, size: int) -> bytes:
+            at = offset - start
+            return entries[at : at + size] if 0 <= at < len(entries) else file(offset, size)
+
+        return read
 
     def symbols(self, *prefixes: str) -> list[Symbol]:
         """The symbols that the file defines and whose name starts with one of the prefixes."""
@@ -671,7 +842,7 @@ class Image:
 
         Raises NoSuchSymbol, and AmbiguousSymbol where local ones lie at several addresses.
         """
-        found = self._named(name)
+        found = self.named(name)
         defined = [one for one in found if one.defined]
         if not defined:
             why = "it is another file's" if found else "none has this name"
@@ -685,8 +856,15 @@ class Image:
             raise AmbiguousSymbol(f"{self.path}: {name} is at {places}: say which by the address")
         return min(chosen, key=lambda one: one.preference)
 
-    def _find_named(self, name: str) -> list[Symbol]:
-        return [one for table in self._symbol_tables for one in table.named(name + "\0")]
+    def named(self, name: str) -> list[Symbol]:
+        """All symbols of this name, those of other files too."""
+        if name not in self._by_name:
+            if len(self._by_name) >= _NAMES:
+                self._by_name.clear()
+            self._by_name[name] = [
+                one for table in self._symbol_tables for one in table.named(name + "\0")
+            ]
+        return self._by_name[name]
 
     def names(self, addresses: Collection[int]) -> dict[int, str]:
         """What is exactly at these addresses, by its symbol; the rest is left out.

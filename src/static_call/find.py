@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from static_call import a64
-from static_call.design import Design, Recognised
+from static_call import a64, plt
+from static_call.design import Design, Recognised, Target
 from static_call.elf import AmbiguousSymbol, Image
 from static_call.errors import StaticCallError
-from static_call.relocation import IRELATIVE
+from static_call.relocation import ABS64, GLOB_DAT, IRELATIVE, JUMP_SLOT, NONE, RELATIVE, RELR
 from static_call.static_call import Place, StaticCall
 from static_call.trampoline import NotATrampoline, Trampoline
 from static_call.walk import Detour, detour
@@ -21,8 +22,17 @@ KEY = "__SCK__"
 """What Linux puts before the name of a key."""
 
 
+_READ = (NONE, RELR, RELATIVE, ABS64, GLOB_DAT, JUMP_SLOT)  # relocations that Image.read applies
+
+
 class NoSuchCall(StaticCallError):
     """The image has no static call of this name."""
+
+
+class SetTwice(StaticCallError):
+    """Two names stand for one static call."""
+
+    status = 2
 
 
 class Goal(NamedTuple):
@@ -51,8 +61,9 @@ class Found(NamedTuple):
     name   without prefix; the address, as text, where the image has no symbol for it
     entry  the trampoline's address
     state  what the trampoline's bytes are; None where no design recognises them
-    goal   where it leads; None in the null and ret0 forms
+    goal   where it leads; None where a call returns at once or returns 0
     key    the key's address, or None; `value` is where it points, None where to no function
+    other  where a literal leads, when the slot leads elsewhere: a retarget stopped between them
     """
 
     name: str
@@ -61,6 +72,7 @@ class Found(NamedTuple):
     goal: Goal | None
     key: int | None
     value: Goal | None
+    other: Goal | None = None
 
     @property
     def known(self) -> Recognised:
@@ -70,6 +82,16 @@ class Found(NamedTuple):
                 f"{self.name}: the bytes at {self.entry:#x} are no trampoline of a known design"
             )
         return self.state
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether slot and literal do not say the same: a retarget stopped between them.
+
+        A linker's veneer, or a PLT entry, after the slot's branch is no such case.
+        """
+        if self.state is None or self.state.agrees:
+            return False
+        return self.other is not None or not isinstance(self.state.target, int)
 
     def static_call(
         self, place: Place, bias: int = 0, resolve: Callable[[str], int] | None = None
@@ -90,7 +112,8 @@ def find(image: Image, designs: Sequence[Design]) -> list[Found]:
 
     designs  the longest first: see longest_first
     """
-    return _describe(image, designs, _named(image))
+    calls = sorted(_named(image), key=lambda one: (one.entry, one.name))
+    return _describe(image, designs, calls)
 
 
 def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> list[Found]:
@@ -103,7 +126,7 @@ def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> lis
     for name in names:
         if name.startswith("0x"):
             at = _address(name)
-            chosen.append(next((one for one in every if one.entry == at), _Named(name, at, None)))
+            chosen.append(next((one for one in every if one.entry == at), Named(name, at, None)))
             continue
         found = [one for one in every if one.name == name]
         if not found:
@@ -118,6 +141,25 @@ def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> lis
     return _describe(image, designs, chosen)
 
 
+def check_distinct(image: Image, found: Sequence[Found]) -> None:
+    """No trampoline is there twice, nor one that another name has, too, with a key of its own.
+
+    Raises SetTwice.
+    """
+    chosen: dict[int, Found] = {}
+    for one in found:
+        if one.entry in chosen:
+            raise SetTwice(f"{image.path}: {one.name} at {one.entry:#x} is set twice")
+        chosen[one.entry] = one
+    for other in _named(image):
+        known = chosen.get(other.entry)
+        if known is not None and other.key not in (None, known.key):
+            raise SetTwice(
+                f"{image.path}: {known.name} and {other.name} are one trampoline with two keys, "
+                "of which only one would change"
+            )
+
+
 def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
     """The trampolines of an image by their shape; with names where it has symbols for them."""
     entries: set[int] = set()
@@ -129,7 +171,9 @@ def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
                 entries.add(entry)
     named = {one.entry: one for one in _named(image)}
     return _describe(
-        image, designs, [named.get(entry, _Named(hex(entry), entry, None)) for entry in entries]
+        image,
+        designs,
+        [named.get(entry, Named(hex(entry), entry, None)) for entry in sorted(entries)],
     )
 
 
@@ -146,15 +190,15 @@ def longest_first(designs: Iterable[Design]) -> list[Design]:
     return sorted(designs, key=lambda design: -design.size)
 
 
-class _Named(NamedTuple):
-    """What symbols say of a static call."""
+class Named(NamedTuple):
+    """What symbols say of a static call: its name, its trampoline's address, its key's or None."""
 
     name: str
     entry: int
     key: int | None
 
 
-def _named(image: Image) -> list[_Named]:
+def _named(image: Image) -> list[Named]:
     """The static calls that an image has symbols for."""
     trampolines: list[tuple[str, int]] = []
     keys: dict[str, list[int]] = {}
@@ -164,14 +208,57 @@ def _named(image: Image) -> list[_Named]:
         elif symbol.defined:
             keys.setdefault(symbol.name.removeprefix(KEY), []).append(symbol.value)
 
-    def key(name: str, entry: int) -> int | None:
-        # Where several files have a local one of this name, the keys say which is whose.
-        own = keys.get(name, [])
-        if len(own) > 1:
-            own = [at for at in own if int.from_bytes(image.read(at + 8, 8), "little") == entry]
-        return own[0] if len(own) == 1 else None
+    entries: dict[str, set[int]] = {}
+    for name, entry in trampolines:
+        entries.setdefault(name, set()).add(entry)
+    stubs = {
+        entry: found
+        for name, entry in trampolines
+        if (found := _stub_of(image, name, entry, entries)) is not None
+    }
+    owners = {entry for _, entry in trampolines}
 
-    return [_Named(name, entry, key(name, entry)) for name, entry in dict.fromkeys(trampolines)]
+    def owner(key: int) -> int:
+        value = int.from_bytes(image.read(key + 8, 8), "little")
+        return stubs.get(value, value)
+
+    def own_key(name: str, entry: int) -> int | None:
+        # A key of static_call.h names its trampoline: that says whose it is where several files
+        # have a local one of this name. Linux's has something else there.
+        own = {at: owner(at) for at in keys.get(name, [])}
+        mine = [at for at, owner in own.items() if owner == entry]
+        if len(own) > 1 or len(entries[name]) > 1:
+            return mine[0] if len(mine) == 1 else None
+        return next((at for at, owner in own.items() if at in mine or owner not in owners), None)
+
+    by_owner: dict[int, list[int]] = {}
+
+    def key(name: str, entry: int) -> int | None:
+        if (own := own_key(name, entry)) is not None:
+            return own
+        if not by_owner:  # a trampoline may have several names, and a key by one of them
+            for at in {at for places in keys.values() for at in places}:
+                by_owner.setdefault(owner(at), []).append(at)
+        others = by_owner.get(entry, [])
+        return others[0] if len(others) == 1 else None
+
+    return [
+        Named(name, entry, key(name, entry))
+        for name, entry in dict.fromkeys(trampolines)
+        if entry not in stubs
+    ]
+
+
+def _stub_of(image: Image, name: str, entry: int, entries: Mapping[str, set[int]]) -> int | None:
+    """The trampoline that a symbol is only a branch to, if its name starts with that one's.
+
+    A linker's thunk (`name$thunk`), or an entry in a jump table of clang's CFI (`name.cfi_jt`).
+    """
+    base = re.split("[.$]", name, maxsplit=1)[0]
+    if base == name or base not in entries:
+        return None
+    found = detour(image.read, entry)
+    return found.target if found is not None and found.target in entries[base] else None
 
 
 def _address(text: str) -> int:
@@ -197,46 +284,93 @@ def _landmark(design: Design) -> tuple[int, int]:
     return min(fixed, key=lambda one: a64.decode(one[1]).name in ("bti c", "ret", "nop"))
 
 
-def _describe(image: Image, designs: Sequence[Design], calls: Sequence[_Named]) -> list[Found]:
-    """The static calls with everything named; symbols are looked up all at once."""
+def _describe(image: Image, designs: Sequence[Design], calls: Sequence[Named]) -> list[Found]:
+    """The static calls with everything named, in their order; symbols are looked up all at once."""
     states = {one.entry: recognise(image, one.entry, designs) for one in calls}
-    targets = {state.target for state in states.values() if state and isinstance(state.target, int)}
+    known = [state for state in states.values() if state]
+    stored = {state.entry: _stored(state) for state in known}
+    targets = {one for state in known for one in (state.target, *stored[state.entry])}
     values = {one.key: _pointer(image, one.key) for one in calls if one.key is not None}
-    detours = {target: _follow(image, target) for target in targets}
+    addresses = {one for one in targets if isinstance(one, int)}
+    detours = {one: _follow(image, one) for one in addresses | {at for at, _ in values.values()}}
     ends = {found.target for found in detours.values() if found and found.target is not None}
-    names = image.names(targets | ends | {value for value, _ in values.values()})
+    names = image.names(ends | detours.keys())
+
+    def label(address: int) -> str:
+        """The symbol at an address, or the PLT entry's name."""
+        found = detours.get(address)
+        if address in names or found is None or found.got is None:
+            return names.get(address, "")
+        linked = plt.name(image, found.got)
+        return linked + plt.SUFFIX if linked else ""
 
     def at(address: int, via: str = "") -> Goal:
         if symbol := image.elsewhere(address):
             return Goal(None, symbol, via)
         section, offset = image.locate(address)
-        return Goal(offset, names.get(address, ""), via, section)
+        return Goal(offset, label(address), via, section)
+
+    def leads(address: int, entry: int) -> Goal:
+        """Where a call goes that branches to an address: through veneers and PLT entries."""
+        found = detours[address]
+        if found is None or address == entry:
+            return at(address)
+        via = label(address) or image.where(address)
+        if found.got is not None and (symbol := _pointer(image, found.got)[1]):
+            # lld names an IFUNC's PLT entry as the function; GNU ld names the resolver so.
+            return at(address) if address in names else Goal(None, symbol, via)
+        return at(address) if found.target is None else at(found.target, via)
 
     def goal(state: Recognised | None) -> Goal | None:
         if state is None or not isinstance(state.target, int):
             return None
         if state.form == "far" and (symbol := _imported(image, state)):
             return Goal(None, symbol)
-        found = detours[state.target]
-        if found is None or state.target == state.entry:
-            return at(state.target)
-        via = names.get(state.target, "") or image.where(state.target)
-        if found.got is not None and (symbol := _pointer(image, found.got)[1]):
-            return Goal(None, symbol, via)
-        return at(state.target) if found.target is None else at(found.target, via)
+        return leads(state.target, state.entry)
 
-    def value(one: _Named) -> Goal | None:
+    def other(state: Recognised | None) -> Goal | None:
+        if state is None or state.agrees:
+            return None
+        slot = goal(state)
+        if symbol := _imported(image, state):
+            return None if slot and slot.name == symbol else Goal(None, symbol)
+        for literal in stored[state.entry]:
+            if isinstance(literal, int):
+                found = leads(literal, state.entry)
+                if slot is None or (found.address, found.name) != (slot.address, slot.name):
+                    return found
+            elif literal != state.target:
+                return Goal(None, "null" if literal is None else "ret0")
+        return None
+
+    def value(one: Named) -> Goal | None:
         address, symbol = values.get(one.key, (0, "")) if one.key is not None else (0, "")
         if symbol:
             return Goal(None, symbol)
         if address in (0, one.entry):  # Linux's way to say none, and static_call.h's
             return None
+        if (stub := detour(image.read, address)) and stub.target == one.entry:
+            return None  # under clang's CFI, the trampoline's address is a jump table's
         return at(address)
 
     return [
-        Found(one.name, one.entry, states[one.entry], goal(states[one.entry]), one.key, value(one))
-        for one in sorted(calls, key=lambda one: (one.entry, one.name))
+        Found(
+            one.name,
+            one.entry,
+            state := states[one.entry],
+            goal(state),
+            one.key,
+            value(one),
+            other(state),
+        )
+        for one in calls
     ]
+
+
+def _stored(state: Recognised) -> list[Target]:
+    """What the literals that a retarget changes stand for."""
+    symbols = state.design.symbols(state.entry, state.outside)
+    return [state.design.meaning(value, symbols) for value in state.literals.values()]
 
 
 def _follow(image: Image, address: int) -> Detour | None:
@@ -257,7 +391,9 @@ def _pointer(image: Image, address: int) -> tuple[int, str]:
     """The pointer at an address, and its symbol where only a loader knows what it points to."""
     relocation = image.relocation(address)
     if relocation is not None and relocation.type == IRELATIVE:
-        return 0, image.names({relocation.addend}).get(relocation.addend, hex(relocation.addend))
+        return 0, plt.name(image, address)
+    if relocation is not None and relocation.type not in _READ:
+        return 0, f"relocation {relocation.type} {relocation.symbol}".strip()
     value = int.from_bytes(image.read(address, 8), "little")
     if value or relocation is None:
         return value, ""

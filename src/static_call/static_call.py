@@ -300,8 +300,14 @@ class StaticCall:
             return target
         if target == self._return0():
             # The design has no form for None or RET0; which of the two, the key tells.
-            return None if self._word(self.key) in (0, self.address) else RET0
+            held = self._word(self.key)
+            return None if held == 0 or self._leads_here(held) else RET0
         return target
+
+    @property
+    def key_value(self) -> int | None:
+        """What its key holds; None where no key is known."""
+        return None if self.key is None else self._word(self.key)
 
     @property
     def _shared(self) -> Shared:
@@ -444,13 +450,28 @@ class StaticCall:
                 return self._resolve(RETURN0)
             except StaticCallError as error:
                 raise BadTarget(f"{self.name}: its key would point to {RETURN0}: {error}") from None
-        return self.address if self._is_ours(key) else 0
+        if not self._is_ours(key):
+            return 0
+        pointer = self._word(key + 8)
+        return pointer if self._leads_here(pointer) else self.address
 
     def _is_ours(self, key: int) -> bool:
-        """Whether a key is one of static_call.h, and not Linux's."""
+        """Whether a key is one of static_call.h, and not Linux's: it has its trampoline's address.
+
+        Under clang's CFI that is the address of a branch to it.
+        """
         if self._ours is None:
-            self._ours = self._word(key + 8) == self.address
+            self._ours = self._leads_here(self._word(key + 8))
         return self._ours
+
+    def _leads_here(self, address: int) -> bool:
+        if address == self.address:
+            return True
+        if address % a64.WORD or not self.place.executable(address):
+            return False
+        data = self.place.read(address, a64.WORD)
+        insn = a64.decode(int.from_bytes(data, "little"), address)
+        return insn.name == "b" and insn["i"] == self.address
 
     def _word(self, address: int) -> int:
         return int.from_bytes(self.place.read(address, 8), "little")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import lru_cache
 from itertools import compress, count
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ LOCAL, GLOBAL, WEAK = 0, 1, 2
 _ENTRY = struct.Struct("<IBBHQQ")
 _SYMBOLS = 1 << 11  # entries looked at at once
 _STRINGS = 1 << 18  # bytes of names looked at at once
+_BLOCKS = 32  # of these, so many are kept
 _NAME = 1 << 16  # bytes of the longest name: C++ and Rust have some of a few thousand
 
 Entry = tuple[int, int, int, int, int, int]
@@ -46,10 +46,14 @@ class Symbol(NamedTuple):
     defined: bool
 
     @property
-    def preference(self) -> tuple[int, int, str]:
-        """Sorts the symbols of an address: a function before data, a global one before a local."""
+    def preference(self) -> tuple[int, int, bool, str]:
+        """Sorts the symbols of an address: a function before data, a global one before a local.
+
+        Last what clang's CFI names the start of a jump table, which is a function's entry, too.
+        """
         kind = {FUNC: 0, IFUNC: 0, OBJECT: 1}.get(self.type, 2)
-        return kind, {GLOBAL: 0, LOCAL: 2}.get(self.binding, 1), self.name
+        binding = {GLOBAL: 0, LOCAL: 2}.get(self.binding, 1)
+        return kind, binding, self.name.startswith("__typeid_"), self.name
 
 
 class SymbolTable:
@@ -70,7 +74,7 @@ class SymbolTable:
         self._read = read
         self._offset, self._size = entries
         self._strings, self._strings_size = strings
-        self._text = lru_cache(maxsize=32)(self._block)
+        self._blocks: dict[int, bytes] = {}
 
     def named(self, *starts: str) -> Iterator[Symbol]:
         """The symbols whose name starts with one of these; with a NUL at its end, is it.
@@ -146,8 +150,14 @@ class SymbolTable:
         name = data[start:end].decode(errors="backslashreplace")
         return name if name.isprintable() else name.encode("unicode_escape").decode()
 
-    def _block(self, number: int) -> bytes:
+    def _text(self, number: int) -> bytes:
         """A block of the string table, and of the next one as much as a name may need."""
-        start = number * _STRINGS
-        size = max(min(_STRINGS + _NAME, self._strings_size - start), 0)
-        return self._read(self._strings + start, size)
+        data = self._blocks.get(number)
+        if data is None:
+            start = number * _STRINGS
+            size = max(min(_STRINGS + _NAME, self._strings_size - start), 0)
+            data = self._read(self._strings + start, size)
+            if len(self._blocks) >= _BLOCKS:
+                self._blocks.clear()
+            self._blocks[number] = data
+        return data

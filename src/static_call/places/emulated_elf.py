@@ -8,12 +8,14 @@ file says. A program's come first, as it is linked for that: so only one program
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from static_call import find, notation, relocation
-from static_call.elf import Image
+from static_call import find, notation, plt, relocation
+from static_call.design import Target
+from static_call.elf import Image, NoSuchSymbol
 from static_call.errors import StaticCallError
 from static_call.relocation import Relocation
 from static_call.static_call import StaticCall
@@ -55,9 +57,15 @@ class EmulatedElf:
 
     @cached_property
     def static_calls(self) -> dict[str, StaticCall]:
-        """Its static calls by name, those whose design is known."""
-        found = find.find(self.image, self._designs)
-        return {one.name: one.static_call(self.machine, self.bias) for one in found if one.state}
+        """Its static calls whose design is known: by name, or where several have it by address."""
+        found = [one for one in find.find(self.image, self._designs) if one.state]
+        names = Counter(one.name for one in found)
+        return {
+            one.name if names[one.name] == 1 else hex(one.entry): one.static_call(
+                self.machine, self.bias
+            )
+            for one in found
+        }
 
     def static_call(self, name: str) -> StaticCall:
         """A static call by its name or its trampoline's address in the file, 0x...
@@ -67,13 +75,25 @@ class EmulatedElf:
         (found,) = find.lookup(self.image, self._designs, [name])
         return found.static_call(self.machine, self.bias)
 
+    def set_calls(self, changes: Mapping[str, Target | str]) -> None:
+        """Retargets static calls by name, or address in the file; their targets likewise.
+
+        Raises find.SetTwice, and what find.lookup and StaticCall.update raise.
+        """
+        found = find.lookup(self.image, self._designs, changes)
+        find.check_distinct(self.image, found)
+        for one, target in zip(found, changes.values()):
+            moved = target + self.bias if isinstance(target, int) else target
+            one.static_call(self.machine, self.bias, self.resolve).update(moved)
+
     def address(self, name: str) -> int:
         """Where a static call, a function or an address in the file, 0x..., is in the machine."""
-        if name in self.static_calls:
-            return self.static_calls[name].address
         if name.startswith("0x"):
             return self.static_call(name).address
-        return self.resolve(name)
+        try:
+            return self.static_call(name).address
+        except find.NoSuchCall:
+            return self.resolve(name)
 
     def function(self, name: str, *, bits: int = 64) -> Function:
         """A function of the image; `bits` of its result count, 32 for a C int."""
@@ -84,7 +104,12 @@ class EmulatedElf:
 
         An indirect function (STT_GNU_IFUNC) is the one that its resolver chooses.
         """
-        symbol = self.image.symbol(name)
+        try:
+            symbol = self.image.symbol(name)
+        except NoSuchSymbol:
+            if name.endswith(plt.SUFFIX):
+                return plt.resolve(self.image, name) + self.bias
+            raise
         address = symbol.value + self.bias
         return self.machine.call(address, _HWCAP) if symbol.type == IFUNC else address
 

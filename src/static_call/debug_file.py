@@ -1,0 +1,109 @@
+"""The file with the symbols of a stripped one, found and checked as gdb does.
+
+By the build-id, `DIRECTORY/.build-id/xx/yyy.debug`; by the section .gnu_debuglink, a name and a
+CRC-32, beside the file, in its folder `.debug` and in `DIRECTORY/` and the file's folder (GDB's
+manual, "Debugging Information in Separate Files").
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+
+from static_call.elf import ElfError, Image
+
+DIRECTORIES = ("/usr/lib/debug",)
+"""Where distributions put these files."""
+
+_PIECE = 1 << 20
+_ALLOC = 2  # SHF_ALLOC
+
+
+class WrongDebugFile(ElfError):
+    """The file with symbols belongs to another build."""
+
+
+def attach(image: Image, path: str | os.PathLike[str] | None = None) -> None:
+    """Lets an image use the symbols of a file: of this one, or where it is stripped, of its own.
+
+    Raises for a path that is given: OSError, what Image.open raises, WrongDebugFile.
+    """
+    if path is not None:
+        debug = Image.open(path, symbols_only=True)
+        if debug.stripped:
+            raise WrongDebugFile(f"{debug.path}: has no symbol table")
+        if why := _differs(image, debug):
+            raise WrongDebugFile(f"{debug.path}: not the symbols of {image.path}: {why}")
+        image.use_symbols_of(debug)
+    elif image.linked and image.stripped and (found := find(image)) is not None:
+        image.use_symbols_of(found)
+
+
+def find(image: Image, directories: Sequence[str] | None = None) -> Image | None:
+    """The file with the symbols of a stripped one, if there is one that fits.
+
+    directories  where to look besides the file's own folder; DIRECTORIES if None
+    """
+    for path in _candidates(image, DIRECTORIES if directories is None else directories):
+        try:
+            if os.path.samestat(os.stat(path), image.stat):
+                continue
+            debug = Image.open(path, symbols_only=True)
+            if not debug.stripped and not _differs(image, debug):
+                return debug
+        except (OSError, ElfError):
+            continue
+    return None
+
+
+def _candidates(image: Image, directories: Sequence[str]) -> Iterator[str]:
+    folder = os.path.dirname(os.path.realpath(image.path))
+    if build := image.build_id.hex():
+        for directory in directories:
+            yield os.path.join(directory, ".build-id", build[:2], build[2:] + ".debug")
+    name, _ = _link(image)
+    if name:
+        yield os.path.join(folder, name)
+        yield os.path.join(folder, ".debug", name)
+        for directory in directories:
+            yield os.path.join(directory, folder.lstrip("/"), name)
+
+
+def _link(image: Image) -> tuple[str, int]:
+    """The name and the CRC-32 in .gnu_debuglink; no name where there is none that can be used."""
+    name, end, rest = image.section(".gnu_debuglink").partition(b"\0")
+    at = -(len(name) + 1) % 4  # the CRC is aligned
+    if not end or b"/" in name or name in (b".", b"..") or len(rest) < at + 4:
+        return "", 0
+    return os.fsdecode(name), int.from_bytes(rest[at : at + 4], "little")
+
+
+def _differs(image: Image, debug: Image) -> str:
+    """Why a file has not the symbols of an image; "" where it has.
+
+    The build-id says so. Without one, the CRC of .gnu_debuglink does; without either, the sections
+    must lie at the same addresses.
+    """
+    ours, theirs = image.build_id, debug.build_id
+    if ours or theirs:
+        named = [one.hex() or "none" for one in (theirs, ours)]
+        return "" if ours == theirs else f"its build-id is {named[0]}, not {named[1]}"
+    name, crc = _link(image)
+    if name:
+        found = _crc(debug)
+        return "" if found == crc else f"its CRC is {found:#010x}, not {crc:#010x}"
+    placed = [
+        [(one.address, one.size) for one in each.sections if one.flags & _ALLOC]
+        for each in (image, debug)
+    ]
+    same = placed[0] == placed[1] and placed[0]
+    return "" if same else "neither has a build-id, and their sections lie elsewhere"
+
+
+def _crc(image: Image) -> int:
+    """The CRC-32 of a whole file."""
+    crc = 0
+    for at in range(0, image.stat.st_size, _PIECE):
+        crc = zlib.crc32(os.pread(image.fileno(), _PIECE, at), crc)
+    return crc

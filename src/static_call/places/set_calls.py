@@ -1,0 +1,69 @@
+"""Retargets static calls of an ELF file by name: all or none, and reads back what it did."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from static_call import find
+from static_call.design import RET0, Design, Target
+from static_call.elf import Image
+from static_call.find import Found
+from static_call.places.elf_file import ElfFile, NotAsAsked
+from static_call.static_call import RETURN0, StaticCall
+
+
+def set_calls(
+    image: Image,
+    designs: Sequence[Design],
+    changes: Mapping[str, Target | str],
+    output: str | os.PathLike[str] | None = None,
+) -> list[Found]:
+    """Changes the file, or writes a changed copy to `output`; returns what was read from it.
+
+    designs  the longest first: see find.longest_first
+    changes  by a static call's name or its trampoline's address as text, 0x...: what
+             StaticCall.update takes
+
+    What is returned is in the order of `changes`, and was read from the new file before that took
+    its name. Raises find.SetTwice, NotAsAsked and what find.lookup, StaticCall.update and
+    ElfFile.commit raise: then the file is as it was.
+    """
+    place = ElfFile(image)
+    found = find.lookup(image, designs, changes)
+    find.check_distinct(image, found)
+    calls = [one.static_call(place) for one in found]
+    for call, target in zip(calls, changes.values()):
+        call.update(target)
+    for call, target in zip(calls, changes.values()):
+        _check(call, place.resolve(target) if isinstance(target, str) else target)
+    asked = [(call.state, call.key_value) for call in calls]
+    written: list[Found] = []
+
+    def read_back(copy: Image) -> None:
+        if image.debug is not None:
+            copy.use_symbols_of(image.debug)
+        written[:] = find.lookup(copy, designs, changes)
+        reader = ElfFile(copy)
+        for before, now, (state, key) in zip(found, written, asked):
+            same = (before.name, before.entry, before.key) == (now.name, now.entry, now.key)
+            if not same or now.state != state or now.static_call(reader).key_value != key:
+                raise NotAsAsked(f"{copy.path}: {before.name} is not what was asked for")
+
+    place.commit(output, read_back)
+    return written
+
+
+def _check(call: StaticCall, wanted: Target) -> None:
+    """After all changes, each is still what was asked for; else two of them share something."""
+    state = call.state
+    goal = call.target
+    if call.key is None and wanted in (None, RET0) and not isinstance(wanted, int):
+        # Without a key, a design without a form for it cannot tell the two apart.
+        form = "null" if wanted is None else "ret0"
+        if form not in call.design.forms:
+            wanted = call.place.resolve(RETURN0)
+    if goal != wanted or not state.agrees:
+        raise NotAsAsked(
+            f"{call.name}: it shares a literal or a key with another static call that is set"
+        )

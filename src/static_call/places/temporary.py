@@ -1,0 +1,73 @@
+"""A file beside another one that is to take its name, and those that killed processes left there.
+
+A temporary file is locked (flock) by the process that writes it for as long as that runs. So one
+that nobody has locked is left over, and the next process that wants to write here deletes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_MARK = ".static-call-"
+_NAME = 200  # bytes of the name that is to be taken; names have 255 at most
+
+
+@contextmanager
+def beside(target: str) -> Iterator[tuple[int, str]]:
+    """A new file in the folder of `target`, its descriptor and path; deleted if it is still there.
+
+    Raises OSError.
+    """
+    folder, name = os.path.split(target)
+    prefix = "." + os.fsdecode(os.fsencode(name)[:_NAME]) + _MARK
+    _clear(folder, prefix)
+    fd, path = _make(folder, prefix)
+    try:
+        yield fd, path
+    finally:
+        with suppress(OSError):
+            if os.path.samestat(os.stat(path), os.fstat(fd)):
+                os.unlink(path)
+        os.close(fd)
+
+
+def _make(folder: str, prefix: str) -> tuple[int, str]:
+    """A new file that is locked and has not been taken for one that was left over."""
+    while True:
+        fd, path = tempfile.mkstemp(prefix=prefix, dir=folder)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.stat(path), os.fstat(fd)):
+                return fd, path
+        except (BlockingIOError, FileNotFoundError):
+            pass  # another process has looked at it before it was locked, and deletes it
+        except BaseException:
+            os.unlink(path)
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _clear(folder: str, prefix: str) -> None:
+    """Deletes what killed processes left; what cannot be deleted stays."""
+    left = re.compile(re.escape(prefix) + "[a-z0-9_]{8}")  # as tempfile ends names
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if left.fullmatch(name):
+                with suppress(OSError):
+                    _delete(os.path.join(folder, name))
+
+
+def _delete(path: str) -> None:
+    """Deletes a file unless a process has it locked."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    finally:
+        os.close(fd)
