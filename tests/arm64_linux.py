@@ -1,14 +1,16 @@
-"""The arm64 environments that tests run in: Debian's root directory and kernel, cached.
+"""The arm64 environments that tests run in: QEMU, Debian's root directory and kernels, cached.
 
 Two ways to run arm64 programs here, an arm64 Python among them:
 
-- user-mode emulation (qemu-aarch64): fast; this host's kernel does the system calls. It gets wrong
-  what goes past the translator: a write through /proc/self/mem, what another CPU fetches;
-- a guest (qemu-system-aarch64) with an arm64 Linux kernel and two CPUs: slower, and real but for
-  the CPUs.
+- user-mode emulation (qemu-aarch64): fast; this host's kernel does the system calls. The QEMU that
+  Debian's stable releases had until 2025, 7.2, gets wrong what goes past the translator: a write
+  through /proc/self/mem, what another CPU fetches;
+- a guest (qemu-system-aarch64) with an arm64 Linux kernel and as many CPUs as asked for: slower,
+  and real but for the CPUs.
 
-Both use one root directory: Debian's packages, unpacked. Nothing here needs an arm64 package system
-on this host.
+Both use one root directory: Debian's packages, unpacked. The guest's QEMU is of the cache too, as
+the one that is installed may be too old to be trusted. Nothing here needs root, or an arm64 package
+system on this host.
 
     python tests/arm64_linux.py         builds what is not in the cache, and says where it is
 """
@@ -21,28 +23,51 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import guest
+from debian import Packages, say
+from debian import Unavailable as Unavailable
+from patience import patient
 
-SUITE = "bookworm"
-PACKAGES = ("python3", "busybox-static", "python3-cffi", "python3-pytest", "python3-pytest-timeout")
-KERNEL = "linux-image-arm64"
-"""Debian's name for its newest arm64 kernel."""
+RELEASE = "bookworm"
+"""Of the root directory and of what the QEMU of the cache is linked with."""
 
-UNUSED = ("doc", "man", "locale")
-"""Folders of /usr/share that no test reads."""
+UNUSED = tuple(f"./usr/share/{folder}/*" for folder in ("doc", "man", "locale"))
+"""What no test reads."""
 
-TOOLS = {
-    "mmdebstrap": "mmdebstrap",
-    "qemu-aarch64": "qemu-user",
-    guest.QEMU: guest.PACKAGES,
-}
-"""What is needed of this host: programs and their Debian packages."""
+ROOT = Packages(
+    ("python3", "busybox-static", "python3-cffi", "python3-pytest", "python3-pytest-timeout"),
+    (RELEASE,),
+    "arm64",
+    omit=("./dev/*", *UNUSED),
+)
+QEMU = Packages(
+    ("qemu-system-arm", "qemu-user"),
+    (RELEASE, f"{RELEASE}-backports"),
+    omit=(*UNUSED, "./usr/bin/qemu-[!as]*", "./usr/bin/qemu-alpha", "./usr/bin/qemu-sparc*"),
+)
+"""QEMU 10. Before 8.1 (deba78709a, "accel/tcg: Always lock pages before translation") a CPU with a
+thread of its own may go on with a translation of code that another one changed while it was made:
+calls are stale then that no arm64 CPU makes."""
+
+KERNEL = Packages(
+    ("linux-image-arm64",), (RELEASE,), "arm64", only="^linux-(image|binary)-", omit=UNUSED
+)
+KERNEL_NEW = Packages(
+    ("linux-image-arm64",),
+    ("trixie", "trixie-backports"),
+    "arm64",
+    only="^linux-(image|binary)-",
+    omit=UNUSED,
+)
 
 PYTHON = "usr/bin/python3.11"
+CPU = "max,pauth-impdef=on"
+"""QEMU's model of a CPU with all features that it knows, pointers signed in a way that is fast."""
+
 DONE = "static-call: the job's exit status is "
 
 INIT = """\
@@ -59,10 +84,6 @@ busybox poweroff -f
 """
 
 
-class Unavailable(Exception):
-    """An environment cannot be made here: the message says what is missing."""
-
-
 def cache() -> Path:
     """The folder that all environments are in."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -71,7 +92,7 @@ def cache() -> Path:
 
 def root() -> Path:
     """The root directory: Python with pytest and cffi, busybox and the C library, all compiled."""
-    return _cached("root", _make_root, SUITE, *PACKAGES, *UNUSED)
+    return _cached("root", _make_root, *ROOT.key())
 
 
 def image() -> Path:
@@ -80,9 +101,33 @@ def image() -> Path:
     return _cached("image", lambda to: guest.initramfs(to, packages), packages.name)
 
 
+def emulator() -> Path:
+    """The folder of QEMU 10, with all that it needs."""
+    return _cached("qemu", QEMU.unpack, *QEMU.key())
+
+
+def qemu(program: str = "qemu-system-aarch64") -> list[str]:
+    """The command that runs a program of QEMU 10, with libraries and files of its own."""
+    folder = emulator()
+    (loader,) = folder.glob("usr/lib/*/ld-linux-*.so.*")
+    modules = f"QEMU_MODULE_DIR={loader.parent}/qemu"
+    command = ["env", modules, str(loader), "--library-path", str(loader.parent)]
+    command.append(str(folder / "usr/bin" / program))
+    return [*command, "-L", str(folder / "usr/share/qemu")] if "system" in program else command
+
+
 def kernel() -> Path:
-    """Debian's newest arm64 kernel, when it was fetched."""
-    return _cached("kernel", _make_kernel, SUITE, KERNEL)
+    """Debian's 6.1 for arm64, in the version that was the newest when it was fetched."""
+    return _cached("kernel", lambda to: _make_kernel(to, KERNEL), *KERNEL.key())
+
+
+def kernel_new() -> Path:
+    """The newest arm64 kernel that Debian has for an older release: 7.3 or later.
+
+    On a CPU with FEAT_MOPS its memcpy() is CPYP, CPYM and CPYE; not with `arm64.nomops` on its
+    command line.
+    """
+    return _cached("kernel-new", lambda to: _make_kernel(to, KERNEL_NEW), *KERNEL_NEW.key())
 
 
 def python(
@@ -97,13 +142,17 @@ def python(
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        timeout=seconds,
+        timeout=patient(seconds),
     )
 
 
-def user_mode() -> list[str]:
-    """The command that runs an arm64 program with the root directory's C library."""
-    return ["qemu-aarch64", "-cpu", "max,pauth-impdef=on", "-L", str(root())]
+def user_mode(*, new: bool = False) -> list[str]:
+    """The command that runs an arm64 program with the root directory's C library.
+
+    new  by the cache's QEMU; else by the one that is installed
+    """
+    program = "qemu-aarch64"
+    return [*(qemu(program) if new else [program]), "-cpu", CPU, "-L", str(root())]
 
 
 def in_guest(
@@ -112,6 +161,10 @@ def in_guest(
     folder: Path,
     *,
     parallel: bool = False,
+    cpus: int = 2,
+    cpu: str = CPU,
+    kernel: Callable[[], Path] = kernel,
+    append: str = "",
     seconds: float = 300,
 ) -> str:
     """Runs a shell script in the guest, and returns what the console shows.
@@ -119,10 +172,12 @@ def in_guest(
     job       commands for busybox's sh; its PATH has Python
     files     what is added to the root directory, as in `guest.initramfs`
     folder    where the initramfs of this run is written
-    parallel  each of the two CPUs is a thread of this host; else they take turns. QEMU before 8.1
-              (deba78709a, "accel/tcg: Always lock pages before translation") may in parallel go on
-              with a translation of code that another CPU changed while it was made
-    seconds   after which the guest is killed
+    parallel  each CPU is a thread of this host; else one thread runs them in turns
+    cpus      how many there are
+    cpu       their model, by its name for QEMU
+    kernel    what makes the kernel: `kernel` or `kernel_new`
+    append    words for the kernel's command line, such as `arm64.nomops`
+    seconds   after which the guest is killed, on the developers' machine: see patience.py
 
     Raises guest.GuestError where the guest does not run to its end, or the job fails.
     """
@@ -134,8 +189,11 @@ def in_guest(
     console = guest.boot(
         kernel(),
         initrd,
-        append="quiet loglevel=1",
-        seconds=seconds,
+        qemu=qemu(),
+        cpu=cpu,
+        smp=cpus,
+        append=f"quiet loglevel=1 {append}",
+        seconds=patient(seconds),
         extra=("-accel", f"tcg,thread={'multi' if parallel else 'single'}"),
     )
     output, done, status = console.rpartition(DONE)
@@ -158,9 +216,6 @@ def _cached(name: str, make: Callable[[Path], object], *parts: str) -> Path:
     cache().mkdir(parents=True, exist_ok=True)
     with _locked(cache() / f"{name}.lock"):
         if not target.exists():
-            for program, package in TOOLS.items():
-                if shutil.which(program) is None:
-                    raise Unavailable(f"{program} is missing: apt-get install {package}")
             new = target.with_name(f"{target.name}.new")
             _remove(new)
             make(new)
@@ -168,7 +223,7 @@ def _cached(name: str, make: Callable[[Path], object], *parts: str) -> Path:
     return target
 
 
-REVISION = "1"
+REVISION = "2"
 """Of the ways below to make an environment: another one makes all of them anew."""
 
 
@@ -187,46 +242,31 @@ def _remove(path: Path) -> None:
 
 
 def _make_root(target: Path) -> None:
-    unused = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in UNUSED]
-    target.mkdir()
-    _extract(PACKAGES, target, ["--exclude=./dev/*"], unused)
+    ROOT.unpack(target)
     # Debian's packages bring no compiled Python. By hash and not by time: files in an initramfs
     # have none.
     libraries = [str(target / "usr/lib" / part) for part in ("python3.11", "python3/dist-packages")]
     _run(
-        *("qemu-aarch64", "-L", str(target), str(target / PYTHON), "-m", "compileall", "-q"),
+        *(*qemu("qemu-aarch64"), "-L", str(target), str(target / PYTHON), "-m", "compileall", "-q"),
         *("-x", "idlelib|lib2to3|tkinter|pydoc_data|ensurepip|distutils"),
         *("-s", str(target), "-p", "/", "--invalidation-mode", "unchecked-hash", *libraries),
     )
 
 
-def _make_kernel(target: Path) -> None:
+def _make_kernel(target: Path, packages: Packages) -> None:
     folder = target.with_name(f"{target.name}.files")
     _remove(folder)
-    folder.mkdir()
-    _extract([KERNEL], folder, ["--wildcards", "./boot/vmlinuz-*"], [])
-    (found,) = folder.glob("boot/vmlinuz-*")
+    packages.unpack(folder)
+    # Up to 6.12 it is in /boot, after that with its modules.
+    (found,) = (*folder.glob("boot/vmlinuz-*"), *folder.glob("usr/lib/modules/*/vmlinuz"))
     found.rename(target)
     _remove(folder)
-
-
-def _extract(
-    packages: Sequence[str], target: Path, tar: Sequence[str], options: Sequence[str]
-) -> None:
-    """Unpacks arm64 packages, and what they depend on, into a directory."""
-    archive = target.with_name(f"{target.name}.tar")
-    _run(
-        *("mmdebstrap", "--quiet", "--variant=extract", "--arch=arm64", "--format=tar", *options),
-        *(f"--include={','.join(packages)}", SUITE, str(archive)),
-    )
-    _run("tar", "-xf", str(archive), "-C", str(target), "--no-same-owner", *tar)
-    archive.unlink()
 
 
 def _run(*command: str) -> None:
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patient(300)
         )
     except subprocess.TimeoutExpired as error:
         raise Unavailable(str(error)) from None
@@ -236,15 +276,15 @@ def _run(*command: str) -> None:
 
 def main() -> None:
     """Builds what is not there. What cannot be built is no error: it is said, and tests skip."""
-    for make in (root, image, kernel):
+    for make in (emulator, root, image, kernel, kernel_new):
         start = time.monotonic()
         try:
             path = make()
         except Unavailable as error:
-            print(f"no arm64 {make.__name__}, so what needs it is skipped: {error}")
+            say(f"no arm64 {make.__name__}, so what needs it is skipped: {error}")
             return
         if (seconds := time.monotonic() - start) > 1:
-            print(f"built the arm64 {make.__name__} in {seconds:.0f} s: {path}")
+            say(f"built the arm64 {make.__name__} in {seconds:.0f} s: {path}")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-QEMU = "qemu-system-aarch64"
-PACKAGES = "qemu-system-arm ipxe-qemu"
-"""The Debian packages that QEMU's arm64 machine needs."""
-
 TAIL = 40
 """Lines of the console that an error shows."""
 
@@ -127,6 +123,8 @@ def boot(
     kernel: Path,
     initrd: Path,
     *,
+    qemu: Sequence[str],
+    cpu: str,
     append: str = "",
     smp: int = 2,
     memory: int = 2048,
@@ -135,6 +133,8 @@ def boot(
 ) -> str:
     """Boots a kernel and returns the console's text, once the guest has powered off or panicked.
 
+    qemu     the command that starts qemu-system-aarch64
+    cpu      the CPUs' model, by QEMU's name
     append   words for the kernel's command line, after the console and `panic=-1`
     smp      CPUs
     memory   MiB
@@ -142,23 +142,21 @@ def boot(
     extra    more arguments for QEMU
     """
     command = [
-        *(QEMU, "-M", "virt", "-cpu", "max,pauth-impdef=on", "-smp", str(smp), "-m", str(memory)),
+        *(*qemu, "-M", "virt", "-cpu", cpu, "-smp", str(smp), "-m", str(memory)),
         *("-display", "none", "-monitor", "none", "-serial", "stdio", "-net", "none"),
         *("-no-reboot", "-kernel", str(kernel), "-initrd", str(initrd)),
         *("-append", f"console=ttyAMA0 panic=-1 {append}".strip(), *extra),
     ]
-    if shutil.which(QEMU) is None:
-        raise GuestError(f"{QEMU} is missing: apt-get install {PACKAGES}")
     # A session of its own, so that a terminal's interrupt reaches Python first and not QEMU.
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         start_new_session=True,
     ) as process:
         try:
-            output, _ = process.communicate(timeout=seconds)
+            output, own = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             output, _ = process.communicate()
@@ -168,7 +166,9 @@ def boot(
             process.send_signal(signal.SIGKILL)
             raise
     if process.returncode:
-        raise GuestError(_with_tail(f"{QEMU}: exit status {process.returncode}", output))
+        raise GuestError(
+            _with_tail(f"QEMU: exit status {process.returncode}\n{_text(own)}", output)
+        )
     return _text(output)
 
 

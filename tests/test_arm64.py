@@ -21,6 +21,7 @@ import arm64_linux
 import guest
 import pytest
 import toolchain
+from patience import SLOWDOWN, patient
 
 TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src"
@@ -28,7 +29,7 @@ INCLUDE = SOURCE / "static_call" / "include"
 
 OPTIONS = (
     *("-p", "on_arm64", "-c", "/dev/null", "-p", "no:cacheprovider", "--strict-markers"),
-    *("--timeout", "120", "--durations", "5", "-q"),
+    *("--timeout", str(patient(120)), "--durations", "5", "-q"),
 )
 """pytest's, on arm64: this project's own need plugins that Debian's pytest does not have."""
 
@@ -95,6 +96,7 @@ def in_guest(programs: Path, folder: Path) -> str:
         f"echo {MARK}; cat /tmp/report; echo; echo {MARK}",
     ]
     files = tree(SOURCE, "/src") | tree(TESTS / "arm64", "/tests") | tree(programs, "/programs")
+    files["/tests/patience.py"] = TESTS / "patience.py"
     console = arm64_linux.in_guest("\n".join(job), files, folder, seconds=SECONDS)
     return console.split(MARK)[1].strip()
 
@@ -107,7 +109,8 @@ def environment(name: str, source: Path, tests: Path, programs: Path) -> dict[st
     return {
         "ARM64_ENVIRONMENT": name,
         "ARM64_PROGRAMS": str(programs),
-        "PYTHONPATH": f"{source}:{tests}",
+        "PYTHONPATH": f"{source}:{tests}:{TESTS}",  # TESTS: for patience.py, where there is TESTS
+        "STATIC_CALL_TEST_SLOWDOWN": str(SLOWDOWN),
         "PYTHONFAULTHANDLER": "1",
     }
 
@@ -208,7 +211,7 @@ def test_another_architecture_ends_the_run(tmp_path: Path) -> None:
         env=os.environ | environment("user-mode", SOURCE, TESTS / "arm64", tmp_path),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
     )
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "not in the environment 'user-mode'" in done.stderr

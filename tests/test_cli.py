@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import patient
 from toolchain import GCC, need, qemu, run
 
 from static_call import notation
@@ -52,7 +53,7 @@ def tool(*arguments: str | Path, status: int = 0, warns: bool = False) -> str:
         [sys.executable, "-m", "static_call", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patient(120),
     )
     assert done.returncode == status, done.stderr
     if status == 0 and not warns:

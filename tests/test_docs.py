@@ -9,6 +9,7 @@ from pathlib import Path
 
 import arm64_linux
 import pytest
+from patience import patient
 from toolchain import missing, need
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +36,9 @@ def test_a_pages_examples(page: Path, tmp_path: Path) -> None:
         elif language == "python" and page.stem == "process":  # of a process on arm64
             _run_on_arm64(text)
         elif language == "python":
-            subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=60)
+            subprocess.run(
+                [sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=patient(60)
+            )
 
 
 def _run_on_arm64(text: str) -> None:
@@ -53,7 +56,7 @@ def _run_commands(text: str, folder: Path, environment: dict[str, str]) -> None:
         if (tool := command.split()[0]) in ("aarch64-linux-gnu-gcc", "qemu-aarch64", "make"):
             need(tool, "aarch64-linux-gnu-gcc")
         done = subprocess.run(
-            command, shell=True, cwd=folder, env=environment, text=True, timeout=120,
+            command, shell=True, cwd=folder, env=environment, text=True, timeout=patient(120),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         if not shown and done.returncode:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from elf_files import KINDS, assemble, build, readelf
+from patience import patient
 from toolchain import GCC, qemu, run
 
 from static_call import find, notation, relocation
@@ -514,7 +515,7 @@ def test_a_file_that_another_process_changes_is_left_alone(pie: Path) -> None:
             point(pie, pointer="three")
         assert listing(pie.parent) == before
     finally:
-        other.communicate(timeout=10)
+        other.communicate(timeout=patient(10))
     point(pie, pointer="three")
     assert qemu(pie) == "3 2 -1 -1\n"
 
@@ -523,7 +524,7 @@ WRITER = """
 import sys, time
 from static_call.elf import Image
 from static_call.places.elf_file import Changed, ElfFile
-done, end = 0, time.monotonic() + 60
+done, end = 0, time.monotonic() + float(sys.argv[2])
 while done < 12 and time.monotonic() < end:
     try:
         with Image.open(sys.argv[1]) as image:
@@ -543,7 +544,9 @@ def test_two_writers_and_a_reader(pie: Path) -> None:
     """Every write is whole: readers see both pointers at the same function, always."""
     point(pie, other="one")
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, pie], stdout=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, pie, str(patient(60))], stdout=subprocess.PIPE
+        )
         for _ in range(2)
     ]
     seen = set()
@@ -552,7 +555,7 @@ def test_two_writers_and_a_reader(pie: Path) -> None:
             pair = [image.read(image.symbol(name).value, 8) for name in ("pointer", "other")]
             assert pair[0] == pair[1]
             seen.add(pair[0])
-    assert [writer.communicate(timeout=10)[0] for writer in writers] == [b"12\n", b"12\n"]
+    assert [writer.communicate(timeout=patient(10))[0] for writer in writers] == [b"12\n", b"12\n"]
     assert len(seen) > 1
     assert qemu(pie).split()[:2] in (["3", "3"], ["2", "2"], ["1", "1"])
     assert sorted(one.name for one in pie.parent.iterdir()) == ["pie", "pie.c"]

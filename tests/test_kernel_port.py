@@ -11,6 +11,7 @@ from pathlib import Path
 
 import linux_source
 import pytest
+from patience import patient
 from toolchain import GCC, need, qemu, run
 
 from static_call import notation
@@ -111,7 +112,7 @@ def port(*arguments: str | Path, status: int = 0, author: dict[str, str] | None 
     """Runs static-call kernel port; gives its output, or the one line that it refuses with."""
     done = subprocess.run(
         [sys.executable, "-m", "static_call", "kernel", "port", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, env=os.environ | (author or {}),
+        capture_output=True, text=True, timeout=patient(120), env=os.environ | (author or {}),
     )  # fmt: skip
     assert done.returncode == status, done.stderr
     if status == 0:
@@ -212,7 +213,7 @@ def test_patches(name: str, tree: Path, tmp_path: Path) -> None:
     for part in parts:
         checked = subprocess.run(
             ["perl", "scripts/checkpatch.pl", "--strict", part],
-            cwd=tree, capture_output=True, text=True, timeout=120,
+            cwd=tree, capture_output=True, text=True, timeout=patient(120),
         )  # fmt: skip
         assert "total: 0 errors, 0 warnings, 0 checks" in checked.stdout, checked.stdout
 
@@ -232,7 +233,7 @@ def test_no_author(latest: Path, tmp_path: Path) -> None:
               "GIT_CONFIG_SYSTEM": "/dev/null"}  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "static_call", "kernel", "port", latest, "--patch"],
-        capture_output=True, text=True, timeout=60, cwd=tmp_path, env=os.environ | nobody,
+        capture_output=True, text=True, timeout=patient(60), cwd=tmp_path, env=os.environ | nobody,
     )  # fmt: skip
     assert done.returncode == 1
     assert "git config user.name" in done.stderr

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from patience import patient
 
 SYSROOT = "/usr/aarch64-linux-gnu"
 """Where Debian puts the arm64 C library."""
@@ -64,7 +65,7 @@ def run(
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        timeout=timeout,
+        timeout=patient(timeout),
     )
     if ok and done.returncode:
         pytest.fail(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr}")

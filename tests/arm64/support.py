@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from patience import patient
+
 from static_call import StaticCall
 
 U64 = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
@@ -97,7 +99,7 @@ def in_child(do: Callable[[], object], *, seconds: float = 30) -> str:
         finally:
             os._exit(0)
     os.close(write)
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import patient
 from support import U64, Callers, agree, deny, in_child
 
 import static_call
@@ -172,7 +173,7 @@ def test_update_in_a_signal_handler(call: StaticCall, callers: Callers) -> None:
     before = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.001)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patient(20)
         number = 0
         while done < 100 and time.monotonic() < deadline:
             call.update(targets[number % 4])
@@ -432,7 +433,7 @@ def test_proc_is_not_mounted() -> None:
         "except static_call.StaticCallError as error: print(error)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=patient(30)
     )
     assert done.returncode == 0, done.stderr
     assert "/proc" in done.stdout

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from patience import patient
 
 
 @pytest.mark.guest("user-mode emulation has tests/test_c_runtime.py")
@@ -15,7 +16,7 @@ import pytest
 )
 def test_program(programs: Path, name: str, telling: str) -> None:
     """Every test of the program passes, and none is left out: seccomp, threads, dlopen."""
-    done = subprocess.run([programs / name], capture_output=True, text=True, timeout=110)
+    done = subprocess.run([programs / name], capture_output=True, text=True, timeout=patient(110))
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout + done.stderr
     assert not [line for line in lines if not line.startswith("ok ")]

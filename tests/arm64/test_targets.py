@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import patient
 from support import U64, Callers, agree, mapping, writable_code
 
 import static_call
@@ -170,7 +171,7 @@ def test_updates_while_threads_call(make: Make, callers: Callers, design: str, f
     host: Any = static_call.host()
     far = host.function("bti c\nmov x0, #3\nret", near=call.address - FAR)
     expected = [(callers.one, 1), (callers.two, 2), (far, 3), (None, 1000), (RET0, 0)]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patient(30)
     rounds = 0
     with callers.running(call.address) as seen:
         while rounds < 10 or (len(+Counter(callers.seen())) < 5 and time.monotonic() < deadline):

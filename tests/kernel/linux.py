@@ -29,6 +29,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+import arm64_linux  # noqa: E402
 import guest  # noqa: E402
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "static-call", "kernel")
@@ -184,8 +185,8 @@ class Kernel:
         )
         say(f"{self.name}: boots, {mode}, {parameters} {append}")
         console = guest.boot(
-            self.image, initrd, append=append, seconds=BOOT_SECONDS,
-            smp=1 if mode == "count" else 2, extra=MODES[mode],
+            self.image, initrd, qemu=arm64_linux.qemu(), cpu=arm64_linux.CPU, append=append,
+            seconds=BOOT_SECONDS, smp=1 if mode == "count" else 2, extra=MODES[mode],
         )  # fmt: skip
         init.with_name("console.log").write_text(console)
         return console

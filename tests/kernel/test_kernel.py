@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from linux import CROSS, Kernel, cache_lock, say
+from patience import patient
 from test_relocatable import relocations, symbols
 from toolchain import missing
 
@@ -189,7 +190,7 @@ def listed(path: Path) -> dict[str, Any]:
     """What the tool prints of a file, by name."""
     done = subprocess.run(
         [sys.executable, "-m", "static_call", "list", "--json", path],
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=patient(60),
     )  # fmt: skip
     return {call["name"]: call for call in json.loads(done.stdout)["static_calls"]}
 
@@ -261,7 +262,7 @@ def tool(name: str, *arguments: str | Path) -> list[str]:
     """The lines that a GNU tool prints."""
     done = subprocess.run(
         [CROSS + name, *map(str, arguments)],
-        capture_output=True, text=True, check=True, timeout=120,
+        capture_output=True, text=True, check=True, timeout=patient(120),
     )  # fmt: skip
     return done.stdout.splitlines()
 
