@@ -62,7 +62,8 @@ def test_a_pool_gives_each_piece_once() -> None:
     near = foreign.address(LIBC.abs)
     pool = Pool(executable=True)
     pieces = [
-        (pool.take(size, align, near, into=[]), size, align) for size, align in [(40, 8), (24, 16)] * 50
+        (pool.take(size, align, near, into=[]), size, align)
+        for size, align in [(40, 8), (24, 16)] * 50
     ]
     for address, size, align in pieces:
         assert address % align == 0

@@ -352,7 +352,7 @@ class OwnProcess:
 
         return loaded(self, designs)
 
-    def synchronize(self, seconds: float = 1.0) -> None:
+    def synchronize(self, seconds: float = 10.0) -> None:
         """Returns when no thread is in a trampoline, on its way to a former target.
 
         See places/synchronize.py for what that does not say. Raises synchronize.NotSynchronized.

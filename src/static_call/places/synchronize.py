@@ -28,7 +28,7 @@ _SYS_RT_SIGACTION, _SYS_RT_TGSIGQUEUEINFO = 134, 240  # include/uapi/asm-generic
 _SYS_TGKILL = 131
 _SA_SIGINFO, _SA_ONSTACK, _SA_RESTART = 0x4, 0x08000000, 0x10000000
 _LISTINGS = 100
-_LOOKS = 3  # at a running thread, before it is interrupted
+_LOOKS = 2  # at a running thread, before it is interrupted
 _PAUSE = 100e-6  # seconds
 
 _libc = ctypes.CDLL(None, use_errno=True)
