@@ -12,7 +12,7 @@ import pytest
 from static_call import RET0, Emulator, StaticCall, StaticCallError
 from static_call.places import foreign, maps
 from static_call.places.maps import Mapping
-from static_call.places.pool import ARENA, REACH, NoRoom, Pool
+from static_call.places.pool import ARENA, REACH, NoRoom, Piece, Pool
 from static_call.static_call import BadTarget, Closed, NameTaken
 
 LIBC = ctypes.CDLL(None)
@@ -62,7 +62,8 @@ def test_a_pool_gives_each_piece_once() -> None:
     near = foreign.address(LIBC.abs)
     pool = Pool(executable=True)
     pieces = [
-        (pool.take(size, align, near), size, align) for size, align in [(40, 8), (24, 16)] * 50
+        (pool.take(size, align, near, into=[]), size, align)
+        for size, align in [(40, 8), (24, 16)] * 50
     ]
     for address, size, align in pieces:
         assert address % align == 0
@@ -77,21 +78,25 @@ def test_a_pool_gives_each_piece_once() -> None:
 def test_a_pool_uses_the_oldest_first_again() -> None:
     """What was given back comes again, the oldest first, before new memory; by size."""
     pool = Pool(writable=True)
-    a, b = pool.take(40, 8), pool.take(40, 8)
-    pool.give(b, 40, 8)
-    pool.give(a, 40, 8)
-    assert pool.take(24, 8) not in (a, b)
-    assert [pool.take(40, 8), pool.take(40, 8)] == [b, a]
+    pieces: list[Piece] = []
+    a, b = (pool.take(40, 8, into=pieces) for _ in range(2))
+    for piece in reversed(pieces):
+        piece.give()
+    assert pool.take(24, 8, into=[]) not in (a, b)
+    assert [pool.take(40, 8, into=[]) for _ in range(2)] == [b, a]
+    for piece in pieces:
+        piece.give()  # once more, when it is another one's
+    assert pool.take(40, 8, into=[]) not in (a, b)
 
 
 def test_a_pool_gets_more_arenas() -> None:
     """When an arena is used up there is another one; what is bigger than one is refused."""
     pool = Pool(writable=True)
-    first, second = pool.take(ARENA, 8), pool.take(ARENA, 8)
+    first, second = (pool.take(ARENA, 8, into=[]) for _ in range(2))
     assert abs(first - second) >= ARENA
     assert len(list(pool.ranges())) == 2
     with pytest.raises(NoRoom, match="more than an arena"):
-        pool.take(ARENA + 8, 8)
+        pool.take(ARENA + 8, 8, into=[])
 
 
 def test_a_pool_without_memory_says_so() -> None:
@@ -103,7 +108,7 @@ def test_a_pool_without_memory_says_so() -> None:
         status = 1
         try:
             resource.setrlimit(resource.RLIMIT_AS, (MIB, MIB))
-            Pool().take(8, 8)
+            Pool().take(8, 8, into=[])
         except NoRoom as error:
             status = 0 if "Cannot allocate memory" in str(error) else 2
         finally:

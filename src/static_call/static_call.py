@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from types import BuiltinMethodType, MethodType, MethodWrapperType
+from typing import Any, NamedTuple, Protocol
 
 from static_call import a64, notation
 from static_call.design import (
@@ -17,6 +19,7 @@ from static_call.design import (
     Unsupported,
 )
 from static_call.errors import StaticCallError
+from static_call.locks import alone
 from static_call.retarget import Retarget
 from static_call.trampoline import BadRetarget, NotATrampoline, Trampoline
 
@@ -58,13 +61,22 @@ class KeyStore(NamedTuple):
     lock: int | None = None
 
 
+class Piece(Protocol):
+    """Memory that a place gave for a static call."""
+
+    def give(self) -> None:
+        """Gives it back, if it was taken. A second time does nothing."""
+
+
 class Place(Protocol):
     """Somewhere that trampolines live.
 
-    live  whether threads may be running in it while it is changed
+    live   whether threads may be running in it while it is changed
+    calls  what the StaticCalls in its memory share: a Calls of its own
     """
 
     live: bool
+    calls: Calls
 
     def read(self, address: int, size: int) -> bytes:
         """Memory; fewer bytes where it ends."""
@@ -81,6 +93,19 @@ class Place(Protocol):
     def guarded(self, address: int) -> bool:
         """Whether an indirect branch to an address must land on a pad."""
 
+    def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
+        """The address of a function that is foreign to Python, and what keeps it alive.
+
+        Raises BadTarget for what is none, or does not have the prototype, or where the place calls
+        no such functions.
+        """
+
+    def parameter(self, address: int, prototype: type | None) -> object:
+        """What ctypes passes to a C function for a function at an address.
+
+        Raises a StaticCallError in a place that is not this process.
+        """
+
     def call(self, address: int, *args: int | bytes | bytearray) -> int:
         """Calls a function. Raises a StaticCallError in a place that cannot."""
 
@@ -88,31 +113,29 @@ class Place(Protocol):
 class RunningPlace(Place, Protocol):
     """A place that runs code, and can have new static calls.
 
-    names   the static calls that were made in it and are not closed
-    shared  what all StaticCalls of a trampoline share, by its entry
+    names  the static calls that were made in it and are not closed
     """
 
     names: dict[str, StaticCall]
-    shared: dict[int, Shared]
 
     def reserve(
-        self, design: Design, *, near: int | None = None, at: int | None = None
+        self,
+        design: Design,
+        pieces: list[Piece],
+        *,
+        near: int | None = None,
+        at: int | None = None,
     ) -> tuple[Trampoline, int]:
-        """Memory for a trampoline and its key: with an address in reach, or at one."""
+        """Memory for a trampoline and its key: with an address in reach, or at one.
+
+        pieces  gets each piece before it is taken, so that whoever is interrupted at any moment
+                can give back what was taken
+        """
 
     def create(self, trampoline: Trampoline, key: int, target: Target, function: int) -> None:
         """Puts a trampoline that calls `target` into memory, and `function` into its key.
 
         Whoever then gets its address from data runs it, and the code of its target.
-        """
-
-    def free(self, trampoline: Trampoline, key: int) -> None:
-        """Takes a trampoline back, which nobody calls any more."""
-
-    def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
-        """The address of a function that is foreign to Python, and what keeps it alive.
-
-        Raises BadTarget for what is none, or does not have the prototype.
         """
 
     def callable(self, address: int, prototype: type) -> Callable[..., Any]:
@@ -127,29 +150,65 @@ class HasAddress(Protocol):
         """Where it is."""
 
 
-class Shared:
-    """What all StaticCall objects of one trampoline in a running place share.
+class Held(NamedTuple):
+    """What keeps a target's code alive.
 
-    lock   of its updates, for Python's threads
-    alive  the objects that have been its targets
+    address  where the code is
+    what     an object: the target, or the callback that was made for it
     """
 
-    def __init__(self) -> None:
+    address: int
+    what: object
+
+
+class Shared:
+    """What all StaticCall objects of one trampoline share.
+
+    entry  the trampoline's address
+    lock   of its updates, for Python's threads
+    held   the objects that have been its targets, by prototype and identity
+    """
+
+    def __init__(self, entry: int) -> None:
+        self.entry = entry
         self.lock = threading.RLock()
-        self.alive: set[_Alive] = set()
+        self.held: dict[Hashable, Held] = {}
 
 
-class _Alive:
-    """An object that has been a target, by identity: some of these have an == of their own."""
+class Calls:
+    """What the StaticCall objects of each trampoline in a memory share. Its owner is the place."""
 
-    def __init__(self, address: int, what: object) -> None:
-        self.address, self.what = address, what
+    def __init__(self) -> None:
+        self._shared: dict[int, Shared] = {}
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Alive) and self.what is other.what
+    def of(self, entry: int) -> Shared:
+        """What those of the trampoline at an address share: the same object each time."""
+        return self._shared.get(entry) or self._shared.setdefault(entry, Shared(entry))
 
-    def __hash__(self) -> int:
-        return id(self.what)
+    def drop(self, shared: Shared) -> None:
+        """Forgets a trampoline that is no more."""
+        if self._shared.get(shared.entry) is shared:
+            del self._shared[shared.entry]
+
+    def forked(self) -> None:
+        """In the child of a fork: the threads that held locks are not there."""
+        for shared in self._shared.values():
+            shared.lock = threading.RLock()
+
+
+class _Target(NamedTuple):
+    """A target that is an object: how it is known, and what keeps its code alive."""
+
+    key: Hashable
+    held: Held
+
+    def same(self, other: Held | None) -> bool:
+        """Whether the other is this object at this address; its == is not asked."""
+        return (
+            other is not None
+            and other.what is self.held.what
+            and other.address == self.held.address
+        )
 
 
 class StaticCall:
@@ -163,6 +222,10 @@ class StaticCall:
     key: int | None
     _trampoline: Trampoline | None
     _ours: bool | None
+    _call: Callable[..., Any] | None
+    _home: RunningPlace | None
+    _pieces: list[Piece]
+    _dropped: Shared | None
 
     def __init__(
         self,
@@ -197,12 +260,13 @@ class StaticCall:
         ):
             raise BadTarget(f"{name}: {prototype!r} is no prototype made by ctypes.CFUNCTYPE")
         self._set(name, place, place.resolve, prototype)
-        if place.names.setdefault(name, self) is not self:
-            raise NameTaken(f"there is a static call {name} already")
+        self._home = place
         try:
+            if place.names.setdefault(name, self) is not self:
+                raise NameTaken(f"there is a static call {name} already")
             self._make(place, target, design, near, at)
-        except StaticCallError:
-            del place.names[name]
+        except BaseException:  # a KeyboardInterrupt can come after any call
+            self._discard(place)
             raise
 
     def _make(
@@ -213,18 +277,33 @@ class StaticCall:
         near: int | None,
         at: int | None,
     ) -> None:
-        wanted, alive = self._pointer(target)
+        wanted, held = self._pointer(target)
         if near is None and isinstance(wanted, int):
             near = wanted
-        self._trampoline, self.key = place.reserve(design, near=near, at=at)
+        self._trampoline, self.key = place.reserve(design, self._pieces, near=near, at=at)
         self._ours = True
+        goal = self._accepted(wanted, held)
+        place.create(self._trampoline, self.key, goal, self._key_for(self.key, wanted))
+
+    def _discard(self, place: RunningPlace) -> None:
+        """Gives back all that it has of its place; an interrupt comes after that."""
         try:
-            goal = self._accepted(wanted, alive)
-            place.create(self._trampoline, self.key, goal, self._key_for(self.key, wanted))
-        except StaticCallError:
-            place.shared.pop(self._trampoline.entry, None)
-            place.free(self._trampoline, self.key)
+            self._give(place)
+        except BaseException:
+            self._give(place)
             raise
+
+    def _give(self, place: RunningPlace) -> None:
+        """Gives back what it still has: a second time does nothing."""
+        if self._trampoline is not None:
+            self._dropped, self._trampoline = place.calls.of(self._trampoline.entry), None
+        self._call = None
+        if place.names.get(self.name) is self:
+            del place.names[self.name]
+        if self._dropped is not None:  # before another one can be at its address
+            place.calls.drop(self._dropped)
+        for piece in self._pieces:
+            piece.give()
 
     @classmethod
     def found(
@@ -258,7 +337,8 @@ class StaticCall:
         self._trampoline = None
         self._resolve = resolve
         self._ours = None
-        self._call: Callable[..., Any] | None = None
+        self._call = self._home = self._dropped = None
+        self._pieces = []
 
     def __repr__(self) -> str:
         if self._trampoline is None:
@@ -311,8 +391,10 @@ class StaticCall:
 
     @property
     def _shared(self) -> Shared:
-        shared: dict[int, Shared] = getattr(self.place, "shared", {})
-        return shared.get(self.address) or shared.setdefault(self.address, Shared())
+        return self.place.calls.of(self.address)
+
+    def _alone(self) -> AbstractContextManager[Any]:
+        return alone(self._shared.lock, f"in an update of {self.name}")
 
     def update(self, target: Target | HasAddress | str | object, *, fresh: bool = True) -> None:
         """Retargets it: the key, then the trampoline in its design's order.
@@ -323,22 +405,25 @@ class StaticCall:
                 synchronisation event, and saves one
 
         The objects that have been targets are kept alive, as a thread may be calling one: see
-        release. Raises BadTarget, a64.Misaligned, Unreachable or what the place raises: then
-        nothing has been changed.
+        release. Raises BadTarget, a64.Misaligned, Unreachable, locks.Deadlock or what the place
+        raises: then nothing has been changed.
         """
-        wanted, alive = self._pointer(target)
-        with self._shared.lock:
-            goal = self._accepted(wanted, alive)
-            try:
-                retarget = self._plan(goal, fresh)
-            except (a64.A64Error, NotATrampoline, BadRetarget) as error:
-                raise type(error)(f"{self.name}: {error}") from None
-            key = None if self.key is None else self._key_for(self.key, wanted)
-            store = None
-            if self.key is not None and key is not None:
-                lock = self.key + _LOCK if self._is_ours(self.key) else None
-                store = KeyStore(self.key, key, lock)
-            self.place.perform(retarget, store)
+        with self._alone():
+            self._retarget(target, fresh)
+
+    def _retarget(self, target: object, fresh: bool = True) -> None:
+        wanted, held = self._pointer(target)
+        goal = self._accepted(wanted, held)
+        try:
+            retarget = self._plan(goal, fresh)
+        except (a64.A64Error, NotATrampoline, BadRetarget) as error:
+            raise type(error)(f"{self.name}: {error}") from None
+        key = None if self.key is None else self._key_for(self.key, wanted)
+        store = None
+        if self.key is not None and key is not None:
+            lock = self.key + _LOCK if self._is_ours(self.key) else None
+            store = KeyStore(self.key, key, lock)
+        self.place.perform(retarget, store)
 
     def __call__(self, *args: Any) -> Any:
         """Calls through the trampoline, in a place that can run code.
@@ -348,40 +433,44 @@ class StaticCall:
         if self.prototype is None:
             return self.place.call(self.address, *args)
         if self._call is None:
-            self._call = self._running().callable(self.address, self.prototype)
+            assert self._home is not None  # only those that are made have a prototype
+            self._call = self._home.callable(self.address, self.prototype)
         return self._call(*args)
+
+    @property
+    def _as_parameter_(self) -> object:
+        """What ctypes passes where it is given as an argument: a pointer to its trampoline.
+
+        It has its prototype's type, where it has one. Raises StaticCallError in a place that is
+        not this process.
+        """
+        return self.place.parameter(self.address, self.prototype)
 
     def release(self) -> None:
         """Lets go of the objects that were targets before the present one.
 
         Whoever calls this knows that no call that began before the last update still runs.
         """
-        with self._shared.lock:
-            now = self.target
-            self._shared.alive = {one for one in self._shared.alive if one.address == now}
+        with self._alone():
+            shared, now = self._shared, self.target
+            shared.held = {key: one for key, one in shared.held.items() if one.address == now}
 
     def close(self) -> None:
         """Gives its trampoline, key and name back to the place, which may use them again.
 
         Whoever calls this knows that nobody calls it any more, nor has its address. Only for a
-        static call that was made as StaticCall(...): one of a file stays.
+        static call that was made as StaticCall(...): one of a file stays. One that is not closed
+        stays too, with its name, when nobody in Python has it any more: C code may call it. It is
+        then in `place.names`.
         """
-        place = self._running()
-        trampoline = self.trampoline
-        if place.names.get(self.name) is not self or self.key is None:
+        place, _ = self._home, self.trampoline
+        if place is None:
             raise StaticCallError(f"{self.name} was not made here: it cannot be closed")
-        self.update(None)
-        del place.names[self.name]
-        place.shared.pop(trampoline.entry, None)
-        self._trampoline, self._call = None, None
-        place.free(trampoline, self.key)
+        with self._alone():
+            self._retarget(None)
+            self._discard(place)
 
-    def _running(self) -> RunningPlace:
-        if not hasattr(self.place, "names"):
-            raise StaticCallError(f"{self.name} is in a place that runs no code")
-        return cast("RunningPlace", self.place)
-
-    def _pointer(self, target: object) -> tuple[Target, object]:
+    def _pointer(self, target: object) -> tuple[Target, _Target | None]:
         """A target's address, None or RET0, and what has to be kept alive for it."""
         if isinstance(target, str):
             return self._resolve(target), None
@@ -391,16 +480,20 @@ class StaticCall:
             if isinstance(target, bool) or not 0 < target < 1 << 64:
                 raise BadTarget(f"{self.name}: {target!r} is no address; for none, say None")
             return target, None
-        if getattr(target, "machine", self.place) is not self.place:
+        machine = target.place if isinstance(target, StaticCall) else self.place
+        if getattr(target, "machine", machine) is not self.place:
             raise BadTarget(f"{self.name}: {target!r} is in another machine")
+        key = self.prototype, _identity(target)
+        known = self._shared.held.get(key) if self._trampoline is not None else None
+        if known is not None and known.what is not target:
+            return known.address, _Target(key, known)  # the callback that was made for it
         if isinstance(address := getattr(target, "address", None), int):
-            return address, target
-        if hasattr(self.place, "pointer"):
-            try:
-                return self._running().pointer(target, self.prototype)
-            except BadTarget as error:
-                raise BadTarget(f"{self.name}: {error}") from None
-        raise BadTarget(f"{self.name}: {target!r} is no address, function, name, None or RET0")
+            return address, _Target(key, Held(address, target))
+        try:
+            held = Held(*self.place.pointer(target, self.prototype))
+        except BadTarget as error:
+            raise BadTarget(f"{self.name}: {error}") from None
+        return held.address, _Target(key, held)
 
     def _plan(self, goal: Target, fresh: bool) -> Retarget:
         """The trampoline's plan; one that was made for the same bytes is used again."""
@@ -414,7 +507,7 @@ class StaticCall:
             _plans[key] = plan
         return plan
 
-    def _accepted(self, target: Target, alive: object) -> Target:
+    def _accepted(self, target: Target, held: _Target | None) -> Target:
         """What the trampoline is made to call for a target, which is checked, and kept alive.
 
         In a design without a form for None or RET0 that is a function.
@@ -423,18 +516,15 @@ class StaticCall:
             raise BadTarget(f"{self.name}: RET0 returns 0 in x0, and its result is elsewhere")
         form = {None: "null", RET0: "ret0"}.get(target) if not isinstance(target, int) else None
         goal = self._resolve(RETURN0) if form and form not in self.design.forms else target
-        held = None
-        if alive is not None and isinstance(target, int):
-            held = _Alive(target, alive)
-        known = self._shared.alive
-        if isinstance(goal, int) and held not in known:
+        known = self._shared.held
+        if isinstance(goal, int) and (held is None or not held.same(known.get(held.key))):
             try:
                 form = self.design.form_for(self.address, goal, self.trampoline.outside)
             except (a64.A64Error, Unreachable, Unsupported) as error:
                 raise type(error)(f"{self.name}: {error}") from None
             self._check(goal, form, held=held is not None)
         if held is not None:
-            known.add(held)
+            known[held.key] = held.held
         return goal
 
     def _key_for(self, key: int, target: Target) -> int:
@@ -454,6 +544,11 @@ class StaticCall:
             return 0
         pointer = self._word(key + 8)
         return pointer if self._leads_here(pointer) else self.address
+
+    @property
+    def has_own_key(self) -> bool:
+        """Whether what is at its key's address is one of static_call.h that is this one's."""
+        return self.key is not None and self._is_ours(self.key)
 
     def _is_ours(self, key: int) -> bool:
         """Whether a key is one of static_call.h, and not Linux's: it has its trampoline's address.
@@ -500,6 +595,18 @@ class StaticCall:
                 "landing pad such as bti c, and its page is guarded: build it with "
                 "-mbranch-protection=bti, or take its address somewhere"
             )
+
+
+def _identity(target: object) -> Hashable:
+    """What tells a target from others: not its ==, which may be anything.
+
+    Each look at an object's method makes another one, which is the same by what it is made of.
+    """
+    if type(target) is MethodType:
+        return MethodType, id(target.__self__), id(target.__func__)
+    if type(target) in (BuiltinMethodType, MethodWrapperType):
+        return target  # their == is by identity of what they are made of
+    return id(target)
 
 
 def _in_x0(prototype: Any) -> bool:

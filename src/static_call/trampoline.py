@@ -29,6 +29,12 @@ class Trampoline(NamedTuple):
     entry: int
     outside: Mapping[str, int] = {}
 
+    @property
+    def extent(self) -> range:
+        """The addresses of its code; literals elsewhere are not among them."""
+        start = self.entry - self.design.entry
+        return range(start, start + self.design.size)
+
     def assemble(self, target: Target) -> list[tuple[int, bytes]]:
         """A new one that calls `target`, as (address, bytes): see Design.assemble."""
         form = self.design.form_for(self.entry, target, self.outside)

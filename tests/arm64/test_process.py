@@ -225,7 +225,7 @@ def test_pool_is_exhausted_and_refilled(callers: Callers) -> None:
 
         def fill_the_rest(piece: int) -> None:
             while True:
-                host._text.take(piece, 8)
+                host._text.take(piece, 8, into=[])
 
         for piece in (1 << 16, 1 << 10):
             with pytest.raises(NoRoom):
@@ -300,7 +300,7 @@ def test_synchronize_finds_a_thread_inside(callers: Callers, name: str) -> None:
     """A thread that stays in the pool's code, or cannot be asked, is named and not passed over."""
     host: Any = static_call.host()
     flag = bytearray(8)
-    inside = host._text.take(16, 16)  # as if it were a trampoline
+    inside = host._text.take(16, 16, into=[])  # as if it were a trampoline
     host._store(inside, own_code.assemble("bti c\nagain: ldr x1, [x0]\ncbz x1, again\nret"))
     thread_id: list[int] = []
 

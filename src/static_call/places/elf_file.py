@@ -19,7 +19,7 @@ from static_call.elf import Damaged, ElfError, Image, NoSuchSymbol, NotInFile
 from static_call.places import temporary
 from static_call.relocation import RELA, WORD, Relocation
 from static_call.retarget import Retarget
-from static_call.static_call import BadTarget, KeyStore
+from static_call.static_call import BadTarget, Calls, KeyStore
 from static_call.symbols import IFUNC
 
 _COPY = 1 << 20
@@ -75,6 +75,7 @@ class ElfFile:
     def __init__(self, image: Image) -> None:
         """See the class."""
         image.require_linked()
+        self.calls = Calls()
         self.image = image
         self._memory: dict[int, int] = {}  # stored bytes, by address
         self._stores: set[tuple[int, int]] = set()  # address and size of what was stored, up to 8
@@ -145,6 +146,14 @@ class ElfFile:
     def guarded(self, address: int) -> bool:
         """Whether an indirect branch to an address must land on a pad."""
         return self.image.guarded and self.image.executable(address)
+
+    def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
+        """Raises BadTarget: no function of this process is in a file."""
+        raise BadTarget(f"{target!r} is no address, function, name, None or RET0")
+
+    def parameter(self, address: int, prototype: type | None) -> object:
+        """Raises CannotRun."""
+        raise CannotRun(f"{self.image.path}: code in a file cannot be called; load it first")
 
     def call(self, address: int, *args: int | bytes | bytearray) -> int:
         """Raises CannotRun."""

@@ -7,8 +7,7 @@ still see. Every run is bounded, in instructions and in seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +25,10 @@ from static_call.static_call import (
     KEY_SIZE,
     RETURN0,
     BadTarget,
+    Calls,
     HasAddress,
     KeyStore,
-    Shared,
+    Piece,
     StaticCall,
 )
 from static_call.trampoline import Trampoline
@@ -93,6 +93,19 @@ class Function:
         return f"<function {self.name} at {self.address:#x}>"
 
 
+@dataclass(frozen=True)
+class _Pages:
+    """Pages of a machine that a static call has for itself: it was said where it is to be."""
+
+    machine: Emulator
+    low: int
+    high: int
+
+    def give(self) -> None:
+        """Unmaps them."""
+        self.machine.unmap(self.low, self.high)
+
+
 class Emulator:
     """An emulated machine.
 
@@ -109,7 +122,7 @@ class Emulator:
         self.uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, 3 << 20)  # FP and SIMD without a trap
         self.symbols: dict[str, int] = {}
         self.names: dict[str, StaticCall] = {}
-        self.shared: dict[int, Shared] = {}
+        self.calls = Calls()
         self._arenas: dict[bool, tuple[int, int]] = {}
         self._guarded: list[range] = []
         self._images: list[EmulatedElf] = []
@@ -148,21 +161,31 @@ class Emulator:
 
     def map(self, address: int, size: int, *, write: bool, execute: bool) -> None:
         """Maps whole pages for `size` bytes of zeroed memory at an address."""
-        if not size:
-            raise StaticCallError("nothing to map: no bytes")
-        low, high = address & -_PAGE, address + size + _PAGE - 1 & -_PAGE
+        low, high = self._pages(address, size)
         protection = UC_PROT_READ | write * UC_PROT_WRITE | execute * UC_PROT_EXEC
-        taken = [(start, end + 1) for start, end, _ in self.uc.mem_regions()]
-        if any(start < high and low < end for start, end in taken):
-            raise StaticCallError(f"there is memory already between {low:#x} and {high:#x}")
         try:
             self.uc.mem_map(low, high - low, protection)
         except (UcError, OverflowError, ValueError):
             raise StaticCallError(f"cannot map {high - low:#x} bytes at {low:#x}") from None
 
+    def _pages(self, address: int, size: int) -> tuple[int, int]:
+        """Where the pages of `size` bytes begin and end, which are to be mapped: none is yet."""
+        if not size:
+            raise StaticCallError("nothing to map: no bytes")
+        low, high = address & -_PAGE, address + size + _PAGE - 1 & -_PAGE
+        taken = [(start, end + 1) for start, end, _ in self.uc.mem_regions()]
+        if any(start < high and low < end for start, end in taken):
+            raise StaticCallError(f"there is memory already between {low:#x} and {high:#x}")
+        return low, high
+
+    def unmap(self, low: int, high: int) -> None:
+        """Gives back pages that were mapped at once, if they were."""
+        if any((low, high) == (start, end + 1) for start, end, _ in self.uc.mem_regions()):
+            self.uc.mem_unmap(low, high - low)
+
     def allow(self, page: int, *, write: bool, execute: bool) -> None:
         """Adds rights to a page."""
-        now = next(rights for low, high, rights in self.uc.mem_regions() if low <= page <= high)
+        now = self._rights(page) or 0
         self.uc.mem_protect(page, _PAGE, now | write * UC_PROT_WRITE | execute * UC_PROT_EXEC)
 
     def room(self, size: int) -> int:
@@ -222,16 +245,24 @@ class Emulator:
             raise a64.Misaligned(f"code at {at:#x} is not aligned to {a64.WORD} bytes")
         if isinstance(code, str):
             lines = [line for line in code.splitlines() if line.strip()]
-            address = self.allocate(a64.WORD * len(lines), at=at, executable=True)
-            words = [a64.assemble(line, address + a64.WORD * i) for i, line in enumerate(lines)]
-            code = b"".join(word.to_bytes(a64.WORD, "little") for word in words)
-        elif not code:
-            raise StaticCallError("a function without an instruction")
+            size = a64.WORD * len(lines)
         else:
-            address = self.allocate(len(code), at=at, executable=True)
-        self.write(address, code)
-        name = name or f"code_{address:x}"
-        self.symbols[name] = address
+            size = len(code)
+        if not size:
+            raise StaticCallError("a function without an instruction")
+        pages = None if at is None else self._pages(at, size)
+        try:
+            address = self.allocate(size, at=at, executable=True)
+            if isinstance(code, str):
+                words = [a64.assemble(line, address + a64.WORD * i) for i, line in enumerate(lines)]
+                code = b"".join(word.to_bytes(a64.WORD, "little") for word in words)
+            self.write(address, code)
+            name = name or f"code_{address:x}"
+            self.symbols[name] = address
+        except BaseException:
+            if pages is not None:
+                self.unmap(*pages)
+            raise
         return Function(self, address, name, bits)
 
     def static_call(
@@ -250,18 +281,28 @@ class Emulator:
         return StaticCall(name, target, design=design, place=self, at=at)
 
     def reserve(
-        self, design: Design, *, near: int | None = None, at: int | None = None
+        self,
+        design: Design,
+        pieces: list[Piece],
+        *,
+        near: int | None = None,
+        at: int | None = None,
     ) -> tuple[Trampoline, int]:
         """Memory for a trampoline and its key; the room decides where, or `at`."""
-        base = None if at is None else at - design.entry
-        base = self.allocate(design.size, align=design.align, at=base, executable=True)
+
+        def take(size: int, align: int, at: int | None, executable: bool = False) -> int:
+            if at is not None:
+                pieces.append(_Pages(self, *self._pages(at, size)))
+            return self.allocate(size, align=align, at=at, executable=executable)
+
+        base = take(design.size, design.align, None if at is None else at - design.entry, True)
         entry = base + design.entry
         key = self.allocate(KEY_SIZE)
-        # A literal lies behind its trampoline where the caller says where that is: ADRP reaches it.
-        outside = {
-            label: self.allocate(8, at=None if at is None else entry + _LITERALS + 8 * i)
-            for i, label in enumerate(design.outside)
-        }
+        outside: dict[str, int] = {}
+        if design.outside:
+            # After its trampoline where the caller says where that is: ADRP reaches it.
+            literals = take(8 * len(design.outside), 8, None if at is None else entry + _LITERALS)
+            outside = {label: literals + 8 * n for n, label in enumerate(design.outside)}
         return Trampoline(design, entry, outside), key
 
     def create(self, trampoline: Trampoline, key: int, target: Target, function: int) -> None:
@@ -272,12 +313,16 @@ class Emulator:
         for address, piece in trampoline.assemble(target):
             self.write(address, piece)
 
-    def free(self, trampoline: Trampoline, key: int) -> None:
-        """Takes a trampoline back; a machine's memory is never used again."""
-
     def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
         """Raises BadTarget: no function of this process runs in an emulated machine."""
         raise BadTarget(f"{target!r} is no address, function of the machine, name, None or RET0")
+
+    def parameter(self, address: int, prototype: type | None) -> object:
+        """Raises StaticCallError: C code of this process cannot call into an emulated machine."""
+        raise StaticCallError(
+            f"the function at {address:#x} is in an emulated machine: C code of this process "
+            "cannot call it; call it from Python, or run this on arm64 Linux"
+        )
 
     def callable(self, address: int, prototype: type) -> Callable[..., Any]:
         """What calls a function at an address, its result as a ctypes prototype has it."""
@@ -355,33 +400,36 @@ class Emulator:
 
         There is one PE, so cse is an ISB. Text is writable for the retarget alone.
         """
+        steps: list[a64.Instruction | Cse] = [*retarget.code, a64.parse("ret")]
+        pages = {step.address & -_PAGE for step in retarget.steps if step.size}
         if key is not None:
-            self.write(key.key, key.function.to_bytes(8, "little"))
-        words = [
-            a64.assemble("isb") if isinstance(step, Cse) else step.encode()
-            for step in (*retarget.code, a64.parse("ret"))
-        ]
-        code = b"".join(word.to_bytes(4, "little") for word in words)
-        self.write(self._scratch, code)
-        with self._writable({step.address & -_PAGE for step in retarget.steps if step.size}):
-            self._run(self._scratch, dict(enumerate(retarget.registers)), self._stack)
-
-    @contextmanager
-    def _writable(self, pages: set[int]) -> Iterator[None]:
-        regions = list(self.uc.mem_regions())
-        before = {
-            page: next((prot for low, high, prot in regions if low <= page <= high), None)
-            for page in pages
-        }
+            # One run changes key and trampoline: no exception of Python's comes between.
+            self.uc.reg_write(_REGISTERS[19], key.key)
+            self.uc.reg_write(_REGISTERS[20], key.function)
+            steps.insert(0, a64.parse("str x20, [x19]"))
+            pages.add(key.key & -_PAGE)
+        words = [a64.assemble("isb") if isinstance(step, Cse) else step.encode() for step in steps]
+        self.write(self._scratch, b"".join(word.to_bytes(4, "little") for word in words))
+        before = {low: self._rights(low) for low in pages}
         try:
-            for page, protection in before.items():
-                if protection is not None:
+            for page, rights in before.items():
+                if rights is not None:
                     self.uc.mem_protect(page, _PAGE, UC_PROT_ALL)
-            yield
-        finally:
-            for page, protection in before.items():
-                if protection is not None:
-                    self.uc.mem_protect(page, _PAGE, protection)
+            self._run(self._scratch, dict(enumerate(retarget.registers)), self._stack)
+            self._restore(before)
+        except BaseException:
+            self._restore(before)
+            raise
+
+    def _restore(self, rights: Mapping[int, int | None]) -> None:
+        for page, before in rights.items():
+            if before is not None:
+                self.uc.mem_protect(page, _PAGE, before)
+
+    def _rights(self, page: int) -> int | None:
+        """What may be done with a page; None for one that is not mapped."""
+        regions = self.uc.mem_regions()
+        return next((rights for low, high, rights in regions if low <= page <= high), None)
 
     def call(self, function: int | str, *args: int | bytes | bytearray) -> int:
         """Calls a function by address or name with up to 8 arguments; returns x0, unsigned.

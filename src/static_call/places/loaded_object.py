@@ -1,4 +1,11 @@
-"""The programs and libraries that are loaded into this process, and their static calls."""
+"""The programs and libraries that are loaded into this process, and their static calls.
+
+/proc/self/maps has a path for each, and another file may be there by now: an upgrade, a file that
+was moved, one that somebody put there. So the file that is read is the one that is mapped, by
+/proc/self/map_files where the kernel allows that, or one whose inode is the same; its symbols,
+notes and strings are compared with memory; and nothing is taken for a key that does not point to
+its trampoline.
+"""
 
 from __future__ import annotations
 
@@ -6,98 +13,274 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from static_call import find, notation
+from static_call import a64, find, notation
 from static_call.elf import ElfError, Image
 from static_call.errors import StaticCallError
 from static_call.places import maps
+from static_call.places.maps import Mapping
 from static_call.static_call import StaticCall
 from static_call.symbols import IFUNC
 
 if TYPE_CHECKING:
     from static_call.places.own_process import OwnProcess
 
+_MAGIC, _EM_AARCH64 = b"\x7fELF", 183
+_HEADERS = 20  # bytes, e_machine among them
+_ALLOC = 2  # SHF_ALLOC
+_SAME = {3: "strings", 5: "hash table", 7: "notes", 11: "symbols", 0x6FFFFFF6: "hash table"}
+"""Types of sections (SHT_*) whose bytes in memory are the file's, for as long as it is loaded."""
+
+_CODE = 64  # bytes of a function that are compared
+_PIECE = 1 << 16
+_DELETED = " (deleted)"
+
+
+class Unreadable(StaticCallError):
+    """The file that is mapped cannot be read, or is no longer what it was."""
+
 
 class LoadedObject:
     """An ELF file that is loaded into this process; its static calls by name.
 
-    path          the file's
+    path          the file's, as /proc/self/maps has it
     bias          what was added to its link addresses
     static_calls  those whose trampolines were found, in memory too
+    unreadable    "", or why its file cannot be read: then nothing is known of its static calls
     """
 
     def __init__(
-        self, process: OwnProcess, path: str, bias: int, image: Image, designs: Sequence[str] = ()
+        self,
+        process: OwnProcess,
+        path: str,
+        bias: int,
+        image: Image | None,
+        designs: Sequence[str] = (),
+        unreadable: str = "",
     ) -> None:
         """Finds its static calls. Raises elf.ElfError."""
         self.process, self.path, self.bias, self._image = process, path, bias, image
+        self.unreadable = unreadable
+        self.static_calls: dict[str, StaticCall] = {}
+        self._refused: dict[str, str] = {}
         names = (*designs, *notation.shipped())
         longest = find.longest_first(notation.load(name) for name in names)
-        self.static_calls: dict[str, StaticCall] = {}
-        for one in find.find(image, longest):
+        for one in find.find(image, longest) if image else ():
             if one.state is None:
                 continue
             call = one.static_call(process, bias, self.resolve)
-            try:
-                _ = call.state  # of the memory: the file may be another one by now
-            except StaticCallError:
-                continue
-            self.static_calls[one.name] = call
+            if why := self._wrong(call):
+                self._refused[one.name] = why
+            else:
+                self.static_calls[one.name] = call
+
+    def _wrong(self, call: StaticCall) -> str:
+        """What keeps a static call of the file from being one in memory."""
+        try:
+            _ = call.state
+        except StaticCallError as error:
+            return str(error)
+        if call.key is None:
+            return ""
+        assert self._image is not None
+        segment = self._image.segment(call.key - self.bias)
+        if segment is None or not segment.writable:
+            return f"its key at {call.key:#x} is in no writable segment of the file"
+        if not call.has_own_key:
+            return f"what is at {call.key:#x} is not its key: it does not point to the trampoline"
+        return ""
 
     def __repr__(self) -> str:
+        if self.unreadable:
+            return f"<{self.path} at {self.bias:#x}: {self.unreadable}>"
         return f"<{self.path} at {self.bias:#x}: {len(self.static_calls)} static calls>"
 
     def __iter__(self) -> Iterator[StaticCall]:
         return iter(self.static_calls.values())
 
     def __getitem__(self, name: str) -> StaticCall:
-        """A static call by name. Raises find.NoSuchCall."""
+        """A static call by name. Raises find.NoSuchCall, and Unreadable."""
+        if self.unreadable:
+            raise Unreadable(f"{self.path}: {self.unreadable}")
+        if name in self._refused:
+            raise find.NoSuchCall(f"{self.path}: {name}: {self._refused[name]}")
         if name not in self.static_calls:
             raise find.NoSuchCall(f"{self.path} has no static call {name} in this process")
         return self.static_calls[name]
 
     def resolve(self, name: str) -> int:
-        """The address of one of its symbols, or of any that dlsym finds. Raises StaticCallError."""
+        """The address of one of its symbols, or of any that dlsym finds.
+
+        Raises StaticCallError, and Unreadable where the code there is not the file's.
+        """
+        assert self._image is not None
         try:
             symbol = self._image.symbol(name)
         except ElfError:
             return self.process.resolve(name)
         if not symbol.defined or symbol.type == IFUNC:
             return self.process.resolve(name)
-        return symbol.value + self.bias
+        size = min(symbol.size or a64.WORD, _CODE)
+        address = symbol.value + self.bias
+        mine = any(call.address == address for call in self)
+        if not mine and self.process.read(address, size) != self._image.read(symbol.value, size):
+            raise Unreadable(
+                f"{self.path}: the code of {name} at {address:#x} is not that of the file: "
+                "the file was changed after it was loaded, or the code was"
+            )
+        return address
 
 
 def loaded(process: OwnProcess, designs: Sequence[str] = ()) -> list[LoadedObject]:
-    """The objects of this process that have static calls, in order of address."""
-    objects = []
-    for path, bias, image in _images():
+    """The objects of this process that have static calls, in order of address.
+
+    After them those of which that cannot be said, as their files cannot be read: see `unreadable`.
+    """
+    now = maps.mappings()
+    objects: list[LoadedObject] = []
+    others: dict[tuple[object, ...], LoadedObject] = {}
+    for mapping in now:
+        if "x" in mapping.permissions and mapping.path.startswith("/"):
+            try:
+                one = _object(process, mapping, designs)
+            except Unreadable as error:
+                start = _start(process, mapping, now)
+                if start is not None:
+                    others.setdefault(
+                        (mapping.file, start),
+                        LoadedObject(process, mapping.path, start, None, (), str(error)),
+                    )
+                continue
+            if one is not None and one.static_calls:
+                objects.append(one)
+    return [*objects, *others.values()]
+
+
+class Trampolines:
+    """Where the trampolines of what is loaded are, remembered for as long as it is mapped."""
+
+    def __init__(self, process: OwnProcess) -> None:
+        """Nothing is looked at yet."""
+        self._process = process
+        self._known: dict[tuple[object, ...], list[range]] = {}
+
+    def ranges(self) -> list[range]:
+        """The addresses of all trampolines of the objects that are loaded now."""
+        known, self._known = self._known, {}
+        for mapping in maps.mappings():
+            if "x" in mapping.permissions and mapping.path.startswith("/"):
+                key = _state(mapping)
+                self._known[key] = known[key] if key in known else self._of(mapping)
+        return [one for ranges in self._known.values() for one in ranges]
+
+    def _of(self, mapping: Mapping) -> list[range]:
         try:
-            one = LoadedObject(process, path, bias, image, designs)
-        except ElfError:
-            continue
-        if one.static_calls:
-            objects.append(one)
-    return objects
+            one = _object(self._process, mapping)
+        except Unreadable:
+            return []  # nothing of it was updated from here
+        return [call.trampoline.extent for call in one] if one else []
 
 
-def _images() -> Iterator[tuple[str, int, Image]]:
-    """The ELF files that code is mapped from, and what was added to their link addresses."""
-    seen = set()
-    page = os.sysconf("SC_PAGESIZE")
-    for mapping in maps.mappings():
-        if (
-            "x" not in mapping.permissions
-            or not mapping.path.startswith("/")
-            or mapping.path in seen
+def _state(mapping: Mapping) -> tuple[object, ...]:
+    """What tells a mapping from another one that may be at its address later."""
+    try:
+        status = os.stat(mapping.path)
+        changed = status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
+    except OSError:
+        changed = 0, 0, 0, 0
+    return mapping.start, mapping.offset, mapping.file, changed
+
+
+def _object(
+    process: OwnProcess, mapping: Mapping, designs: Sequence[str] = ()
+) -> LoadedObject | None:
+    """The object whose code begins in a mapping; None where none does. Raises Unreadable."""
+    try:
+        image = _open(process, mapping)
+        if image is None or not image.linked:
+            return None
+        segment = next((one for one in image.segments if one.executable), None)
+        page = os.sysconf("SC_PAGESIZE")
+        if segment is None or not (
+            segment.offset & -page <= mapping.offset < segment.offset + segment.file_size
         ):
-            continue
-        seen.add(mapping.path)
+            return None
+        linked = segment.address - segment.offset + mapping.offset
+        if linked > segment.address:
+            return None  # a later part, with other rights
+        bias = mapping.start - linked
+        if what := _differs(process, image, bias):
+            raise Unreadable(f"its {what} in memory are not those of the file: it was changed")
+        return LoadedObject(process, mapping.path, bias, image, designs)
+    except ElfError:
+        return None  # no ELF file: a device, a cache; or none for arm64
+
+
+def _open(process: OwnProcess, mapping: Mapping) -> Image | None:
+    """The file that is mapped. Raises Unreadable, and elf.ElfError."""
+    if not process.translated:
+        # The very file, whatever is at its path. It takes CAP_CHECKPOINT_RESTORE.
         try:
-            image = Image.open(mapping.path)
-        except (OSError, ElfError):
-            continue  # deleted, or no ELF file: a device, a cache
-        for segment in image.segments:
-            first = segment.offset & -page <= mapping.offset < segment.offset + segment.file_size
-            if segment.executable and first:
-                linked = segment.address - segment.offset + mapping.offset
-                yield mapping.path, mapping.start - linked, image
-                break
+            image = Image.open(f"/proc/self/map_files/{mapping.start:x}-{mapping.end:x}")
+            if image.stat.st_ino == mapping.inode:
+                image.path = mapping.path
+                return image
+            image.close()
+        except OSError:
+            pass
+    why = "its file is not at this path in this process's view"
+    if mapping.path.endswith(_DELETED):
+        why = "its file was deleted or replaced after it was loaded: restart the program to see it"
+    for path in _spellings(mapping.path):
+        try:
+            image = Image.open(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            why = f"its file cannot be read: {error.strerror}"
+            continue
+        # The device is another one under btrfs and overlayfs: there memory must be the file's.
+        if image.stat.st_ino == mapping.inode:
+            return image
+        image.close()
+        if path == mapping.path:
+            why = "another file is at its path by now: restart the program to see it"
+    raise Unreadable(why)
+
+
+def _spellings(path: str) -> Iterator[str]:
+    """The names that a file may have which /proc/self/maps calls this.
+
+    A line feed is written there as \\012, and " (deleted)" follows the name of a file that is gone;
+    a name may have either by itself.
+    """
+    for one in (path, path.removesuffix(_DELETED)):
+        yield one
+        if "\\012" in one:
+            yield one.replace("\\012", "\n")
+
+
+def _differs(process: OwnProcess, image: Image, bias: int) -> str:
+    """What in memory is not the file's; "" where all is that nobody has reason to change."""
+    compared = False
+    for section in image.sections:
+        if section.type not in _SAME or not section.flags & _ALLOC:
+            continue
+        for at in range(section.address, section.address + section.size, _PIECE):
+            size = min(_PIECE, section.address + section.size - at)
+            if process.read(at + bias, size) != image.read(at, size):
+                return _SAME[section.type]
+            compared = True
+    return "" if compared else "sections, of which there are none that could be compared,"
+
+
+def _start(process: OwnProcess, mapping: Mapping, now: Sequence[Mapping]) -> int | None:
+    """Where the ELF header of a mapped file is in memory; None if there is none of arm64."""
+    heads = [
+        one.start
+        for one in now
+        if one.file == mapping.file and not one.offset and one.start <= mapping.start
+    ]
+    data = process.read(heads[-1], _HEADERS) if heads else b""
+    if data[:4] != _MAGIC or int.from_bytes(data[18:20], "little") != _EM_AARCH64:
+        return None
+    return heads[-1]

@@ -22,7 +22,8 @@ class Mapping(NamedTuple):
     start, end   addresses
     permissions  "r-xp"
     offset       in the file, bytes
-    path         the file's, "[heap]" and the like, or ""
+    path         the file's, "[heap]" and the like, or ""; a line feed in it is written \\012
+    device       the file system's, as "08:01"; inode is the file's, and 0 for no file
     """
 
     start: int
@@ -30,6 +31,13 @@ class Mapping(NamedTuple):
     permissions: str
     offset: int
     path: str
+    device: str = ""
+    inode: int = 0
+
+    @property
+    def file(self) -> tuple[str, int, str]:
+        """What tells its file from others."""
+        return self.device, self.inode, self.path
 
     def __contains__(self, address: object) -> bool:
         """Whether an address is in it."""
@@ -43,7 +51,12 @@ def mappings() -> list[Mapping]:
         fields = line.split(None, 5)
         start, end = fields[0].split("-")
         path = fields[5].rstrip("\n") if len(fields) > 5 else ""
-        found.append(Mapping(int(start, 16), int(end, 16), fields[1], int(fields[2], 16), path))
+        found.append(
+            Mapping(
+                int(start, 16), int(end, 16), fields[1], int(fields[2], 16), path, fields[3],
+                int(fields[4]),
+            )
+        )  # fmt: skip
     return found
 
 
@@ -92,7 +105,10 @@ def room(taken: Sequence[Mapping], size: int, near: int, reach: int) -> int | No
 
 def _lines(name: str) -> list[str]:
     try:
-        with open(f"/proc/self/{name}", encoding="utf-8", errors="surrogateescape") as file:
+        # A carriage return in a path ends no line.
+        with open(
+            f"/proc/self/{name}", encoding="utf-8", errors="surrogateescape", newline="\n"
+        ) as file:
             return file.readlines()
     except OSError as error:
         raise NoProc(f"cannot read /proc/self/{name}: {error.strerror}") from None

@@ -103,12 +103,19 @@ _SAVE = f"""
 
 _RESTORE = _SAVE.replace("stp", "ldp").replace("str", "ldr")
 
-HANDLER = """
+ASKED = -0x5343
+"""The si_code of the signal that asks a thread where it is: nobody else's has it."""
+
+HANDLER = f"""
         bti     c
-        ldr     x3, [x1, #24]           // siginfo: si_value, a pointer to a cell
+        ldr     w3, [x1, #8]            // siginfo: si_code
+        mov     x4, #{-ASKED}
+        add     x3, x3, x4
+        cbnz    w3, not
+        ldr     x3, [x1, #24]           // si_value, a pointer to a cell
         ldr     x4, [x2, #440]          // ucontext: uc_mcontext.pc
         str     x4, [x3]
-        ret
+not:    ret
 """
 """A signal handler that says where the thread was: see synchronize."""
 

@@ -20,26 +20,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from static_call import a64
 from static_call.design import Design, Target
 from static_call.errors import StaticCallError
-from static_call.places import foreign, maps, own_code
+from static_call.locks import Deadlock as Deadlock
+from static_call.places import descriptors, foreign, maps, own_code
 from static_call.places.pool import Pool
+from static_call.places.synchronize import Asker, is_thread
 from static_call.retarget import Code, Cse, Retarget
 from static_call.static_call import (
     KEY_SIZE,
     RETURN0,
+    Calls,
     KeyStore,
     NameTaken,
-    Shared,
+    Piece,
     StaticCall,
 )
 from static_call.trampoline import Trampoline
-
-if TYPE_CHECKING:
-    from static_call.places.loaded_object import LoadedObject
 
 _SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
 _SYS_MEMBARRIER = 283
 _READ, _WRITE, _EXEC = 1, 2, 4
 _AT_HWCAP2, _HWCAP2_BTI = 26, 1 << 17
+_MEMORY = "/proc/thread-self/mem"  # not /proc/self, which has no memory once its thread has ended
 _PAUSE = 50e-6  # seconds between two looks at a lock that another thread holds
 _PATIENCE = 10.0  # seconds
 
@@ -54,16 +55,16 @@ _libc.getauxval.argtypes = [ctypes.c_ulong]
 _Code = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
 
 
+if TYPE_CHECKING:
+    from static_call.places.loaded_object import LoadedObject, Trampolines
+
+
 class NotHere(StaticCallError):
     """The kernel or the process's configuration lacks what static calls in a process need."""
 
 
 class Unproved(UserWarning):
     """A design that was asked for by name does not claim all that this place promises."""
-
-
-class Deadlock(StaticCallError):
-    """The thread itself holds the key's lock: it was interrupted in an update."""
 
 
 class UpdateFailed(StaticCallError):
@@ -102,6 +103,8 @@ class OwnProcess:
     """
 
     live = True
+    calls = Calls()
+    """The process has one memory, so this is of all its places."""
 
     def __init__(self, *, weak: bool = False) -> None:
         """Opens /proc/self/mem, registers for membarrier, and tries that a change takes effect.
@@ -110,59 +113,43 @@ class OwnProcess:
         """
         self.weak = weak
         self.names: dict[str, StaticCall] = {}
-        self.shared: dict[int, Shared] = {}
         self.translated = False
-        self._pid, self._mem, self._mem_inode = 0, -1, (0, 0)
+        self._memory = descriptors.Held(_MEMORY)
         self._routines: dict[int, tuple[Code, Callable[[int], int]]] = {}  # by the code's id()
-        self._lock = threading.RLock()  # of the pools and the routines, not of updates
         self._symbols: dict[str, int] = {}
         self._maps: list[maps.Mapping] = []
         self._guarded: dict[int, bool] = {}  # pages, for as long as _maps holds
-        self.fd()
-        if not weak:
-            self._register()
         self._bti = bool(_libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI)
         self._text = Pool(executable=True, guarded=self._bti)  # trampolines
         self._code = Pool(executable=True, guarded=self._bti)
         self._literals = Pool()
         self._keys = Pool(writable=True)
-        self._try()
-        os.register_at_fork(after_in_child=self._forked)
-        self._symbols[RETURN0] = self.function("bti c\nmov x0, #0\nret", name=RETURN0).address
+        self._pools = self._text, self._code, self._literals, self._keys
+        try:
+            self.fd()
+            if not weak:
+                self._register()
+            self._try()
+            self._symbols[RETURN0] = self.function("bti c\nmov x0, #0\nret", name=RETURN0).address
+            self._asker = Asker(self.function(own_code.HANDLER, name="report_pc").address)
+            os.register_at_fork(after_in_child=self._forked)
+        except BaseException:
+            self._memory.close()
+            for pool in self._pools:
+                pool.unmap()
+            raise
 
     # Memory
 
     def fd(self) -> int:
-        """A file descriptor of this process's memory. Raises NotHere.
-
-        One that was opened before a fork is the parent's memory, and one that others closed may be
-        anything by now: then it is opened anew.
-        """
-        if self._pid != os.getpid() or not self._is_mem():
-            with self._lock:
-                if self._pid != os.getpid() or not self._is_mem():
-                    self._open()
-        return self._mem
-
-    def _is_mem(self) -> bool:
+        """A file descriptor of this process's memory. Raises NotHere."""
         try:
-            status = os.fstat(self._mem)
-        except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == self._mem_inode
-
-    def _open(self) -> None:
-        try:
-            # Not /proc/self, which has no memory once the first thread has ended.
-            self._mem = os.open("/proc/thread-self/mem", os.O_RDWR | os.O_CLOEXEC)
+            return self._memory.fileno()
         except OSError as error:
             raise NotHere(
-                f"cannot open /proc/thread-self/mem: {error.strerror}; "
+                f"cannot open {_MEMORY}: {error.strerror}; "
                 "text is written through it: mount /proc, or allow it"
             ) from None
-        status = os.fstat(self._mem)
-        self._mem_inode = status.st_dev, status.st_ino
-        self._pid = os.getpid()
 
     def read(self, address: int, size: int) -> bytes:
         """Memory; fewer bytes where it ends."""
@@ -227,7 +214,12 @@ class OwnProcess:
     # What static calls need
 
     def reserve(
-        self, design: Design, *, near: int | None = None, at: int | None = None
+        self,
+        design: Design,
+        pieces: list[Piece],
+        *,
+        near: int | None = None,
+        at: int | None = None,
     ) -> tuple[Trampoline, int]:
         """Memory for a trampoline and its key.
 
@@ -245,11 +237,10 @@ class OwnProcess:
             )
         if near is None:
             near = foreign.address(_libc.syscall)
-        with self._lock:
-            self._routine(design.retarget, design.name)
-            outside = {label: self._literals.take(8, 8, near) for label in design.outside}
-            key = self._keys.take(KEY_SIZE, 8)
-            entry = self._text.take(design.size, design.align, near) + design.entry
+        self._routine(design.retarget, design.name)
+        outside = {label: self._literals.take(8, 8, near, into=pieces) for label in design.outside}
+        key = self._keys.take(KEY_SIZE, 8, into=pieces)
+        entry = self._text.take(design.size, design.align, near, into=pieces) + design.entry
         return Trampoline(design, entry, outside), key
 
     def create(self, trampoline: Trampoline, key: int, target: Target, function: int) -> None:
@@ -258,15 +249,6 @@ class OwnProcess:
         for address, piece in trampoline.assemble(target):
             self._store(address, piece)
         self._barrier()
-
-    def free(self, trampoline: Trampoline, key: int) -> None:
-        """Takes a trampoline back: the oldest one that was given back is the next to be used."""
-        design = trampoline.design
-        with self._lock:
-            self._text.give(trampoline.entry - design.entry, design.size, design.align)
-            for address in trampoline.outside.values():
-                self._literals.give(address, 8, 8)
-            self._keys.give(key, KEY_SIZE, 8)
 
     def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
         """Runs a retarget's machine code, under the key's lock. Raises Deadlock, UpdateFailed."""
@@ -297,6 +279,10 @@ class OwnProcess:
         Raises static_call.BadTarget.
         """
         return foreign.pointer(target, prototype)
+
+    def parameter(self, address: int, prototype: type | None) -> object:
+        """A ctypes function or, without a prototype, a ctypes.c_void_p."""
+        return ctypes.c_void_p(address) if prototype is None else prototype(address)
 
     def callable(self, address: int, prototype: type) -> Callable[..., Any]:
         """A ctypes function for an address."""
@@ -336,16 +322,24 @@ class OwnProcess:
             raise StaticCallError(f"{len(data)} bytes are no instructions")
         if name in self._symbols:
             raise NameTaken(f"there is a function {name} already, at {self._symbols[name]:#x}")
-        address = self._load(data, near)
-        name = name or f"code_{address:x}"
-        self._symbols[name] = address
-        return Function(self, address, name, bits)
+        pieces: list[Piece] = []
+        symbol = name
+        try:
+            address = self._load(data, pieces, near)
+            symbol = name or f"code_{address:x}"
+            self._symbols[symbol] = address
+        except BaseException:
+            self._symbols.pop(symbol, None)
+            for piece in pieces:
+                piece.give()
+            raise
+        return Function(self, address, symbol, bits)
 
-    def _load(self, data: bytes, near: int | None = None) -> int:
-        """Puts code into fresh memory, for good."""
-        with self._lock:
-            address = self._code.take(len(data), 16, near or foreign.address(_libc.syscall))
-            self._store(address, data)
+    def _load(self, data: bytes, pieces: list[Piece], near: int | None = None) -> int:
+        """Puts code into fresh memory; `pieces` gets it before it is taken."""
+        near = near or foreign.address(_libc.syscall)
+        address = self._code.take(len(data), 16, near, into=pieces)
+        self._store(address, data)
         self._barrier()  # no thread runs what was there before
         return address
 
@@ -358,23 +352,22 @@ class OwnProcess:
 
         return loaded(self, designs)
 
-    def synchronize(self, seconds: float = 1.0) -> None:
+    def synchronize(self, seconds: float = 10.0) -> None:
         """Returns when no thread is in a trampoline, on its way to a former target.
 
         See places/synchronize.py for what that does not say. Raises synchronize.NotSynchronized.
         """
-        from static_call.places.synchronize import synchronize
-
         if self.translated:
             raise NotHere("user-mode emulation has threads of its own, which cannot be asked")
-        loaded = (static_call.trampoline for one in self.loaded() for static_call in one)
-        synchronize(self._handler, [*self._text.ranges(), *map(_range, loaded)], seconds)
+        self._asker.synchronize([*self._text.ranges(), *self._trampolines.ranges()], seconds)
 
     # How it is done
 
     @cached_property
-    def _handler(self) -> int:
-        return self.function(own_code.assemble(own_code.HANDLER), name="report_pc").address
+    def _trampolines(self) -> Trampolines:
+        from static_call.places.loaded_object import Trampolines
+
+        return Trampolines(self)
 
     def _run(self, routine: Callable[[int], int], parameters: Any) -> int:
         parameters[0] = self.fd()
@@ -382,17 +375,22 @@ class OwnProcess:
 
     def _routine(self, code: Code, name: str = "the design") -> Callable[[int], int]:
         """The machine code for a design's retarget, made when it is first wanted."""
-        if id(code) not in self._routines:
-            # Without membarrier, this thread at least.
-            here = [a64.parse("isb") if self.weak and one == Cse() else one for one in code]
-            address = self._load(own_code.retarget(here, name))
-            self._routines[id(code)] = code, _Code(address)
-        return self._routines[id(code)][1]
+        if (known := self._routines.get(id(code))) is not None:
+            return known[1]
+        # Without membarrier, this thread at least.
+        here = [a64.parse("isb") if self.weak and one == Cse() else one for one in code]
+        pieces: list[Piece] = []
+        try:
+            made = code, _Code(self._load(own_code.retarget(here, name), pieces))
+            return self._routines.setdefault(id(code), made)[1]
+        except BaseException:
+            if id(code) not in self._routines:
+                for piece in pieces:
+                    piece.give()
+            raise
 
     def _waited(self, owner: int, deadline: float) -> int:
         """Whom the lock may be taken from, after a while: 0, or a thread that is no more."""
-        from static_call.places.synchronize import is_thread
-
         if owner == threading.get_native_id():
             raise Deadlock("this thread is in an update of the static call already")
         if not is_thread(owner):
@@ -431,7 +429,8 @@ class OwnProcess:
 
     def _try(self) -> None:
         """Tries that changed code runs, which user-mode emulation must be told. Raises NotHere."""
-        address = self._code.take(16, 16, foreign.address(_libc.syscall))
+        pieces: list[Piece] = []
+        address = self._code.take(16, 16, foreign.address(_libc.syscall), into=pieces)
         run = _Code(address)
         for self.translated in (False, True):
             for number in (1, 2):
@@ -442,7 +441,7 @@ class OwnProcess:
                 self._barrier()
                 result = run(0)
             if result == number:
-                self._code.give(address, 16, 16)
+                pieces[0].give()
                 return
         raise NotHere("code that was changed through /proc/self/mem runs on as it was")
 
@@ -458,18 +457,11 @@ class OwnProcess:
 
     def _forked(self) -> None:
         """In the child of a fork: the parent's memory and threads are not its own."""
-        self._lock = threading.RLock()
-        for shared in self.shared.values():
-            shared.lock = threading.RLock()
-        self._pid = 0
-        if self._is_mem():
-            os.close(self._mem)
-        self._mem = -1
-
-
-def _range(trampoline: Trampoline) -> range:
-    start = trampoline.entry - trampoline.design.entry
-    return range(start, start + trampoline.design.size)
+        self._memory.forked()
+        self.calls.forked()
+        for pool in self._pools:
+            pool.forked()
+        self._asker.forked()
 
 
 def _membarrier(command: int) -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections import deque
-from collections.abc import Iterator
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, MutableSequence
+from typing import Any, NamedTuple
 
 from static_call.errors import StaticCallError
+from static_call.locks import alone
 from static_call.places import maps
 
 ARENA = 1 << 20
@@ -33,8 +36,32 @@ class NoRoom(StaticCallError):
     """The kernel gives no more memory for trampolines."""
 
 
+class Kind(NamedTuple):
+    """What pieces can be used for each other: bytes, and a multiple of what their address is."""
+
+    size: int
+    align: int
+
+
+class Piece:
+    """A piece of a pool, whose it is from when the pool's `take` returned until `give`."""
+
+    __slots__ = ("_pool", "address", "kind")
+
+    def __init__(self, pool: Pool, address: int, kind: Kind) -> None:
+        self._pool, self.address, self.kind = pool, address, kind
+
+    def give(self) -> None:
+        """Gives it back: it will be the last of its kind to be used again. Twice does no harm."""
+        self._pool.give(self)
+
+
 class Pool:
-    """Memory of one kind, which is never writable and executable."""
+    """Memory of one kind, which is never writable and executable.
+
+    An exception may come at any moment, such as KeyboardInterrupt. Whose a piece is stands in one
+    place, `_owner`, and changes by one store; the rest is what to look at next, and may be behind.
+    """
 
     def __init__(
         self,
@@ -50,43 +77,78 @@ class Pool:
         self._protection = _PROT_READ | (
             _PROT_EXEC * executable | _PROT_WRITE * writable | _PROT_BTI * guarded
         )
-        self._arenas: list[int] = []
-        self._next: dict[int, int] = {}  # where in an arena the untouched memory begins
-        self._given: dict[tuple[int, int], deque[int]] = {}
+        self._lock = threading.RLock()
+        self._owner: dict[int, Piece] = {}
+        # Addresses, the oldest first: a dict takes long to find its first where many are gone.
+        self._free: dict[Kind, OrderedDict[int, None]] = {}
+        self._last: dict[int, tuple[int, Kind]] = {}  # by arena, the piece that was cut last
+
+    def forked(self) -> None:
+        """In the child of a fork: a thread that held the lock is not there."""
+        self._lock = threading.RLock()
 
     def ranges(self) -> Iterator[range]:
         """The addresses of its arenas."""
-        for arena in self._arenas:
+        for arena in list(self._last):
             yield range(arena, arena + ARENA)
 
-    def take(self, size: int, align: int, near: int | None = None) -> int:
+    def take(
+        self, size: int, align: int, near: int | None = None, *, into: MutableSequence[Any]
+    ) -> int:
         """`size` bytes, a multiple of `align`, within REACH of `near` where that can be had.
+
+        into  gets the Piece before it is taken, so that an exception cannot come between
 
         They are zeros, or what was given back. Raises NoRoom.
         """
-        given = self._given.get((size, align), deque())
-        for address in given:
+        kind = Kind(size, align)
+        with alone(self._lock, "making or closing a static call"):
+            address = self._find(kind, near)
+            into.append(piece := Piece(self, address, kind))
+            self._owner[address] = piece
+            del self._free[kind][address]
+        return address
+
+    def give(self, piece: Piece) -> None:
+        """Takes a piece back, if it is whose `take` gave it to."""
+        with alone(self._lock, "making or closing a static call"):
+            if self._owner.get(piece.address) is piece:
+                self._free[piece.kind][piece.address] = None
+                del self._owner[piece.address]
+
+    def unmap(self) -> None:
+        """Gives all its memory back to the kernel. Nobody uses any of it."""
+        for arena in list(self._last):
+            self._last.pop(arena)
+            _libc.munmap(arena, ARENA)
+
+    def _find(self, kind: Kind, near: int | None) -> int:
+        """A free piece's address; it is in `_free`."""
+        free = self._free.setdefault(kind, OrderedDict())
+        for address in free:
             if near is None or _reaches(address & -ARENA, near):
-                given.remove(address)
-                return address
-        for arena in reversed(self._arenas):
-            reaches = near is None or _reaches(arena, near)
-            if reaches and (cut := self._cut(arena, size, align)) is not None:
-                return cut
-        cut = self._cut(self._map(near, size), size, align)
-        assert cut is not None
-        return cut
+                if address not in self._owner:
+                    return address
+                del free[address]  # its owner was interrupted
+                return self._find(kind, near)
+        for arena in reversed(self._last):
+            if (near is None or _reaches(arena, near)) and self._cut(arena, kind):
+                return self._last[arena][0]
+        arena = self._map(near, kind.size)
+        assert self._cut(arena, kind)
+        return self._last[arena][0]
 
-    def give(self, address: int, size: int, align: int) -> None:
-        """Takes a piece back. It will be the last of its kind to be used again."""
-        self._given.setdefault((size, align), deque()).append(address)
-
-    def _cut(self, arena: int, size: int, align: int) -> int | None:
-        start = -(-self._next[arena] // align) * align
-        if start + size > arena + ARENA:
-            return None
-        self._next[arena] = start + size
-        return start
+    def _cut(self, arena: int, kind: Kind) -> bool:
+        """Makes the next piece of an arena a free one; False where it has no room."""
+        last, before = self._last[arena]
+        if last not in self._owner and before.size:  # who cut it was interrupted, if it is nowhere
+            self._free[before].setdefault(last)
+        start = -(-(last + before.size) // kind.align) * kind.align
+        if start + kind.size > arena + ARENA:
+            return False
+        self._last[arena] = start, kind
+        self._free[kind][start] = None
+        return True
 
     def _map(self, near: int | None, size: int) -> int:
         if size > ARENA:
@@ -106,8 +168,7 @@ class Pool:
         if address is None:
             # Far: anywhere. Aligned, so that pieces know their arena.
             address = self._mmap_aligned()
-        self._arenas.append(address)
-        self._next[address] = address
+        self._last[address] = address, Kind(0, 1)
         return address
 
     def _mmap(self, where: int, flags: int, size: int = ARENA) -> int | None:

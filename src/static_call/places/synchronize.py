@@ -4,6 +4,10 @@ An update says where calls go that start later. A thread that was interrupted in
 still go to a former target. After `synchronize` none does. What it cannot know: whether a thread is
 *in* a former target, and whether a signal handler runs whose thread it interrupted in a trampoline.
 Who frees a former target's memory must know of those: by a join, a count, an RCU grace period.
+
+A thread that waits in the kernel is not disturbed: /proc/self/task/TID/syscall says where it is.
+One that runs is asked by a real-time signal, whose handler stores where it was. That signal is
+nobody else's, and is kept with its handler: so an answer may come late.
 """
 
 from __future__ import annotations
@@ -15,21 +19,17 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from static_call.errors import StaticCallError
+from static_call.locks import alone
+from static_call.places import own_code
 
 _SYS_RT_SIGACTION, _SYS_RT_TGSIGQUEUEINFO = 134, 240  # include/uapi/asm-generic/unistd.h
 _SYS_TGKILL = 131
 _SA_SIGINFO, _SA_ONSTACK, _SA_RESTART = 0x4, 0x08000000, 0x10000000
-_SIG_DFL, _SIG_IGN = 0, 1
-_SI_QUEUE = -1
 _LISTINGS = 100
-_LOOKS = 3  # at a running thread, before it is interrupted
+_LOOKS = 2  # at a running thread, before it is interrupted
 _PAUSE = 100e-6  # seconds
-
-_lock = threading.Lock()  # one of us asks at a time
-_unanswered: list[ctypes.c_uint64] = []  # cells that a handler may still store into
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -49,31 +49,132 @@ class _SigInfo(ctypes.Structure):
     )  # fmt: skip
 
 
-def synchronize(handler: int, trampolines: Sequence[range], seconds: float) -> None:
-    """Returns when every other thread has been seen outside of `trampolines`, or has ended.
+class Asker:
+    """Asks threads where they are."""
 
-    handler  the address of own_code.HANDLER
+    def __init__(self, handler: int) -> None:
+        """No signal is taken yet.
 
-    A thread that waits in the kernel is not disturbed: /proc/self/task/TID/syscall says where it
-    is. One that runs is interrupted by a real-time signal that nobody uses, whose handler says so.
-    Raises NotSynchronized.
-    """
-    deadline = time.monotonic() + seconds
-    seen = {threading.get_native_id()}
-    with _lock, _signal(handler) as number:
+        handler  the address of own_code.HANDLER
+        """
+        self._handler = handler
+        self._lock = threading.RLock()  # of taking a signal
+        self._number: int | None = None
+        # Where handlers may still store, with the thread whose it is, by address.
+        self._cells: dict[int, tuple[int, ctypes.c_uint64]] = {}
+
+    def forked(self) -> None:
+        """In the child of a fork: the threads that were asked are not there."""
+        self._lock = threading.RLock()
+        self._cells.clear()
+
+    def synchronize(self, trampolines: Sequence[range], seconds: float) -> None:
+        """Returns when every other thread has been seen outside of `trampolines`, or has ended.
+
+        All are asked, and then their answers are collected. Raises NotSynchronized: after
+        `seconds`, or where there is no signal to ask by.
+        """
+        deadline = time.monotonic() + seconds
+        for at, (thread, cell) in list(self._cells.items()):
+            if cell.value or not is_thread(thread):
+                self._cells.pop(at, None)
+        seen = {threading.get_native_id()}
+        looks: dict[int, int] = {}
+        asked: dict[int, ctypes.c_uint64] = {}
         # A thread that is not seen yet may have been started by one that was seen.
         while left := _threads() - seen:
+            why = ""
             for thread in left:
-                pc = _where(thread)
-                while pc is None or any(pc in one for one in trampolines):
-                    if time.monotonic() > deadline:
-                        raise NotSynchronized(
-                            f"thread {thread} did not say where it is in {seconds} s"
-                            if pc is None
-                            else f"thread {thread} is in a trampoline, at {pc:#x}"
-                        )
-                    pc = _ask(thread, number, deadline)
-                seen.add(thread)
+                pc = self._answer(thread, asked) or _where(thread)
+                if pc is None:
+                    why = f"thread {thread} did not say where it is in {seconds} s"
+                    looks[thread] = looks.get(thread, 0) + 1
+                    if looks[thread] >= _LOOKS and thread not in asked:
+                        self._ask(thread, asked)
+                elif any(pc in one for one in trampolines):
+                    why = f"thread {thread} is in a trampoline, at {pc:#x}"
+                else:
+                    seen.add(thread)
+            if why:
+                if time.monotonic() > deadline:
+                    raise NotSynchronized(why)
+                time.sleep(_PAUSE)
+
+    def _answer(self, thread: int, asked: dict[int, ctypes.c_uint64]) -> int | None:
+        """Where a thread said that it was, if it did since it was asked; it can be asked again."""
+        if thread not in asked or not (pc := asked[thread].value):
+            return None
+        self._cells.pop(ctypes.addressof(asked.pop(thread)), None)
+        return pc
+
+    def _ask(self, thread: int, asked: dict[int, ctypes.c_uint64]) -> None:
+        """Interrupts a thread, unless it has the signal blocked: then /proc may say it later."""
+        number = self._signal()
+        if (status := _status(thread)) is None or status["SigBlk"] >> number - 1 & 1:
+            return
+        cell = ctypes.c_uint64(0)
+        at = ctypes.addressof(cell)
+        info = _SigInfo(
+            signo=number, code=own_code.ASKED, pid=os.getpid(), uid=os.getuid(), value=at
+        )
+        self._cells[at] = thread, cell
+        if _libc.syscall(_SYS_RT_TGSIGQUEUEINFO, os.getpid(), thread, number, ctypes.byref(info)):
+            self._cells.pop(at, None)  # it has ended, or the kernel's queue is full
+        else:
+            asked[thread] = cell
+
+    def _signal(self) -> int:
+        """The number of a signal whose handler is ours. Raises NotSynchronized."""
+        if self._number is None or _handler(self._number) != self._handler:
+            with alone(self._lock, "taking a signal"):
+                if self._number is None or _handler(self._number) != self._handler:
+                    self._number = self._take()
+        return self._number
+
+    def _take(self) -> int:
+        """Takes a signal that nobody uses, for as long as the process runs, and its handler."""
+        statuses = [one for thread in _threads() if (one := _status(thread))]
+        for number in _candidates():
+            if not any(_uses(one, number) for one in statuses):
+                flags = _SA_SIGINFO | _SA_ONSTACK | _SA_RESTART
+                action = (ctypes.c_uint64 * 4)(self._handler, flags, 0, 0)
+                if not _libc.syscall(_SYS_RT_SIGACTION, number, ctypes.byref(action), None, 8):
+                    return number
+        raise NotSynchronized("every real-time signal is in use: none is left to ask threads by")
+
+
+def _candidates() -> Iterator[int]:
+    """Signals that may be taken: those that the C library gives away; without such, all."""
+    allocate = getattr(_libc, "__libc_allocate_rtsig", None)
+    if allocate is None:
+        yield from range(signal.SIGRTMAX, signal.SIGRTMIN - 1, -1)
+        return
+    # From the upper end: programs count from SIGRTMIN, which must stay what it is.
+    while (number := allocate(0)) > 0:
+        yield number
+
+
+def _uses(status: dict[str, int], number: int) -> bool:
+    """Whether a thread or its process uses a signal, as far as /proc/self/task/TID/status says.
+
+    A thread that blocks it may wait for it by sigwait or a signalfd; one that blocks every
+    real-time signal may just want none, and is not one that could be asked by another.
+    """
+    every = _mask(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
+    waits = status["SigBlk"] if status["SigBlk"] & every != every else 0
+    used = waits | status["SigPnd"] | status["ShdPnd"] | status["SigIgn"] | status["SigCgt"]
+    return bool(used & _mask([number]))
+
+
+def _mask(numbers: Sequence[int]) -> int:
+    return sum(1 << number - 1 for number in numbers)
+
+
+def _handler(number: int) -> int:
+    """The address of a signal's handler."""
+    action = (ctypes.c_uint64 * 4)()
+    _libc.syscall(_SYS_RT_SIGACTION, number, None, ctypes.byref(action), 8)
+    return action[0]
 
 
 def _threads() -> set[int]:
@@ -83,7 +184,7 @@ def _threads() -> set[int]:
         found |= {int(name) for name in os.listdir("/proc/self/task")}
         if len(found) >= os.stat("/proc/self/task").st_nlink - 2:
             break
-    return found
+    return {thread for thread in found if is_thread(thread)}
 
 
 def is_thread(thread: int) -> bool:
@@ -93,60 +194,23 @@ def is_thread(thread: int) -> bool:
     return ctypes.get_errno() != errno.ESRCH
 
 
-def _where(thread: int) -> int | None:
-    """Where a thread goes on that waits in the kernel; -1 for one that ended, None if it runs."""
-    for _ in range(_LOOKS):
-        try:
-            with open(f"/proc/self/task/{thread}/syscall", encoding="ascii") as file:
-                fields = file.read().split()
-        except OSError:
-            return None if is_thread(thread) else -1
-        if fields and fields[0] != "running":
-            return int(fields[-1], 16)
-        time.sleep(_PAUSE)
-    return None
-
-
-def _ask(thread: int, number: int, deadline: float) -> int | None:
-    """Interrupts a thread and returns where it was; -1 if it ended, None if it didn't answer."""
-    cell = ctypes.c_uint64(0)
-    info = _SigInfo(
-        signo=number, code=_SI_QUEUE, pid=os.getpid(), uid=os.getuid(), value=ctypes.addressof(cell)
-    )
-    _unanswered.append(cell)
-    if _libc.syscall(_SYS_RT_TGSIGQUEUEINFO, os.getpid(), thread, number, ctypes.byref(info)):
-        return None if is_thread(thread) else -1
-    while not cell.value:
-        if time.monotonic() > deadline:
-            return None
-        if not is_thread(thread):
-            return -1
-        time.sleep(_PAUSE)
-    _unanswered.pop()
-    return cell.value
-
-
-@contextmanager
-def _signal(handler: int) -> Iterator[int]:
-    """A real-time signal without a handler of its own, with ours for a while."""
-    flags = _SA_SIGINFO | _SA_ONSTACK | _SA_RESTART
-    before = (ctypes.c_uint64 * 4)()
-    for number in range(signal.SIGRTMAX, signal.SIGRTMIN - 1, -1):
-        if _libc.syscall(_SYS_RT_SIGACTION, number, None, ctypes.byref(before), 8) == 0 and (
-            before[0] == 0
-        ):
-            break
-    else:
-        raise NotSynchronized("every real-time signal has a handler: none is left to ask threads")
-    _set(number, handler, flags)
+def _status(thread: int) -> dict[str, int] | None:
+    """The signal masks of /proc/self/task/TID/status by name; None for a thread that ended."""
     try:
-        yield number
-    finally:
-        # A thread that has it blocked must not die of it later: ignoring drops what is queued.
-        _set(number, _SIG_IGN, 0)
-        _set(number, _SIG_DFL, 0)
+        with open(f"/proc/self/task/{thread}/status", encoding="utf-8", errors="replace") as file:
+            fields = [line.split() for line in file]
+    except OSError:
+        return None
+    named = {one[0][:-1]: one[1] for one in fields if len(one) == 2}
+    names = ("SigBlk", "SigPnd", "ShdPnd", "SigIgn", "SigCgt")
+    return {name: int(named[name], 16) for name in names}
 
 
-def _set(number: int, handler: int, flags: int) -> None:
-    action = (ctypes.c_uint64 * 4)(handler, flags, 0, 0)
-    _libc.syscall(_SYS_RT_SIGACTION, number, ctypes.byref(action), None, 8)
+def _where(thread: int) -> int | None:
+    """Where a thread goes on that waits in the kernel; None if it runs, or has just ended."""
+    try:
+        with open(f"/proc/self/task/{thread}/syscall", encoding="ascii") as file:
+            fields = file.read().split()
+    except OSError:
+        return None
+    return int(fields[-1], 16) if fields and fields[0] != "running" else None

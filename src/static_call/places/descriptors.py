@@ -1,0 +1,87 @@
+"""File descriptors that the program does not see: never one of the standard three.
+
+A program may run with stdin, stdout or stderr closed. What is opened next gets that number, and the
+program, or a library of it, then reads or writes what it takes for its stdout.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from typing import NamedTuple
+
+LOWEST = 3
+
+
+class Held:
+    """A file that this process keeps open for reading and writing, and finds again.
+
+    Others may close a descriptor that is not theirs (os.closerange, a daemon that cleans up) or put
+    another file at its number: it is known by what it is, and then opened anew. In the child of a
+    fork /proc/thread-self names another file, so that one is opened anew too.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Nothing is opened yet."""
+        self.path = path
+        self._lock = threading.RLock()
+        self._known: _Known | None = None
+
+    def fileno(self) -> int:
+        """The descriptor. Raises OSError where the file cannot be opened."""
+        known = self._known
+        if known is None or not known.holds():
+            with self._lock:
+                known = self._known
+                if known is None or not known.holds():
+                    self.close()
+                    known = self._known = self._open()
+        return known.fd
+
+    def close(self) -> None:
+        """Closes it, if it still is what was opened."""
+        known, self._known = self._known, None
+        if known is not None and known.inode == _inode(known.fd):
+            os.close(known.fd)
+
+    def forked(self) -> None:
+        """In the child of a fork: the parent's memory is not its own."""
+        self._lock = threading.RLock()
+        self.close()
+
+    def _open(self) -> _Known:
+        found: list[int] = []
+        known = None
+        try:
+            # One C call opens and notes: no exception of a signal handler comes between.
+            found.extend(map(os.open, [self.path], [os.O_RDWR | os.O_CLOEXEC]))
+            if found[0] < LOWEST:
+                found.extend(map(fcntl.fcntl, found[:], [fcntl.F_DUPFD_CLOEXEC], [LOWEST]))
+            inode = _inode(found[-1])
+            assert inode is not None
+            known = _Known(os.getpid(), inode, found[-1])
+        finally:
+            for fd in found[:-1] if known else found:
+                os.close(fd)
+        return known
+
+
+class _Known(NamedTuple):
+    """A descriptor and what it was when it was opened."""
+
+    process: int
+    inode: tuple[int, int]
+    fd: int
+
+    def holds(self) -> bool:
+        """Whether it still is that, and this process's."""
+        return self.process == os.getpid() and self.inode == _inode(self.fd)
+
+
+def _inode(fd: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
