@@ -24,8 +24,9 @@ NEAR = (*["b target"] * 8, "nop", "bl target", "tbz x0, #1, target", "cbz x16, t
         "b.ne target", "adr x16, target", "adrp x16, target", "ldr x16, target")  # fmt: skip
 FAR = (*["nop"] * 8, "ldr x16, {literal}", "br x16", "blr x16", "adrp x16, target",
        "add x16, x16, :lo12:target", "b {label}", "adr x16, target", "b target")  # fmt: skip
-OTHER = ("nop", "nop", "nop", "b {label}", "b {label}", "b {label}", "ret", "ret", "mov x0, #0", "b.eq {label}", "udf #1", "brk #1",
-         "hvc #0", "isb", "bti c", "cbz x16, {label}", "br x16", "bl {label}")  # fmt: skip
+OTHER = ("nop", "nop", "nop", "b {label}", "b {label}", "b {label}", "ret", "ret", "mov x0, #0",
+         "b.eq {label}", "udf #1", "brk #1",
+                 "hvc #0", "isb", "bti c", "cbz x16, {label}", "br x16", "bl {label}")  # fmt: skip
 STEPS = (
     "dmb ish", "dmb ishst", "dmb ishld", "dsb ish", "dsb ishst", "dsb ishld", "dsb nsh", "isb",
     "cse", "dc cvau, x{a}", "ic ivau, x{a}", "dc cvau, x{v}", "ldr x{v}, [x{a}]",
@@ -89,7 +90,7 @@ class _Writer:
         for name in self.literals:
             if name not in inline:
                 lines += [".section .data", f"{name}: {self.literal()}"]
-        return lines + ["retarget:", *self.retarget(inline)]
+        return [*lines, "retarget:", *self.retarget(inline)]
 
     def retarget(self, inline: list[str]) -> list[str]:
         random = self.random

@@ -16,7 +16,6 @@ from static_call import notation
 from static_call.check import export, questions, report, verdicts
 from static_call.check.executions import combinations
 from static_call.check.litmus_writer import NotExpressible
-from static_call.check.model import WEAKEST
 from static_call.check.program import Limits
 from static_call.check.questions import Change, Question, Unaskable, changes
 from static_call.check.story import tell
@@ -78,7 +77,7 @@ def forget() -> None:
 
 
 def check_report(design: Design, found: dict[Change, list[Verdict]]) -> None:
-    """Tables and JSON: a claim holds if it was asked and never failed; what was not asked says why."""
+    """Tables and JSON: a claim holds if it was asked and never failed; what was not says why."""
     result = {design: found}
     data = json.loads(json.dumps(report.as_data(result, LIMITS)))
     columns = dict(zip(PROPERTIES, zip(*found.values())))
@@ -183,7 +182,7 @@ def check_design(seed: int) -> Iterator[str]:
 @pytest.mark.parametrize("first", range(FIRST, FIRST + COUNT, 20))
 def test_whatever_the_notation_takes_gets_an_answer(first: int) -> None:
     """No traceback; the same answer again, and with other names; with a barrier less none that is
-    better; live as the naive model has it; tables, JSON and stories that agree with the verdicts."""
+    better; live as the naive model has it; tables, JSON and stories that agree with it."""
     for seed in range(first, min(first + 20, FIRST + COUNT)):
         try:
             done = [*check_design(seed)]

@@ -288,11 +288,14 @@ def _patches(design: Design) -> str:
     """Which instructions it patches, and which of them Arm does not allow to be patched live."""
     held = {insn.name.upper(): insn for insn in design.patched}
     wrong = [name for name, insn in held.items() if not insn.cmodx]
+    newer = [name for name, insn in held.items() if insn.cmodx == "newer"]
     if not held:
         return "patches no instruction"
     text = f"patches {', '.join(held)}"
     if wrong:
         text += f": {', '.join(wrong)} may not be modified while it may execute (Arm ARM B2.2.5)"
+    if newer:
+        text += f"{';' if wrong else ':'} {', '.join(newer)} may by its newer editions only"
     return text
 
 
@@ -566,6 +569,8 @@ def _limits(options: argparse.Namespace) -> Limits:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from textwrap import fill
+
     from static_call import notation
     from static_call.check import report
     from static_call.design import PROPERTIES
@@ -609,9 +614,8 @@ def _check(options: argparse.Namespace) -> int:
     if not options.design:
         print("\nYES, NO: the design claims it. no N/M: it does not hold for N of M changes;")
         print("static-call check DESIGN lists them.")
-    from textwrap import fill
-
-    print("\n" + fill("Assumed: " + "; ".join(report.assumptions(limits).values()) + ".", 96))
+    print()
+    print(fill(f"Assumed: {'; '.join(report.assumptions(result, limits).values())}.", 96))
     for verdict in broken[:1]:
         _refuse(report.breaks(verdict))
     return 1 if broken else 0

@@ -229,6 +229,10 @@ class _Writer:
         operands = insn.row.operands if insn.row else ()
         if any(insn[o.name] in _OURS for o in operands if o.is_register):
             raise NotExpressible(f"{self.name}: {insn} uses a register that the file needs")
+        if insn.name.startswith(("b.", "tb")) or (
+            insn.name in ("cbz", "cbnz") and insn["t"] not in (16, 17)
+        ):
+            raise NotExpressible(f"{self.name}: {insn} depends on what the caller holds")
         if insn.name.startswith("bti"):
             return "NOP"
         if insn.name == "adrp":

@@ -816,6 +816,8 @@ def _address(state: _State, insn: a64.Instruction) -> tuple[int, int, int]:
         return insn["i"], 31, 31
     n, words = _register(insn, "n"), _words(insn)
     base = state.x[n]
+    if n == SP and base % 16:
+        raise Unmodelled(f"{insn} with an SP of {base:#x}: it must be a multiple of 16")
     if "m" in insn:
         m = insn["m"]
         offset = state.x[m]
