@@ -128,6 +128,11 @@ class Operand(NamedTuple):
             return -half, half - 1
         return 0, (1 << self.width) - 1
 
+    def reach(self, at: int) -> tuple[int, int]:
+        """The lowest and the highest address that a PC-relative operand at `at` can be."""
+        low, high = (self._origin(at) + count * self.unit for count in self.span)
+        return low, high + self.unit - 1 if self.kind == "@@" else high
+
     def insert(self, value: int, at: int) -> int:
         """The operand's bits in a word at address `at`.
 

@@ -582,9 +582,10 @@ def _limits(options: argparse.Namespace) -> Limits:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from textwrap import fill
+
     from static_call import notation
     from static_call.check import report
-    from static_call.check.questions import show_change
     from static_call.design import PROPERTIES
 
     if options.explain:
@@ -605,30 +606,31 @@ def _check(options: argparse.Namespace) -> int:
         result = report.judge(designs, two=options.two, limits=limits, progress=progress)
     broken = list(report.broken_claims(result))
     if options.json:
-        _print_json(report.as_data(result))
+        _print_json(report.as_data(result, limits))
         return 1 if broken else 0
     head = ["design", *PROPERTIES]
     _table(report.matrix(result), head, _VERDICTS)
     for design in designs if options.design else []:
         print(f"\n{design.name}")
         _table(report.by_change(result[design]), ["change", *PROPERTIES], _VERDICTS)
-        why = list(report.reasons(result[design]))
-        if why:
-            print()
+        for head, why in (
+            (["not", "since, for one", "times", "such as"], report.reasons(result[design])),
+            (["not asked", "since", "times", "such as"], report.not_asked(result[design])),
+        ):
             rows = [
                 [name, says, count, "-".join(goal.replace(" ", "") for goal in change)]
                 for name, says, change, count in why
             ]
-            _table(rows, ["not", "since, for one", "times", "such as"])
+            if rows:
+                print()
+                _table(rows, head)
     if not options.design:
         print("\nYES, NO: the design claims it. no N/M: it does not hold for N of M changes;")
         print("static-call check DESIGN lists them.")
+    print()
+    print(fill(f"Assumed: {'; '.join(report.assumptions(result, limits).values())}.", 96))
     for verdict in broken[:1]:
-        print(
-            f"static-call: {verdict.design.name} claims {verdict.name}, and "
-            f"{show_change(verdict.change)} breaks it: {verdict.says}",
-            file=sys.stderr,
-        )
+        _refuse(report.breaks(verdict))
     return 1 if broken else 0
 
 

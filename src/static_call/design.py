@@ -447,6 +447,20 @@ class Design:
             fixups.append(_Fixup(offset, operand, symbol))
         return mask, a64.Instruction(contents.row, fields).encode(offset) & mask, fixups
 
+    def reach(self, form: str, entry: int) -> tuple[int, int] | None:
+        """The lowest and the highest address that all operands reach which name the target in a
+        form, of a trampoline at `entry`; None where any address will do."""
+        spans = []
+        for item in self.items:
+            contents = item.holds(form)
+            if item.offset is None or not isinstance(contents, a64.Instruction):
+                continue
+            at = entry - self.entry + item.offset
+            for operand, symbol in contents.symbols:
+                if symbol.name == "target" and operand.relative:
+                    spans.append(operand.reach(at))
+        return (max(low for low, _ in spans), min(high for _, high in spans)) if spans else None
+
     def cost(self, form: str) -> Cost:
         """What a call in this form executes, found by following the assembled trampoline.
 
@@ -454,7 +468,8 @@ class Design:
         """
         entry = (1 << 16) + self.entry
         outside = {label: (1 << 18) + LITERAL * i for i, label in enumerate(self.outside)}
-        target = entry + (1 << 14)  # within the reach of TBZ, which is the shortest
+        reach = self.reach(form, entry)
+        target = (reach[1] if reach and reach[1] < 1 << 17 else 1 << 17) & -LITERAL
         memory = self.assemble(entry, form, target, outside)
         path = []
         for done in walk(_reader(memory), entry):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from static_call import a64
 from static_call.design import FORMS, LITERAL, NEW, PROPERTIES, Contents, Design, Item, Quad
 from static_call.errors import StaticCallError
-from static_call.retarget import RETARGET, Cse, allowed
+from static_call.retarget import RETARGET, Cse, allowed, registers
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "designs")
 """The folder with the designs that the package ships."""
@@ -133,6 +133,7 @@ class _Reader:
         self.uses: list[tuple[str, int, int]] = []  # a label, line and column
         self.items: list[Item] = []
         self.retarget: list[a64.Instruction | Cse] | None = None
+        self.written: set[int] = set()  # registers that the retarget has set so far
 
     def fail(self, message: str, column: int = 0, line: int = 0) -> NotationError:
         return NotationError(self.path, line or self.line, column + 1, message)
@@ -321,6 +322,16 @@ class _Reader:
         if not allowed(insn):
             known = ", ".join(RETARGET)
             raise self.fail(f"expected cse or one of {known}, on registers and numbers", column)
+        cells = sum(item.cell for item in self.items)
+        for name, register in registers(insn, writes=False):
+            if register not in {*range(2 * cells), *self.written, 31}:
+                raise self.fail(
+                    f"{name} holds nothing: the {cells} cells are in x0 to x{2 * cells - 1}", column
+                )
+        for name, register in registers(insn, writes=True):
+            if not (register <= 17 or register == 31):
+                raise self.fail(f"{name} is not the retarget's: expected x0 to x17", column)
+            self.written.add(register)
         return insn
 
     def add(self, contents: dict[str, Contents], cell: bool, column: int) -> None:

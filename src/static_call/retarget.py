@@ -8,15 +8,20 @@ A place that can't (a file, another process) takes the steps themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from static_call import a64
+from static_call.errors import StaticCallError
 
 Read = Callable[[int, int], bytes]
 """Reads `size` bytes at an address; fewer where memory ends."""
 
 _MASK = (1 << 64) - 1
+
+
+class Unreadable(StaticCallError):
+    """A retarget loads from where no memory is."""
 
 
 class Cse:
@@ -77,16 +82,30 @@ def allowed(insn: a64.Instruction) -> bool:
     return True
 
 
+def registers(insn: a64.Instruction, *, writes: bool) -> Iterator[tuple[str, int]]:
+    """The registers that a retarget's instruction writes, or those that it reads: as the text
+    names them, and by number, 31 for the zero register."""
+    assert insn.row is not None
+    for operand in insn.row.operands:
+        written = operand.name == "d" or (insn.name == "ldr" and operand.name == "t")
+        if operand.is_register and written == writes:
+            number = insn[operand.name]
+            yield operand.format(number, str), number
+
+
 def steps(code: Code, registers: Sequence[int], read: Read) -> tuple[Step, ...]:
     """What the code does, step by step, when entered with x0, x1, ... = `registers`.
 
-    Loads see memory as `read` gives it, under the stores made so far.
+    Loads see memory as `read` gives it, under the stores made so far. Raises Unreadable where that
+    gives nothing.
     """
     x = [*registers, *[0] * (32 - len(registers))]
     taken: list[Step] = []
 
     def load(address: int, size: int) -> int:
         data = bytearray(read(address, size))
+        if len(data) < size:
+            raise Unreadable(f"the retarget loads {size} bytes at {address:#x}: they are not there")
         for step in taken:
             for i, byte in enumerate(step.value.to_bytes(step.size, "little")):
                 if 0 <= step.address + i - address < len(data):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from static_call.design import Design, Recognised, Target
+from static_call.design import LITERAL, Design, Recognised, Target
 from static_call.errors import StaticCallError
-from static_call.retarget import Read, Retarget, Step, steps
+from static_call.retarget import Read, Retarget, Step, Unreadable, steps
 
 
 class NotATrampoline(StaticCallError):
@@ -70,7 +70,10 @@ class Trampoline(NamedTuple):
             now = int.from_bytes(read(cell.address, cell.item.size), "little")
             registers += [cell.address, now if cell.value is None else cell.value]
         code = self.design.retarget if fresh else self.design.retarget_to_old
-        taken = steps(code, registers, read)
+        try:
+            taken = steps(code, registers, read)
+        except Unreadable as error:
+            raise BadRetarget(f"{self.design.name}: {error}") from None
         retarget = Retarget(code, tuple(registers), taken, self._keep(taken, target, read))
         self._check(retarget, read)
         return retarget
@@ -92,7 +95,8 @@ class Trampoline(NamedTuple):
         return len(stores)
 
     def _check(self, retarget: Retarget, read: Read) -> None:
-        """The steps leave in each cell what was asked, and elsewhere what was there."""
+        """The steps leave in each cell what was asked, and elsewhere what was there, and maintain
+        nothing but the trampoline: elsewhere DC and IC may fault."""
         memory: dict[int, int] = {}
         for step in retarget.steps:
             memory.update(enumerate(step.value.to_bytes(step.size, "little"), step.address))
@@ -105,6 +109,16 @@ class Trampoline(NamedTuple):
                 raise BadRetarget(
                     f"the retarget of {self.design.name} leaves {item.title} at {address:#x} as "
                     f"{int.from_bytes(left, 'little'):#x}, where {value:#x} was to be stored"
+                )
+        ours = [(self.entry - self.design.entry, self.design.size)]
+        ours += [(address, LITERAL) for address in self.outside.values()]
+        for step in retarget.steps:
+            if step.op in ("dc cvau", "ic ivau") and not any(
+                at <= step.address < at + size for at, size in ours
+            ):
+                raise BadRetarget(
+                    f"the retarget of {self.design.name} maintains {step.address:#x}, where "
+                    "nothing of the trampoline is"
                 )
         for address, byte in memory.items():
             if read(address, 1) != bytes([byte]):

@@ -33,7 +33,8 @@ from static_call.check.questions import (
     stores,
 )
 from static_call.check.verdicts import explored
-from static_call.design import LITERAL, Design, Item, Unreachable
+from static_call.design import LITERAL, Design, Item
+from static_call.errors import StaticCallError
 from static_call.retarget import Cse
 
 # Registers that no trampoline and no retarget uses: both threads', P0's, and P1's
@@ -61,24 +62,36 @@ def write(
 ) -> tuple[int, list[str]]:
     """Writes the questions on single changes of designs as files.
 
-    Returns how many, and for each design with questions that cannot be written so, why the first
-    of them can't and how many more can't. Raises OSError.
+    Returns how many, and for each design with questions that cannot be written so, or with none at
+    all, why the first of them can't and how many more can't. Raises OSError, and StaticCallError
+    where two designs have one name: their files would be the same ones.
     """
+    names = [design.name for design in designs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise StaticCallError(f"two designs are named {twice}: write their files into two folders")
     os.makedirs(directory, exist_ok=True)
     count = 0
     problems: dict[str, list[str]] = {}
-    for design, change, kind in product(designs, changes(), KINDS):
-        try:
-            found = list(question(design, change, kind, limits))
-        except (Unaskable, Unreachable):
-            continue
-        except NotExpressible as error:
-            problems.setdefault(design.name, []).append(str(error))
-            continue
-        for name, text in found:
-            with open(os.path.join(directory, f"{name}.litmus"), "w", encoding="utf-8") as file:
-                file.write(text)
-        count += len(found)
+    for design in designs:
+        written = 0
+        not_asked: list[str] = []
+        for change, kind in product(changes(), KINDS):
+            try:
+                found = list(question(design, change, kind, limits))
+            except Unaskable as error:
+                not_asked.append(f"{design.name}+{kind}: {error}")
+                continue
+            except NotExpressible as error:
+                problems.setdefault(design.name, []).append(str(error))
+                continue
+            for name, text in found:
+                path = os.path.join(directory, f"{name}.litmus")
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+            written += len(found)
+        if not written:
+            problems.setdefault(design.name, not_asked)
+        count += written
     return count, [
         why + (f" (and {len(more)} questions more)" if more else "")
         for why, *more in problems.values()
@@ -88,7 +101,7 @@ def write(
 def question(design: Design, change: Change, kind: str, limits: Limits = DEFAULT) -> Iterator[File]:
     """The files of one question, which is answered yes where one of them is.
 
-    Raises NotExpressible, Unaskable, Unreachable.
+    Raises NotExpressible, Unaskable.
     """
     base = Question(design, change, kind if kind in ("fresh", "settled") else "call")
     name = f"{design.name}+{kind}+{'-'.join(goal.replace(' ', '') for goal in change)}"
@@ -216,6 +229,10 @@ class _Writer:
         operands = insn.row.operands if insn.row else ()
         if any(insn[o.name] in _OURS for o in operands if o.is_register):
             raise NotExpressible(f"{self.name}: {insn} uses a register that the file needs")
+        if insn.name.startswith(("b.", "tb")) or (
+            insn.name in ("cbz", "cbnz") and insn["t"] not in (16, 17)
+        ):
+            raise NotExpressible(f"{self.name}: {insn} depends on what the caller holds")
         if insn.name.startswith("bti"):
             return "NOP"
         if insn.name == "adrp":

@@ -27,6 +27,11 @@ SP = 32
 
 _FULL = (1 << 64) - 1
 
+_ANY = 1 << 1023
+"""Among the reads that a value came from: it came from what a thread with `any` set found, so that
+nothing is known of it. Higher than the bit of any event."""
+_EVENTS = _ANY - 1
+
 
 class ProgramError(StaticCallError):
     """The program cannot be explored."""
@@ -48,12 +53,16 @@ class Thread:
     registers  by number (SP is 32); the others start as 0
     stops      addresses at which it is done, besides any that hold no instruction
     handler    where an undefined instruction takes it; None to end there
+    any        the values in its registers, in its flags and in memory that the program does not
+               mention stand for any: what depends on one goes both ways. It has a stack, below the
+               SP that it starts with, and writes nowhere else
     """
 
     entry: int
     registers: Mapping[int, int] = field(default_factory=dict)
     stops: frozenset[int] = frozenset()
     handler: int | None = None
+    any: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,10 @@ class Program:
         pieces = [*self.data.items()]
         pieces += [(at, word.to_bytes(4, "little")) for at, word in self.code.items()]
         return {at + i: byte for at, piece in pieces for i, byte in enumerate(piece)}
+
+    def places(self, address: int, size: int) -> bool:
+        """Whether the program says what `size` bytes at an address hold at the start."""
+        return all(address + i in self._bytes for i in range(size))
 
     def initial(self, address: int, size: int) -> int:
         """What `size` bytes at an address hold at the start."""
@@ -268,6 +281,10 @@ class _Memory:
             self.version += 1
         return self.split_of[access]
 
+    def known(self, thread: int, atom: Atom) -> bool:
+        """Whether the program says what the atom holds, or another thread writes it."""
+        return self.program.places(*atom) or bool(self.written(atom) & ~(1 << thread))
+
     def held(self, atom: Atom) -> dict[int, int]:
         values = self.values.get(atom)
         if values is None:
@@ -321,8 +338,9 @@ class _State:
         self.x = [0] * 34
         for number, value in thread.registers.items():
             self.x[number] = value & _FULL
-        self.dep = [0] * 34
-        self.pick = [0] * 34  # always contains dep
+        self.dep = [_ANY if thread.any else 0] * 34
+        self.dep[31] = 0
+        self.pick = self.dep[:]  # always contains dep
         self.ctrl = self.pick_ctrl = 0
         self.events: list[Event] = []
         self.trace: list[Executed] = []
@@ -403,8 +421,11 @@ class _Run:
         self.seen = version, {atom: self.memory.state_of(atom) for atom in self.reads}
 
     def all_paths(self) -> None:
+        """One pass. It ends early where the atoms change, as the choices that wait in the stack are
+        among the values of the old ones."""
         self.paths = []
         self.cut.clear()
+        version = self.memory.version
         stack: list[tuple[_State, tuple[int, ...]]] = [(_State(self.thread), ())]
         while stack:
             state, given = stack.pop()
@@ -413,6 +434,8 @@ class _Run:
                 before = state.copy()
                 self.choices = _Choices(given)
                 done = self.step(state)
+                if self.memory.version != version:
+                    return
                 stack += [(before.copy(), other) for other in reversed(self.choices.open)]
                 given = ()
 
@@ -495,6 +518,12 @@ class _Run:
         for number in owed[: self.choices.pick(range(len(owed) + 1))]:
             self.take(state, number)
 
+    def either(self, state: _State, register: int, condition: bool) -> bool:
+        """A condition on a register; both ways where nothing is known of what that holds."""
+        if not state.pick[register] & _ANY:
+            return condition
+        return bool(self.choices.pick((condition, not condition)))
+
     def take(self, state: _State, number: int) -> None:
         state.marked = True
         self.event(state, "CSE", "taken", number)
@@ -513,11 +542,11 @@ class _Run:
         """
         self.mark(state)
         dep, pick = state.dep, state.pick
-        a, d = dep[addr] | dep[index], dep[data]
+        a, d = (dep[addr] | dep[index]) & _EVENTS, dep[data] & _EVENTS
         event = Event(
             kind, tag, address, size, state.step, state.groups, a, d, state.ctrl,
-            (pick[addr] | pick[index]) & ~a, (pick[data] | pick[chooser]) & ~d,
-            state.pick_ctrl & ~state.ctrl, via, rmw, value,
+            (pick[addr] | pick[index]) & _EVENTS & ~a, (pick[data] | pick[chooser]) & _EVENTS & ~d,
+            state.pick_ctrl & ~state.ctrl, via & _EVENTS, rmw, value,
         )  # fmt: skip
         state.events.append(event)
         return event
@@ -556,6 +585,8 @@ class _Run:
                     addr=base, index=index, value=got, via=through,
                 )  # fmt: skip
                 bit = 1 << len(state.events) - 1
+                if own is None and self.thread.any and not self.memory.known(self.index, atom):
+                    bit |= _ANY
                 dep |= bit | (own[1] if own else 0)
                 pick |= bit | through
                 value |= got << 8 * (atom.address - address)
@@ -572,6 +603,13 @@ class _Run:
         rmw    the index of the first read that it forms an atomic pair with
         """
         number = 0
+        if self.thread.any:
+            top = self.thread.registers.get(SP, 0)
+            if not state.x[SP] <= address <= top - size * elements:
+                raise Unmodelled(
+                    f"{state.pc - a64.WORD:#x}: {decode(state.trace[-1].word, state.pc)} writes to "
+                    f"{address:#x}, which is not in a stack frame of its own"
+                )
         parts = self.accesses(address, size, elements)
         if state.pc - a64.WORD in self.program.torn:
             parts = (
@@ -587,7 +625,7 @@ class _Run:
                     chooser=chooser, value=piece, rmw=rmw + number if rmw >= 0 else -1,
                 )  # fmt: skip
                 number += 1
-                dep = event.addr | event.data
+                dep = event.addr | event.data | (state.dep[source] & _ANY)
                 state.stores[atom] = (piece, dep, dep | event.pick_addr | event.pick_data)
                 self.memory.write(self.index, atom, piece)
 
@@ -616,6 +654,8 @@ def _isb(run: _Run, state: _State, insn: a64.Instruction) -> None:
 
 def _exception(run: _Run, state: _State, insn: a64.Instruction) -> None:
     """SVC, HVC, SMC: taken and returned from."""
+    if run.thread.any:
+        raise Unmodelled(f"{state.pc - a64.WORD:#x}: what {insn} does to registers is not known")
     run.event(state, "CSE", "entry")
     run.event(state, "CSE", "return")
 
@@ -627,6 +667,26 @@ def _eret(run: _Run, state: _State, insn: a64.Instruction) -> None:
 
 def _msr_elr(run: _Run, state: _State, insn: a64.Instruction) -> None:
     state.elr = state.x[insn["t"]]
+
+
+_PAC = {"paciasp": 1, "autiasp": 1, "pacibsp": 2, "autibsp": 2}
+
+
+def _pac(run: _Run, state: _State, insn: a64.Instruction) -> None:
+    """PACIASP, AUTIASP, and those with key B: X30 gets a code above its address that only the same
+    key and the same SP take off again. Without FEAT_PAuth they are NOPs, which forgives more."""
+    if not run.thread.any:
+        return
+    code = (state.x[SP] << 2 | _PAC[insn.name]) << 48 & _FULL
+    value = state.x[30]
+    plain = value & (1 << 48) - 1
+    if insn.name.startswith("aut"):
+        value = plain if value == plain | code else value ^ 1 << 62  # it faults, or what uses it
+    elif value == plain:
+        value |= code
+    else:
+        raise Unmodelled(f"{state.pc - a64.WORD:#x}: {insn} of what is no plain address in x30")
+    state.set(30, value, state.dep[30], state.pick[30])
 
 
 def _maintain(run: _Run, state: _State, insn: a64.Instruction) -> None:
@@ -649,26 +709,30 @@ def _br(run: _Run, state: _State, insn: a64.Instruction) -> None:
     state.pc = target
 
 
-def _branch_on(state: _State, register: int, taken: bool, target: int) -> None:
-    state.ctrl |= state.dep[register]
-    state.pick_ctrl |= state.pick[register]
-    if taken:
+def _branch_on(run: _Run, state: _State, register: int, taken: bool, target: int) -> None:
+    state.ctrl |= state.dep[register] & _EVENTS
+    state.pick_ctrl |= state.pick[register] & _EVENTS
+    if run.either(state, register, taken):
         state.pc = target
 
 
 def _b_cond(run: _Run, state: _State, insn: a64.Instruction) -> None:
-    _branch_on(state, _FLAGS, _holds(insn.name[2:], state.x[_FLAGS]), insn["i"])
+    if insn.name in ("b.al", "b.nv"):
+        state.pc = insn["i"]
+    else:
+        taken = _holds(insn.name[2:], state.x[_FLAGS])
+        _branch_on(run, state, _FLAGS, taken, insn["i"])
 
 
 def _cbz(run: _Run, state: _State, insn: a64.Instruction) -> None:
     value = state.x[insn["t"]] & _mask(register_size(insn))
-    _branch_on(state, insn["t"], (value == 0) == (insn.name == "cbz"), insn["i"])
+    _branch_on(run, state, insn["t"], (value == 0) == (insn.name == "cbz"), insn["i"])
 
 
 def _tbz(run: _Run, state: _State, insn: a64.Instruction) -> None:
     bit = insn["hb"] if "hb" in insn else insn["b"]  # as the row joins the fields
     zero = not state.x[insn["t"]] >> bit & 1
-    _branch_on(state, insn["t"], zero == (insn.name == "tbz"), insn["i"])
+    _branch_on(run, state, insn["t"], zero == (insn.name == "tbz"), insn["i"])
 
 
 def _adr(run: _Run, state: _State, insn: a64.Instruction) -> None:
@@ -739,7 +803,7 @@ def _ubfm(run: _Run, state: _State, insn: a64.Instruction) -> None:
 
 def _select(run: _Run, state: _State, insn: a64.Instruction) -> None:
     """CSEL, CSINC: the result depends on the register chosen, and by pick on the flags."""
-    holds = _holds(_words(insn)[-1], state.x[_FLAGS])
+    holds = run.either(state, _FLAGS, _holds(_words(insn)[-1], state.x[_FLAGS]))
     chosen = insn["n" if holds else "m"]
     value = state.x[chosen] + (insn.name == "csinc" and not holds)
     pick = state.pick[chosen] | state.pick[_FLAGS]
@@ -752,6 +816,8 @@ def _address(state: _State, insn: a64.Instruction) -> tuple[int, int, int]:
         return insn["i"], 31, 31
     n, words = _register(insn, "n"), _words(insn)
     base = state.x[n]
+    if n == SP and base % 16:
+        raise Unmodelled(f"{insn} with an SP of {base:#x}: it must be a multiple of 16")
     if "m" in insn:
         m = insn["m"]
         offset = state.x[m]
@@ -916,7 +982,7 @@ _WIDTHS = ("", "b", "h")
 _ORDERS = ("", "a", "l", "al")
 _SEMANTICS: dict[str, _Semantics] = {
     **dict.fromkeys(("nop", "yield", "bti", "bti c", "bti j", "bti jc", "csdb", "esb"), _nothing),
-    **dict.fromkeys(("paciasp", "pacibsp", "autiasp", "autibsp", "hint"), _nothing),
+    **dict.fromkeys(_PAC, _pac),
     **dict.fromkeys(("dmb", "dsb"), _barrier),
     "isb": _isb, "eret": _eret, "msr": _msr_elr, "b": _b, "bl": _b,
     **dict.fromkeys(("svc", "hvc", "smc"), _exception),

@@ -15,36 +15,40 @@ from itertools import count, pairwise, product
 
 from static_call import a64
 from static_call.check.instructions import assemble, decode
-from static_call.check.program import Path, Program, Thread, TooBig, Unmodelled, explore
-from static_call.design import LITERAL, RET0, Design, Target
+from static_call.check.program import Path, Program, Thread, explore
+from static_call.design import LITERAL, RET0, Design, Target, Unreachable
 from static_call.errors import StaticCallError
 from static_call.retarget import Code, Cse, Retarget
-from static_call.trampoline import Trampoline
+from static_call.trampoline import NotATrampoline, Trampoline
 
 BASE = 0x10_0000_1000
 """Where the trampoline is, but for its alignment (see Scene.base): just above a multiple of 2^32,
 so that torn literals differ."""
 
-GOALS: Mapping[str, Target] = {
-    "near A": 0x0F_FFF0_0040,
-    "near B": 0x10_0010_0080,
-    "far A": 0x0F_6000_0140,
-    "far B": 0x11_0000_0280,
-    "null": None,
-    "ret0": RET0,
-}
-"""What a change goes from and to. The far ones are beyond a B's reach and within ADRP's."""
+GOALS = ("near A", "near B", "far A", "far B", "null", "ret0")
+"""What a change goes from and to. Where the functions are, `targets` says."""
 
-RETURN0 = 0x10_0020_00C0
-"""The function that returns 0, which is called where a design has no form for null or ret0."""
+_ORIGIN = BASE & -(1 << 32)
+_MIB = 1 << 20
 
 _RETURN = 0x10_0040_0100
-_UPDATER, _CALLER, _FLAG = 0x1000, BASE + 0x50_0000, 0x9000
+_UPDATER, _CALLER, _FLAG = 0x5A5A_0000_1000, BASE + 0x50_0000, 0x9000
 _OUTSIDE = BASE + 0x1_0008  # a literal's alignment and no more
 _STACK, _JUNK = 0xA000, 0xB000
-_KEPT = {i: 0x70 + i for i in range(30) if i not in (16, 17)} | {30: _RETURN, 32: _STACK}
+_KEPT = {
+    **{i: (i + 1) * 0x9E3779B97F4A7C15 & (1 << 64) - 1 for i in range(30) if i not in (16, 17)},
+    30: _RETURN,
+    32: _STACK,
+}
 """What a call finds in the registers that a trampoline leaves alone (AAPCS64: X16 and X17 are for
-veneers, the flags are nobody's)."""
+veneers, the flags are nobody's). All bits of these values matter, so that what changes a register
+changes its value; what depends on one goes both ways: see program.Thread."""
+
+_CALLED = {i: value ^ 0xFFFF << 32 for i, value in _KEPT.items() if i < 18} | {
+    16: 0xC000,
+    17: 0xD000,
+}
+"""What a function that was called may leave in the registers that are not kept for its caller."""
 
 _STALE, _FRESH = a64.assemble("udf #0"), a64.assemble("bti c")
 _NOP = a64.assemble("nop")
@@ -55,7 +59,15 @@ Change = tuple[str, ...]
 
 
 class Unaskable(StaticCallError):
-    """The design cannot be asked this."""
+    """There is nothing to ask: there is no such change, or no code of a target to be fresh."""
+
+
+class NotTaken(Unaskable):
+    """The design does not take the change: an update to such a target is refused."""
+
+
+class Unsupported(StaticCallError):
+    """Designs of a kind that the checker does not know yet."""
 
 
 def parse_change(text: str) -> Change:
@@ -215,18 +227,37 @@ class Scene:
         for event in path.events:
             if event.kind == "W":
                 data[event.address] = event.value.to_bytes(event.size, "little")
-        registers = dict(enumerate(path.registers))
-        thread = Thread(registers[30], {i: value for i, value in registers.items() if i != 31})
+        registers = {i: value for i, value in enumerate(path.registers) if i != 31} | _CALLED
+        thread = Thread(path.registers[30], registers | {30: _JUNK}, any=True)
         code = {at: word for at, word in self.program.code.items() if at in self.trampoline}
-        try:
-            found = explore(Program(code, data, (thread,)))
-        except (TooBig, Unmodelled):
-            return False
+        found = explore(Program(code, data, (thread,)))
+        for end in found.paths[0]:
+            self._follows(end)
         return not found.cut and all(
             end.pc == _RETURN
+            and all(end.registers[i] in (_KEPT[i], _CALLED[i]) for i in (0, 1))  # the result
             and all(end.registers[i] == value for i, value in _KEPT.items() if i > 18 and i != 30)
             for end in found.paths[0]
         )
+
+    def _follows(self, path: Path) -> None:
+        """Refuses what stands behind a call and is more than can be judged alone, by one path."""
+        cells = {
+            at + i
+            for item in self.question.design.cells if item.offset is not None
+            for at in [self.base + item.offset] for i in range(item.size)
+        }  # fmt: skip
+        used = {done.address for done in path.trace}
+        used |= {event.address for event in path.events if event.kind == "R"}
+        if used & cells or any(decode(d.word, d.address).name in ("br", "blr") for d in path.trace):
+            raise Unsupported(
+                f"{self.question.design.name}: behind its call stands a branch to a register or "
+                "what retargeting changes: the checker does not know such designs yet"
+            )
+
+    def returns(self, pc: int) -> bool:
+        """Whether an address is the one that the caller wants to be returned to."""
+        return pc == _RETURN
 
     def right(self, path: Path) -> frozenset[str]:
         """The outcomes that are right for a caller's path: targets that were current at some moment
@@ -267,13 +298,13 @@ class Scene:
 @lru_cache(maxsize=64)
 def _scene(question: Question) -> Scene:
     design, change = question.design, question.change
-    base = (BASE & -2 * design.align | design.align) + question.shift
+    base = _base(design) + question.shift
     entry = base + design.entry
     outside = {
         label: _OUTSIDE + question.shift + 0x40 * i for i, label in enumerate(design.outside)
     }
     trampoline = Trampoline(design, entry, outside)
-    goals = [_goal(design, goal) for goal in change]
+    goals = [_goal(design, goal, entry, outside) for goal in change]
     memory: dict[int, int] = {}
 
     def store(at: int, contents: bytes) -> None:
@@ -290,10 +321,16 @@ def _scene(question: Question) -> Scene:
     initial = dict(memory)
     code: dict[int, int] = {}
     for number, goal in enumerate(goals[1:], 1):
-        plan = trampoline.plan(goal, read)
+        try:
+            plan = trampoline.plan(goal, read)
+        except NotATrampoline:
+            raise Unsupported(
+                f"{design.name}: its words do not say which function it calls, as those of a site "
+                "that goes one of two ways: the checker does not know such designs yet"
+            ) from None
         last = number == len(goals) - 1
         if last and question.kind == "fresh":
-            if not isinstance(goal, int) or goal == RETURN0:
+            if not isinstance(goal, int) or change[-1] in ("null", "ret0"):
                 raise Unaskable(f"{change[-1]} has no code of its own to be fresh")
             if change[-1] in change[:-1]:
                 raise Unaskable(f"{change[-1]} is called already when its code is written")
@@ -319,22 +356,23 @@ def _scene(question: Question) -> Scene:
             labels[at] = _named(item.label, item.size)
     labels = {base + o: _named(label) for label, o in design.labels.items()} | labels
     labels.setdefault(entry, "entry")
+    labels |= {value: f"what x{i} held before" for i, value in _KEPT.items() if i < 30}
     labels |= {_JUNK: "what x16 held before", _CALLER + 0x100: "past the call"}
     start = entry
     if question.kind == "settled":
         start = _CALLER
         lines = ["ldar x16, [x17]", f"cbz x16, {_CALLER + 0x100:#x}"]
-        lines += ["isb"] * question.isb + [f"b {entry:#x}"]
+        lines += ["isb"] * question.isb + ["mov x16, x18", f"b {entry:#x}"]  # x16 may hold anything
         code |= {at: _assembled(line, at) for at, line in zip(count(start, 4), lines)}
     registers = {**_KEPT, 16: _JUNK, 17: _FLAG}
-    targets = {value: goal for goal, value in GOALS.items() if isinstance(value, int)}
+    names = {value: goal for goal, value in targets(design).items()}
     return Scene(
         question,
         Program(
-            code | updater.code, data, (Thread(_UPDATER), Thread(start, registers)),
+            code | updater.code, data, (Thread(_UPDATER), Thread(start, registers, any=True)),
             cse=tuple(updater.cse), lse2=question.lse2, torn=frozenset(updater.torn),
         ),
-        targets | {RETURN0: "return0"},
+        names,
         labels,
         tuple(
             goal if goal not in ("null", "ret0")
@@ -355,11 +393,67 @@ def _named(label: str, size: int = a64.WORD) -> str:
     return name if not local else f"{'literal' if size == LITERAL else 'label'} {name}"
 
 
-def _goal(design: Design, goal: str) -> Target:
-    """What to retarget to: where the design has no form for null or ret0, a function does it."""
-    if goal in ("null", "ret0") and goal not in design.forms:
-        return RETURN0
-    return GOALS[goal]
+@lru_cache(maxsize=64)
+def targets(design: Design) -> Mapping[str, int]:
+    """Where the functions are that a design is asked about, by goal; return0, which returns 0, is
+    called where it has no form for null or ret0.
+
+    The near ones are within the reach of every branch of the near form that names the target, the
+    far ones beyond it and within the reach of the far form. They differ in both halves of an
+    address, in its page and in its low 12 bits, so that no address made of two is one of them.
+    """
+    entry = _base(design) + design.entry
+    near = design.reach("near" if "near" in design.forms else "far", entry)
+    far = design.reach("far", entry) if "far" in design.forms else None
+    step = _MIB if near is None else min(_MIB, _room(near) * 3 // 8 & -0x100)
+    below, above = 0xA000_0000, 1 << 32
+    if "near" in design.forms and near is not None:
+        beyond = _ORIGIN - near[0], near[1] - _ORIGIN
+        if max(beyond) >= min(below, above):
+            below = above = 2 * max(beyond) & -0x1000
+    else:
+        beyond = 2 * step, 2 * step
+    if far is not None and _ORIGIN - below < far[0]:
+        below = (beyond[0] + _ORIGIN - far[0]) // 2 & -0x1000
+    if far is not None and _ORIGIN + above + 0x280 > far[1]:
+        above = (beyond[1] + far[1] - _ORIGIN) // 2 & -0x1000
+    return {
+        "near A": _ORIGIN - step + 0x40,
+        "near B": _ORIGIN + step + 0x80,
+        "far A": _ORIGIN - below + 0x140,
+        "far B": _ORIGIN + above + 0x280,
+        "return0": _ORIGIN + 2 * step + 0xC0,
+    }
+
+
+def _room(reach: tuple[int, int]) -> int:
+    """How far the nearer end of what is in reach is."""
+    return min(_ORIGIN - reach[0], reach[1] - _ORIGIN)
+
+
+def _base(design: Design) -> int:
+    """Where the trampoline is."""
+    return BASE & -2 * design.align | design.align
+
+
+def _goal(design: Design, goal: str, entry: int, outside: Mapping[str, int]) -> Target:
+    """What to retarget to: where the design has no form for null or ret0, a function does it.
+
+    Raises NotTaken where it refuses a target like this.
+    """
+    if goal in design.forms and goal in ("null", "ret0"):
+        return None if goal == "null" else RET0
+    target = targets(design)["return0" if goal in ("null", "ret0") else goal]
+    try:
+        form = design.form_for(entry, target, outside)
+    except Unreachable as error:
+        if "far" not in design.forms:
+            raise NotTaken(f"{goal}: {error}") from None
+        form = "near"
+    limited = {"near", "far"} <= {*design.forms} and design.reach("near", entry) is not None
+    if goal.startswith("far") and form == "near" and limited:
+        raise NotTaken(f"{goal}: no target is beyond the reach of near and within that of far")
+    return target
 
 
 class _Updater:

@@ -20,27 +20,65 @@ def judge(
 ) -> dict[Design, Verdicts]:  # fmt: skip
     """All verdicts on designs.
 
-    two       two changes in a row as well
+    two       two changes in a row as well; so they are where a claim depends on them: see leaves
     progress  is told how many changes are done, of how many, and which design is next
     Raises what verdicts.check does.
     """
-    asked = changes(2) + (changes(3) if two else [])
-    total = len(asked) * len(designs)
+    every = {
+        design: changes(2) + (changes(3) if two or (design.claims and leaves(design)) else [])
+        for design in designs
+    }
+    total = sum(map(len, every.values()))
+    done = 0
     result: dict[Design, Verdicts] = {}
-    for number, design in enumerate(designs):
+    for design, asked in every.items():
         found = result[design] = {}
-        for at, change in enumerate(asked):
-            progress(number * len(asked) + at, total, design.name)
+        for change in asked:
+            progress(done, total, design.name)
             found[change] = check(design, change, limits=limits)
+            done += 1
     progress(total, total, "")
     return result
 
 
+def leaves(design: Design) -> bool:
+    """Whether some form leaves a cell as it is, so that what a trampoline holds depends on more
+    than its form, and one change of a new one does not show all of it."""
+    return any(item.holds(form) is None for item in design.cells for form in design.forms)
+
+
 def broken_claims(result: dict[Design, Verdicts]) -> Iterator[Verdict]:
-    """The verdicts that a claimed property does not hold."""
+    """The verdicts for which a claim does not hold: a claimed property does not, or it was asked of
+    no change, and then the first that was not asked."""
     for verdicts in result.values():
         for row in verdicts.values():
             yield from (v for v in row if v.holds is False and v.claimed)
+        for column in zip(*verdicts.values()):
+            if all(v.holds is None for v in column):
+                yield from (v for v in column[:1] if v.claimed)
+
+
+def breaks(verdict: Verdict) -> str:
+    """Why a claim does not hold, of one of `broken_claims`."""
+    change = show_change(verdict.change)
+    claim = f"{verdict.design.name} claims {verdict.name}"
+    if verdict.holds is None:
+        return f"{claim}, which could be asked of no change. {change}: {verdict.says}"
+    return f"{claim}, and {change} breaks it: {verdict.says}"
+
+
+def assumptions(result: dict[Design, Verdicts], limits: Limits) -> dict[str, str]:
+    """What every answer rests on, by a word for each."""
+    most = max((len(change) for verdicts in result.values() for change in verdicts), default=2)
+    return {
+        "changes": "one change of a new trampoline" + (", or two in a row" if most > 2 else ""),
+        "threads": "one caller, one updater",
+        "lines": "one word in a cache line",
+        "loops": f"at most {limits.unroll} rounds of a loop, {limits.steps} instructions",
+        "pads": "bti c or paciasp at every function called",
+        "edition": "cmodx by the list that every edition of Arm ARM DDI 0487, B2.2.5 has, without "
+        "what issue M.a adds to it and with rewriting a word as it was (its known issue D25021)",
+    }
 
 
 def matrix(result: dict[Design, Verdicts]) -> list[list[str]]:
@@ -50,14 +88,16 @@ def matrix(result: dict[Design, Verdicts]) -> list[list[str]]:
         row = [design.name]
         for column in zip(*verdicts.values()):
             asked = [v for v in column if v.holds is not None]
+            refused = sum(not v.taken for v in column)
             fails = sum(not v.holds for v in asked)
-            claimed = asked and asked[0].claimed
+            claimed = column[0].claimed
             if not asked:
                 row.append("-")
             elif fails:
                 row.append(f"{'NO' if claimed else 'no'} {fails}/{len(asked)}")
             else:
-                row.append("YES" if claimed else "yes")
+                of = f" ({len(asked)} of {len(asked) + refused})" if refused else ""
+                row.append(("YES" if claimed else "yes") + of)
         rows.append(row)
     return rows
 
@@ -81,7 +121,23 @@ def reasons(verdicts: Verdicts) -> Iterator[tuple[str, str, Change, int]]:
             yield name, says, those[0], len(those)
 
 
-def as_data(result: dict[Design, Verdicts]) -> dict[str, object]:
+def not_asked(verdicts: Verdicts) -> Iterator[tuple[str, str, Change, int]]:
+    """Why questions were not asked: the properties, why, the first such change and how many."""
+    found: dict[tuple[str, ...], tuple[list[str], list[Change]]] = {}
+    for name, column in zip(PROPERTIES, zip(*verdicts.values())):
+        why: dict[str, list[Change]] = {}
+        for verdict in column:
+            if verdict.holds is None:
+                why.setdefault(verdict.says, []).append(verdict.change)
+        for says, those in why.items():
+            names, _ = found.setdefault((says, *map(show_change, those)), ([], those))
+            names.append(name)
+    for (says, *_), (names, those) in found.items():
+        every = len(names) == len(PROPERTIES)
+        yield "all" if every else ", ".join(names), says, those[0], len(those)
+
+
+def as_data(result: dict[Design, Verdicts], limits: Limits = DEFAULT) -> dict[str, object]:
     """The documented shape: docs/checker.md."""
     return {
         "claims_hold": not any(broken_claims(result)),
@@ -106,6 +162,7 @@ def as_data(result: dict[Design, Verdicts]) -> dict[str, object]:
             }
             for design, verdicts in result.items()
         ],
+        "assumptions": assumptions(result, limits),
     }
 
 

@@ -101,7 +101,7 @@ def tell(
 def _trivially(name: str) -> str:
     return {
         "cmodx": "every word that is modified under a caller is on the list before and after",
-        "landing": "each ends on a landing pad, or outside, where a pad is assumed",
+        "landing": "each ends on a landing pad, or at a function outside, where bti c is assumed",
     }.get(name, "no values that a caller can read or fetch lead to a wrong call")
 
 

@@ -28,6 +28,7 @@ from static_call.check.model import CACHE_TYPES, WEAKEST, Model
 from static_call.check.program import DEFAULT, Explored, Limits, Path, TooBig, Unmodelled, explore
 from static_call.check.questions import (
     Change,
+    NotTaken,
     Question,
     Scene,
     Unaskable,
@@ -35,7 +36,7 @@ from static_call.check.questions import (
     show_change,
     stores,
 )
-from static_call.design import LITERAL, PROPERTIES, Design, Unreachable
+from static_call.design import LITERAL, PROPERTIES, Design
 from static_call.errors import StaticCallError
 from static_call.retarget import Cse
 
@@ -65,11 +66,12 @@ class Verdict:
     """Whether a design has a property, for one change.
 
     name     the property's
-    holds    None where the question makes no sense: there is no such change, or no code of a
-             target to be fresh
+    holds    None where it was not asked: there is no such change, no code of a target to be fresh,
+             or the design refuses such a target. Not asked is no yes.
     says     why, in a few words; "" where nothing is to be said
     failure  for the weakest cache type
     models   the cache types in which it fails
+    taken    whether the design takes the change at all
     """
 
     design: Design
@@ -79,6 +81,7 @@ class Verdict:
     says: str = ""
     failure: Failure | None = None
     models: tuple[Model, ...] = ()
+    taken: bool = True
 
     @property
     def claimed(self) -> bool:
@@ -98,9 +101,8 @@ def check(
     """
     try:
         return [_verdict(design, change, name, limits) for name in properties]
-    except TooBig as error:
-        what = f"{design.name}, {show_change(change)}"
-        raise TooBig(f"{what}: {error!s}") from None
+    except (TooBig, Unmodelled) as error:
+        raise type(error)(f"{design.name}, {show_change(change)}: {error}") from None
 
 
 def _verdict(design: Design, change: Change, name: str, limits: Limits) -> Verdict:
@@ -108,8 +110,9 @@ def _verdict(design: Design, change: Change, name: str, limits: Limits) -> Verdi
     try:
         question.scene()
         failure, says = _fails(question, name, WEAKEST, limits)
-    except (Unaskable, Unreachable) as error:
-        return Verdict(design, change, name, None, str(error))
+    except Unaskable as error:
+        taken = not isinstance(error, NotTaken)
+        return Verdict(design, change, name, None, str(error), taken=taken)
     if failure is None:
         return Verdict(design, change, name, True, says)
     others = [model for model in CACHE_TYPES[1:] if _fails(question, name, model, limits)[0]]
@@ -148,13 +151,12 @@ def _fails(
 
 @lru_cache(maxsize=64)
 def explored(question: Question, limits: Limits = DEFAULT) -> Explored:
-    """What the threads can do. Raises NoWayOut, and Unmodelled and TooBig with the design named."""
+    """What the threads can do. Raises NoWayOut, Unmodelled and TooBig."""
     scene = question.scene()
     what = f"{question.design.name}, {show_change(question.change)}"
-    try:
-        result = explore(scene.program, limits)
-    except Unmodelled as error:
-        raise Unmodelled(f"{what}: {error}") from None
+    result = explore(scene.program, limits)
+    if not result.paths[0]:
+        raise TooBig(f"the retarget takes more than {limits.steps} instructions: raise --steps")
     if result.cut or not all(result.paths):
         raise NoWayOut(
             f"{what}: a call stays in the trampoline for more than {limits.unroll} rounds of a "
@@ -247,15 +249,20 @@ _PADS = {
     "br x16": {"bti c", "bti j", "bti jc", "paciasp", "pacibsp"},
     "blr": {"bti c", "bti jc", "paciasp", "pacibsp"},
 }
-"""Where an indirect branch may land in a guarded page (Arm ARM D8.4.6)."""
+"""Where an indirect branch may land in a guarded page: BR by X16 or X17, BR by another register,
+and BLR set PSTATE.BTYPE to 01, 11 and 10, and the pad must take that (Arm ARM DDI 0487, D8.4 and
+the pseudocode of BTypeCompatible_BTI and BTypeCompatible_PACIXSP, with SCTLR_ELx.BT0 and BT1 set as
+Linux does). RET and direct branches set it to 00 and need no pad."""
 _ENTRY = _PADS["blr"] & _PADS["br x16"]
+_FUNCTION = {"bti c", "paciasp"}
 
 
 def landings(question: Question, model: Model, limits: Limits = DEFAULT) -> Iterator[Says]:
     """The indirect branches that land on no pad, with the word that was fetched there.
 
-    A caller's own is one: it may come through a pointer (BLR) or a veneer (BR X16). Targets outside
-    are assumed to have a pad.
+    A caller's own is one: it may come through a pointer (BLR) or a veneer (BR X16). A function
+    outside is assumed to begin with what compilers put there, `bti c` or `paciasp`, which takes
+    BLR and BR by X16 and X17; and no pad to stand behind the caller's call, where RET goes back to.
     """
     scene = question.scene()
     found = explored(question, limits)
@@ -282,12 +289,17 @@ def _unpadded(scene: Scene, path: Path) -> Iterator[str]:
     for number, insn in enumerate(words):
         if insn.name not in ("br", "blr"):
             continue
-        kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
+        pads = _PADS["br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name]
         last = number == len(words) - 1
         to = path.pc if last else path.trace[number + 1].address
-        pad = decode(scene.program.code.get(to, 0), to) if last else words[number + 1]
-        if to in scene.trampoline and pad.name not in _PADS[kind]:
-            yield f"{insn} lands on {pad.format(scene.name)} at {scene.name(to)}"
+        if to in scene.trampoline:
+            pad = decode(scene.program.code.get(to, 0), to) if last else words[number + 1]
+            if pad.name not in pads:
+                yield f"{insn} lands on {pad.format(scene.name)} at {scene.name(to)}"
+        elif scene.returns(to):
+            yield f"{insn} lands behind the caller's call, where no pad is assumed"
+        elif _FUNCTION - pads:
+            yield f"{insn} lands on {scene.name(to)}: a bti c takes BR by X16 and X17 only"
 
 
 def stops(question: Question) -> list[int]:
@@ -304,24 +316,25 @@ def _atomic(question: Question, model: Model, limits: Limits) -> tuple[Failure |
         address, size = _where(scene, i)
         pair = insn.name == "stp"
         for what in [question] * pair + [question.but(torn=i)]:
-            torn = what.torn is not None
+            bytes_ = size // 2 if pair and what.torn is not None else size
+            text = f"{bytes_} bytes at {scene.name(address)} must be one store"
+            single = bytes_ <= 8 and address % bytes_ == 0
             try:
                 new = _new(what, question, address, size, model, limits)
-            except Unmodelled:
-                new = None  # torn to an instruction that the model doesn't have: wrong, at any rate
-            else:
-                if new is None:
-                    continue
-            bytes_ = size // 2 if pair and torn else size
-            text = f"{bytes_} bytes at {scene.name(address)} must be one store"
-            if bytes_ <= 8 and address % bytes_ == 0:
+            except (Unmodelled, TooBig, NoWayOut):
+                if not single:
+                    raise
+                said.append(f"{text}, and are")  # torn, it is code that nobody meant
+                continue
+            if new is None:
+                continue
+            if single:
                 said.append(f"{text}, and are")
                 continue
-            if new:
-                # FEAT_LSE2 (B2.2.1.1): accesses that lie within 16 aligned bytes are single.
-                lse2 = address % 16 + bytes_ <= 16
-                more = ", and are with LSE2 only" if lse2 else ", and are not"
-                return Failure(what, f"{text}{more}: {new[0]}", new[1]), ""
+            # FEAT_LSE2 (B2.2.1.1): accesses that lie within 16 aligned bytes are single.
+            lse2 = address % 16 + bytes_ <= 16
+            more = ", and are with LSE2 only" if lse2 else ", and are not"
+            return Failure(what, f"{text}{more}: {new[0]}", new[1]), ""
     return None, "; ".join(dict.fromkeys(said))
 
 

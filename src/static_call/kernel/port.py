@@ -199,10 +199,12 @@ def doubt(design: Design) -> str | None:
     if not code.reaches_all(design):
         return "it has no far form, and a module may be out of a branch's reach"
     verdicts = report.judge([design])
+    live = [one for row in verdicts[design].values() for one in row if one.name == "live"]
+    if not any(verdict.holds for verdict in live):
+        return f"that it is live could be shown for no change: {live[0].says}"
     broken = next(report.broken_claims(verdicts), None) or next(
-        (verdict for row in verdicts[design].values() for verdict in row
-         if verdict.name == "live" and verdict.holds is False), None,
-    )  # fmt: skip
+        (verdict for verdict in live if verdict.holds is False), None
+    )
     if broken is None:
         return None
     change = "-".join(goal.replace(" ", "") for goal in broken.change)
