@@ -198,18 +198,18 @@ def test_torture(kind: str, updaters: int, tmp_path: Path) -> None:
         ("	maintain(trampoline->slot);\n", "", "stale"),
         # The update is not made before it is said to be.
         (
-            "	error = store(trampoline->slot, &slot, sizeof(slot));\n",
+            "	error = store(fd, trampoline->slot, &slot, sizeof(slot));\n",
             "	{ static unsigned r; r = r * 1103515245 + 12345; if (r >> 16 & 1) return 0; }\n"
-            "	error = store(trampoline->slot, &slot, sizeof(slot));\n",
+            "	error = store(fd, trampoline->slot, &slot, sizeof(slot));\n",
             "stale",
         ),
         # The slot says that the literal is to be used before it is right.
         (
-            "	error = store(trampoline->literal, &literal, sizeof(literal));\n",
-            "	{ uint64_t bad = trampoline->ret0; error = store(trampoline->literal, &bad, 8); }\n"
-            "	{ uint32_t far = NOP; error |= store(trampoline->slot, &far, 4); }\n"
+            "	error = store(fd, trampoline->literal, &literal, sizeof(literal));\n",
+            "	{ uint64_t bad = trampoline->ret0; error = store(fd, trampoline->literal, &bad, 8); }\n"
+            "	{ uint32_t far = NOP; error |= store(fd, trampoline->slot, &far, 4); }\n"
             "	maintain(trampoline->slot); pause_us(50);\n"
-            "	error |= store(trampoline->literal, &literal, sizeof(literal));\n",
+            "	error |= store(fd, trampoline->literal, &literal, sizeof(literal));\n",
             "wrong",
         ),
     ],

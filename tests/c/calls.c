@@ -30,6 +30,8 @@ DEFINE_STATIC_CALL(local_op, local_add);
 DEFINE_STATIC_CALL(length, strlen);
 DEFINE_STATIC_CALL_NULL(hook, hook_count);
 DEFINE_STATIC_CALL_RET0(policy, calls_self);
+EXPORT_STATIC_CALL(op);
+EXPORT_STATIC_CALL(policy);
 
 int calls_self(int a)
 {

@@ -44,6 +44,9 @@ DEFINE_STATIC_CALL(geo_area, static_cast<int (*)(int)>(area));
 DEFINE_STATIC_CALL(geo_area2, static_cast<int (*)(int, int) noexcept>(area));
 DEFINE_STATIC_CALL(geo_name, name);
 DEFINE_STATIC_CALL(geo_throws, throws);
+EXPORT_STATIC_CALL(geo_area);
+EXPORT_STATIC_CALL(geo_name);
+EXPORT_STATIC_CALL(geo_throws);
 
 static_assert(noexcept(static_call(geo_area2)(1, 2)), "noexcept is part of the type");
 static_assert(!noexcept(static_call(geo_area)(1)), "and only where it is given");

@@ -35,6 +35,7 @@ DECLARE_STATIC_CALL(shared, int(int));
 
 #ifndef NO_CALL_OF_ITS_OWN
 DEFINE_STATIC_CALL(in_library, five);
+EXPORT_STATIC_CALL(in_library);
 
 int EXPORT(call)(int a)
 {

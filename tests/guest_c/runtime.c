@@ -127,12 +127,15 @@ static void bad_input(void)
 		check_target(target);
 	}
 	bad.tramp = (void (*)(void))one;
-	CHECK(__static_call_update(&bad, NULL, 0), ENOEXEC);
-	CHECK(__static_call_synchronize(&bad), ENOEXEC);
+	CHECK(__static_call_update(&bad, bad.tramp, NULL, 0), ENOEXEC);
+	CHECK(__static_call_synchronize(&bad, bad.tramp), ENOEXEC);
 	bad.tramp = NULL;
-	CHECK(__static_call_update(&bad, NULL, 0), ENOEXEC);
+	CHECK(__static_call_update(&bad, bad.tramp, NULL, 0), ENOEXEC);
 	bad.tramp = (void (*)(void))(here + 4);
-	CHECK(__static_call_update(&bad, NULL, 0), ENOEXEC);
+	CHECK(__static_call_update(&bad, bad.tramp, NULL, 0), ENOEXEC);
+	/* A key that names another trampoline than the one that calls go to. */
+	bad.tramp = (void (*)(void))STATIC_CALL_TRAMP(other);
+	CHECK(__static_call_update(&bad, (void (*)(void))here, NULL, 0), ENOEXEC);
 	CHECK(to(ONE, 0), 0);
 }
 
@@ -631,9 +634,9 @@ static void synchronize_waits(void)
 	loop.func = loop.tramp = (void (*)(void))(uintptr_t)code;
 	thread = start(enter_loop, NULL);
 	usleep(20000);
-	CHECK(__static_call_synchronize(&loop), ETIMEDOUT);
-	CHECK(__static_call_update(&loop, nothing_more, 0), 0);
-	CHECK(__static_call_synchronize(&loop), 0);
+	CHECK(__static_call_synchronize(&loop, loop.tramp), ETIMEDOUT);
+	CHECK(__static_call_update(&loop, loop.tramp, nothing_more, 0), 0);
+	CHECK(__static_call_synchronize(&loop, loop.tramp), 0);
 	pthread_join(thread, NULL);
 	munmap(code, 4096);
 }

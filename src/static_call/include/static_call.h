@@ -12,6 +12,7 @@
  *	DEFINE_STATIC_CALL(name, func)			in one file: calls func
  *	DEFINE_STATIC_CALL_NULL(name, func)		calls nothing; func gives the type
  *	DEFINE_STATIC_CALL_RET0(name, func)		returns 0; func gives the type
+ *	EXPORT_STATIC_CALL(name)			in that file: for other objects, too
  *
  *	static_call(name)(args)				calls
  *	static_call_cond(name)(args)			calls, with no value: it may call nothing
@@ -22,12 +23,18 @@
  *	static_call_synchronize(name)			waits for threads in the trampoline	*
  *	static_call_close()				closes the file that updates need	*
  *
- * Shared objects export their static calls, unless STATIC_CALL_HIDDEN is defined.
+ * A static call belongs to the program or shared object that defines it, and is hidden from others
+ * unless it is exported. STATIC_CALL_HIDDEN, defined for a file, says that all that it declares are
+ * its own object's.
  *
  * For gcc and clang, C11 and C++17. docs/c.md says more, and why it is as it is.
  */
 #ifndef STATIC_CALL_H
 #define STATIC_CALL_H
+
+#ifdef __cplusplus
+#include <type_traits>
+#endif
 
 #if !defined __aarch64__ || !defined __LP64__ || defined __AARCH64EB__
 #error "static_call.h is for little-endian arm64 with 64-bit pointers"
@@ -43,10 +50,20 @@ struct static_call_key {
 	void (*func)(void);
 	void (*tramp)(void);
 	unsigned int lock; /* 0, or the id of the thread that is changing it */
+	unsigned int queue; /* of those that wait for it: see "Locks" in static_call.c */
 };
 
-#define STATIC_CALL_KEY(name) __STATIC_CALL_PASTE(__SCK__, name)
 #define STATIC_CALL_TRAMP(name) __STATIC_CALL_PASTE(__SCT__, name)
+
+/* The key, found by its symbol wherever it is: never a copy of it in a program. */
+#define STATIC_CALL_KEY(name)                                                                      \
+	(*__extension__({                                                                          \
+		struct static_call_key *__static_call_at;                                          \
+		__asm__(__STATIC_CALL_GOT("%1")                                                    \
+			: "=r"(__static_call_at)                                                   \
+			: "S"(&__STATIC_CALL_KEY(name)));                                          \
+		__static_call_at;                                                                  \
+	}))
 
 /*
  * Names a static call that is defined elsewhere. `func` is a function or a function's type; in C++
@@ -58,19 +75,36 @@ struct static_call_key {
 #define DECLARE_STATIC_CALL(name, func)                                                            \
 	extern __STATIC_CALL_TYPE(func) STATIC_CALL_TRAMP(name)                                    \
 		__asm__(__STATIC_CALL_TRAMP_STR(name)) __STATIC_CALL_ATTRIBUTE;                    \
-	extern struct static_call_key STATIC_CALL_KEY(name)                                        \
+	extern struct static_call_key __STATIC_CALL_KEY(name)                                      \
 		__asm__(__STATIC_CALL_KEY_STR(name)) __STATIC_CALL_ATTRIBUTE
 
-/* Defines a static call that calls `func`; one file of a program or a library does that. */
-#define DEFINE_STATIC_CALL(name, func) __STATIC_CALL_DEFINE(name, func, func, "%0", "S"(func))
+/*
+ * Defines a static call that calls `func`; one file of a program or a library does that. A weak
+ * function that nobody defines is none: the static call returns at once.
+ */
+#define DEFINE_STATIC_CALL(name, func)                                                             \
+	__STATIC_CALL_DEFINE(name, func, __STATIC_CALL_CAST(void (*)(void), func), "%0",           \
+			     "S"(func), "i"(__STATIC_CALL_MAY_BE_NULL(func)))
 
 /* Defines one that returns at once; `func` gives its type, as in DECLARE_STATIC_CALL. */
 #define DEFINE_STATIC_CALL_NULL(name, func)                                                        \
-	__STATIC_CALL_DEFINE(name, func, STATIC_CALL_TRAMP(name), "3f", "i"(0))
+	__STATIC_CALL_DEFINE(name, func, __STATIC_CALL_START(STATIC_CALL_TRAMP(name)), "3f",       \
+			     "i"(0), "i"(0));                                                      \
+	__STATIC_CALL_ASSERT_X0(STATIC_CALL_TRAMP(name))
 
-/* Defines one that returns 0: an integer, a pointer or a bool, but no floating-point 0. */
+/* Defines one that returns 0: an integer, an enum, a bool or a pointer, and nothing else. */
 #define DEFINE_STATIC_CALL_RET0(name, func)                                                        \
-	__STATIC_CALL_DEFINE(name, func, __static_call_return0, "2f", "i"(0))
+	__STATIC_CALL_DEFINE(name, func,                                                           \
+			     __STATIC_CALL_CAST(void (*)(void), __static_call_return0), "2f",      \
+			     "i"(0), "i"(0));                                                      \
+	__STATIC_CALL_ASSERT_X0(STATIC_CALL_TRAMP(name))
+
+/*
+ * Lets other objects declare, call, query and update it; stands in the file that defines it. It is
+ * protected: this object's calls and updates are of its own, whatever another one has of that name.
+ * Exports nothing where STATIC_CALL_HIDDEN is defined.
+ */
+#define EXPORT_STATIC_CALL(name) __STATIC_CALL_EXPORT(name)
 
 /* Calls: static_call(name)(args). One that calls nothing returns at once, with no value. */
 #define static_call(name) STATIC_CALL_TRAMP(name)
@@ -97,8 +131,9 @@ struct static_call_key {
 /* The same. `flags` give up a promise, and spare the membarrier(2) that it takes. */
 #define static_call_update_flags(name, func, flags)                                                \
 	__static_call_update(                                                                      \
-		&STATIC_CALL_KEY(name),                                                            \
-		__STATIC_CALL_TARGET(__typeof__(&STATIC_CALL_TRAMP(name)), func), flags)
+		&STATIC_CALL_KEY(name), __STATIC_CALL_ADDRESS(name),                               \
+		__STATIC_CALL_TARGET(__typeof__(&STATIC_CALL_TRAMP(name)), func),                  \
+		__STATIC_CALL_FLAGS(__typeof__(&STATIC_CALL_TRAMP(name)), func, flags))
 
 enum {
 	/* `func` is older than the last context synchronisation of every thread: say, as old as
@@ -113,7 +148,8 @@ enum {
  * update none is on its way to an old function: they are in it or past it. Returns 0 or an errno
  * value, and may not be called in a signal handler.
  */
-#define static_call_synchronize(name) __static_call_synchronize(&STATIC_CALL_KEY(name))
+#define static_call_synchronize(name)                                                              \
+	__static_call_synchronize(&STATIC_CALL_KEY(name), __STATIC_CALL_ADDRESS(name))
 
 /* ---- What follows is not for use. ---------------------------------------------------------- */
 
@@ -121,8 +157,62 @@ enum {
 #define __STATIC_CALL_PASTE_(a, b) a##b
 #define __STATIC_CALL_STR(x) __STATIC_CALL_STR_(x)
 #define __STATIC_CALL_STR_(x) #x
-#define __STATIC_CALL_KEY_STR(name) __STATIC_CALL_STR(STATIC_CALL_KEY(name))
+#define __STATIC_CALL_KEY(name) __STATIC_CALL_PASTE(__SCK__, name)
+#define __STATIC_CALL_KEY_STR(name) __STATIC_CALL_STR(__STATIC_CALL_KEY(name))
 #define __STATIC_CALL_TRAMP_STR(name) __STATIC_CALL_STR(STATIC_CALL_TRAMP(name))
+#define __STATIC_CALL_EXPORT_STR(name) __STATIC_CALL_STR(__STATIC_CALL_PASTE(__SCE__, name))
+
+/*
+ * A symbol's address from the GOT, also in code that is not position-independent: an address that
+ * the compiler takes there may be that of a PLT entry, or of a copy of the variable.
+ */
+#define __STATIC_CALL_GOT(symbol)                                                                  \
+	"	adrp	%0, :got:" symbol "\n"                                                      \
+	"	ldr	%0, [%0, :got_lo12:" symbol "]"
+
+/*
+ * The trampoline that this object's calls go to. The mark has the dynamic linker bind the calls
+ * when it fills this entry: an object that is loaded between the two may have the same name. (It
+ * is for functions whose arguments lazy binding might spoil, which a static call's may be.)
+ */
+#define __STATIC_CALL_ADDRESS(name)                                                                \
+	__extension__({                                                                            \
+		void (*__static_call_at)(void);                                                    \
+		__asm__("	.variant_pcs	" __STATIC_CALL_TRAMP_STR(name) "\n"                \
+			__STATIC_CALL_GOT(__STATIC_CALL_TRAMP_STR(name))                           \
+			: "=r"(__static_call_at));                                                 \
+		__static_call_at;                                                                  \
+	})
+
+/*
+ * A function's first instruction; under clang's CFI its address is that of a jump table's entry.
+ * Whether it is a weak one, which may have no address: where the compiler cannot tell, it may.
+ */
+#ifdef __has_builtin
+#if __has_builtin(__builtin_function_start)
+#define __STATIC_CALL_START(func) ((void (*)(void))__builtin_function_start(func))
+#endif
+#endif
+#ifndef __STATIC_CALL_START
+#define __STATIC_CALL_START(func) __STATIC_CALL_CAST(void (*)(void), func)
+#endif
+#if defined __cplusplus && !defined __clang__
+#define __STATIC_CALL_MAY_BE_NULL(func)                                                            \
+	(sizeof(__static_call_address<__typeof__(+(func)), (func)>(0)) - 1)
+#elif defined __clang__
+#define __STATIC_CALL_MAY_BE_NULL(func) (!__builtin_constant_p(!(__UINTPTR_TYPE__)(func)))
+#else
+#define __STATIC_CALL_MAY_BE_NULL(func) (!__builtin_constant_p(!(func)))
+#endif
+
+#ifdef __cplusplus
+#define __STATIC_CALL_ASSERT(what, text) static_assert(what, text)
+#else
+#define __STATIC_CALL_ASSERT(what, text) _Static_assert(what, text)
+#endif
+#define __STATIC_CALL_NOT_X0                                                                       \
+	"this static call does not return in x0 alone, so it cannot return nothing or 0: "         \
+	"that is for void, integers, enums, bool and pointers"
 
 #ifdef __cplusplus
 extern "C++" {
@@ -132,14 +222,84 @@ template <typename T> struct __static_call_type {
 template <typename T> struct __static_call_type<T *> {
 	typedef T type;
 };
+
+/* A char for a function whose address is known not to be null, and two for another. */
+template <bool> struct __static_call_known {
+	typedef char type;
+};
+template <typename T, T func>
+static constexpr typename __static_call_known<(func != nullptr)>::type __static_call_address(int)
+{
+	return 0;
 }
+template <typename T, T func> static constexpr short __static_call_address(long)
+{
+	return 0;
+}
+
+/* Whether a function's result is in x0 alone, or there is none. */
+template <typename T> struct __static_call_result {
+	static constexpr bool in_x0 =
+		std::is_void<T>::value ||
+		((std::is_integral<T>::value || std::is_enum<T>::value ||
+		  std::is_pointer<T>::value) &&
+		 sizeof(typename std::conditional<std::is_void<T>::value, char, T>::type) <= 8);
+};
+template <typename T> struct __static_call_function;
+template <typename R, typename... A>
+struct __static_call_function<R (*)(A...)> : __static_call_result<R> {
+};
+template <typename R, typename... A>
+struct __static_call_function<R (*)(A..., ...)> : __static_call_result<R> {
+};
+#ifdef __cpp_noexcept_function_type
+template <typename R, typename... A>
+struct __static_call_function<R (*)(A...) noexcept> : __static_call_result<R> {
+};
+template <typename R, typename... A>
+struct __static_call_function<R (*)(A..., ...) noexcept> : __static_call_result<R> {
+};
+#endif
+}
+#define __STATIC_CALL_IN_X0(type) (__static_call_function<type>::in_x0)
+#define __STATIC_CALL_FLAGS(type, target, flags)                                                   \
+	((unsigned int)(flags) | (__STATIC_CALL_IN_X0(type) ? 0 : __STATIC_CALL_WIDE))
 #define __STATIC_CALL_TYPE(func) __static_call_type<__typeof__(func)>::type
 #define __STATIC_CALL_CAST(type, value) (reinterpret_cast<type>(value))
 extern "C" {
 #else
 #define __STATIC_CALL_TYPE(func) __typeof__(func)
 #define __STATIC_CALL_CAST(type, value) ((type)(value))
+/*
+ * C cannot take a function's type apart, so what is known is that it is not one of these, and that
+ * only where no argument is of a type like char or float.
+ */
+__extension__ typedef __int128 __static_call_int128;
+__extension__ typedef unsigned __int128 __static_call_uint128;
+#define __STATIC_CALL_RETURNS(type, result) __builtin_types_compatible_p(type, result (*)())
+#define __STATIC_CALL_IN_X0(type)                                                                  \
+	(!(__STATIC_CALL_RETURNS(type, float) || __STATIC_CALL_RETURNS(type, double) ||            \
+	   __STATIC_CALL_RETURNS(type, long double) ||                                             \
+	   __STATIC_CALL_RETURNS(type, _Complex float) ||                                          \
+	   __STATIC_CALL_RETURNS(type, _Complex double) ||                                         \
+	   __STATIC_CALL_RETURNS(type, _Complex long double) ||                                    \
+	   __STATIC_CALL_RETURNS(type, __static_call_int128) ||                                          \
+	   __STATIC_CALL_RETURNS(type, __static_call_uint128)))
+#define __STATIC_CALL_FLAGS(type, target, flags)                                                   \
+	((unsigned int)(flags) | (__STATIC_CALL_IN_X0(type) ? 0 : __STATIC_CALL_WIDE) |            \
+	 (unsigned int)(0 * sizeof(struct {                                                        \
+		 _Static_assert(__STATIC_CALL_IN_X0(type) ||                                       \
+				_Generic((target),                                                 \
+					 void *: 0,                                                \
+					 struct __static_call_zero *(*)(void): 0,                  \
+					 default: 1),                                              \
+				__STATIC_CALL_NOT_X0);                                             \
+		 char unused;                                                                      \
+	 })))
 #endif
+#define __STATIC_CALL_ASSERT_X0(func)                                                              \
+	__STATIC_CALL_ASSERT(__STATIC_CALL_IN_X0(__typeof__(&func)), __STATIC_CALL_NOT_X0)
+#define __STATIC_CALL_WIDE (1u << 31) /* a flag: the result is not in x0 alone */
 
 /*
  * What the key of a RET0 static call holds; its trampoline returns 0 without it. The type is one
@@ -152,9 +312,10 @@ extern struct __static_call_zero *__static_call_return0(void)
 	__attribute__((__visibility__("hidden")));
 
 /* In static_call.c: hidden, since each program and shared object has its own. */
-extern int __static_call_update(struct static_call_key *key, void (*func)(void), unsigned int flags)
+extern int __static_call_update(struct static_call_key *key, void (*tramp)(void),
+				void (*func)(void), unsigned int flags)
 	__attribute__((__visibility__("hidden")));
-extern int __static_call_synchronize(const struct static_call_key *key)
+extern int __static_call_synchronize(const struct static_call_key *key, void (*tramp)(void))
 	__attribute__((__visibility__("hidden")));
 extern void static_call_close(void) __attribute__((__visibility__("hidden")));
 
@@ -176,6 +337,14 @@ template <typename T> struct __static_call_target {
 	__static_call_target(Zero *(*target)(), decltype(Zero::is_ret0) = 0)
 		: func(reinterpret_cast<T>(reinterpret_cast<void (*)()>(target)))
 	{
+		static_assert(__STATIC_CALL_IN_X0(T), __STATIC_CALL_NOT_X0);
+	}
+	template <typename Null>
+	__static_call_target(
+		Null, typename std::enable_if<std::is_same<Null, decltype(nullptr)>::value>::type * = 0)
+		: func(nullptr)
+	{
+		static_assert(__STATIC_CALL_IN_X0(T), __STATIC_CALL_NOT_X0);
 	}
 };
 }
@@ -190,16 +359,25 @@ template <typename T> struct __static_call_target {
 #endif
 
 /*
- * A trampoline is exported but protected: calls from inside its own object are direct, and go to
- * it. The key may be copied into a program that is not position-independent, as any exported
- * variable, so it is not.
+ * Whoever declares a static call leaves open where it is: the linker makes what it finds in the
+ * same object direct. Code compiled with -fno-plt cannot be made so, hence STATIC_CALL_HIDDEN. An
+ * export may stand before the definition in the assembly or after it: the first word is its, or the
+ * last.
  */
 #ifdef STATIC_CALL_HIDDEN
 #define __STATIC_CALL_ATTRIBUTE __attribute__((__visibility__("hidden")))
-#define __STATIC_CALL_VISIBILITY ".hidden"
+#define __STATIC_CALL_EXPORT(name) __STATIC_CALL_ASSERT(1, #name)
 #else
 #define __STATIC_CALL_ATTRIBUTE __attribute__((__visibility__("default")))
-#define __STATIC_CALL_VISIBILITY ".protected"
+#define __STATIC_CALL_EXPORT(name)                                                                 \
+	__attribute__((__used__, __cold__)) static void                                            \
+		__STATIC_CALL_PASTE(__static_call_export_, name)(void)                             \
+	{                                                                                          \
+		__asm__ volatile("	.set	" __STATIC_CALL_EXPORT_STR(name) ", 1\n"            \
+				 "	.protected	" __STATIC_CALL_TRAMP_STR(name) "\n"       \
+				 "	.protected	" __STATIC_CALL_KEY_STR(name) "\n");       \
+	}                                                                                          \
+	__STATIC_CALL_ASSERT(1, #name)
 #endif
 
 /*
@@ -223,12 +401,6 @@ template <typename T> struct __static_call_target {
 
 /* `hint 34` is `bti c` for every assembler. */
 #define __STATIC_CALL_CODE(tramp, target)                                                          \
-	"	.pushsection .static_call.text, \"ax\", %%progbits\n"                              \
-	"	.p2align 3\n"                                                                      \
-	"	.globl	" tramp "\n"                                                               \
-	"	" __STATIC_CALL_VISIBILITY " " tramp "\n"                                          \
-	"	.type	" tramp ", %%function\n"                                                   \
-	tramp ":\n"                                                                                \
 	"	hint	34\n"                                                                      \
 	"	b	" target "\n"                                                              \
 	__STATIC_CALL_LOAD                                                                         \
@@ -240,8 +412,32 @@ template <typename T> struct __static_call_target {
 	"	ret\n"                                                                             \
 	"	.size	" tramp ", . - " tramp "\n"
 
-/* Where ld --gc-sections keeps a trampoline, it keeps what it needs to be changed. */
-#define __STATIC_CALL_KEEP(tramp, key)                                                             \
+/*
+ * Operands: the function, whether it may be none, the key. One that may be none has a stub after
+ * the trampoline, for its first target: only when it is loaded is it known where that leads.
+ *
+ * Where ld --gc-sections keeps a trampoline, it keeps what it needs to be changed.
+ */
+#define __STATIC_CALL_TEXT(name, tramp, key, target)                                               \
+	"	.pushsection .static_call.text, \"ax\", %%progbits\n"                              \
+	"	.p2align 3\n"                                                                      \
+	"	.globl	" tramp "\n"                                                               \
+	"	.ifndef	" __STATIC_CALL_EXPORT_STR(name) "\n"                                      \
+	"	.hidden	" tramp "\n"                                                               \
+	"	.hidden	" key "\n"                                                                 \
+	"	.endif\n"                                                                          \
+	"	.type	" tramp ", %%function\n"                                                   \
+	tramp ":\n"                                                                                \
+	"	.if	%c1\n"                                                                     \
+	__STATIC_CALL_CODE(tramp, "4f")                                                            \
+	"4:	hint	34\n"                                                                      \
+	"	adrp	x16, :got:%0\n"                                                            \
+	"	ldr	x16, [x16, :got_lo12:%0]\n"                                                \
+	"	cbz	x16, 3b\n"                                                                 \
+	"	br	x16\n"                                                                     \
+	"	.else\n"                                                                           \
+	__STATIC_CALL_CODE(tramp, target)                                                          \
+	"	.endif\n"                                                                          \
 	"	.reloc	" tramp ", R_AARCH64_NONE, " key "\n"                                      \
 	"	.reloc	" tramp ", R_AARCH64_NONE, __static_call_return0\n"                        \
 	"	.popsection\n"
@@ -268,21 +464,23 @@ template <typename T> struct __static_call_target {
  * whatever its name is in assembly: static, in C++, renamed in link-time optimisation. The key is
  * marked as used, so that no optimiser takes it for a constant.
  */
-#define __STATIC_CALL_DEFINE(name, func_type, func_now, target, operand)                           \
+#define __STATIC_CALL_DEFINE(name, func_type, func_now, target, ...)                               \
 	DECLARE_STATIC_CALL(name, func_type);                                                      \
 	__attribute__((__used__, __cold__)) static void                                            \
 		__STATIC_CALL_PASTE(__static_call_define_, name)(void)                             \
 	{                                                                                          \
+		_Pragma("GCC diagnostic push")                                                     \
+		_Pragma("GCC diagnostic ignored \"-Waddress\"")                                    \
 		__asm__ volatile(                                                                  \
-			__STATIC_CALL_CODE(__STATIC_CALL_TRAMP_STR(name), target)                  \
-			__STATIC_CALL_KEEP(__STATIC_CALL_TRAMP_STR(name),                          \
-					   __STATIC_CALL_KEY_STR(name))                            \
+			__STATIC_CALL_TEXT(name, __STATIC_CALL_TRAMP_STR(name), "%2", target)      \
 			__STATIC_CALL_RETURN0                                                      \
-			: : operand);                                                              \
+			: : __VA_ARGS__, "S"(&__STATIC_CALL_KEY(name)));                           \
+		_Pragma("GCC diagnostic pop")                                                      \
 	}                                                                                          \
-	__attribute__((__used__)) struct static_call_key STATIC_CALL_KEY(name) = {                 \
-		__STATIC_CALL_CAST(void (*)(void), func_now),                                      \
-		__STATIC_CALL_CAST(void (*)(void), STATIC_CALL_TRAMP(name)),                       \
+	__attribute__((__used__)) struct static_call_key __STATIC_CALL_KEY(name) = {               \
+		func_now,                                                                          \
+		__STATIC_CALL_START(STATIC_CALL_TRAMP(name)),                                      \
+		0,                                                                                 \
 		0,                                                                                 \
 	}
 
