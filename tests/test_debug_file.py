@@ -68,7 +68,8 @@ def split(whole: Path, folder: Path, *, linked: bool = False) -> tuple[Path, Pat
     """The stripped file, and the one with its symbols alone."""
     path, debug = folder / "program", folder / "program.debug"
     run(COPY, "--only-keep-debug", whole, debug)
-    run(COPY, "--strip-all", *(["--add-gnu-debuglink", debug] if linked else []), whole, path)
+    link = ["--add-gnu-debuglink", str(debug)] if linked else []
+    run(COPY, "--strip-all", *link, whole, path)
     return path, debug
 
 
@@ -114,8 +115,8 @@ def test_a_stripped_file_says_how(whole: dict[str, Path], folder: Path,
     """Without its symbols: that they are stripped, and what would help."""
     path, debug = split(whole["id"], folder)
     debug.unlink()
-    for arguments in (["list", path], ["show", path, "policy"], ["set", path, "policy=fast"]):
-        said = refused(capsys, *arguments)
+    for verb, *more in (["list"], ["show", "policy"], ["set", "policy=fast"]):
+        said = refused(capsys, verb, path, *more)
         assert "stripped" in said
         assert "--debug-file" in said
 

@@ -54,6 +54,7 @@ NUMBERS = (
     1 << 63,
     (1 << 64) - 8,
 )
+RET = 0xD65F03C0
 STEPS = (-0x1000, -24, -8, -4, -1, 1, 4, 8, 24, 0x1000, 0x10000)
 # Offsets of the stubs from the entry, by the offset of the word after BR: designs/*.s.
 STUBS = {"inline-stub": {"ret0": 24, "null": 32}, "adrp-stub": {"ret0": 20, "null": 28}}
@@ -131,6 +132,8 @@ def check_set(path: Path, name: str, target: str) -> None:
     symbols = {**linked.exported, **linked.symbols}
     entry, key = symbols[f"__SCT__{name}"].value, symbols[f"__SCK__{name}"].value
     word = int.from_bytes(linked.read(entry + 4, 4), "little")
+    if word == RET and target == "null":  # changed so, it is a trampoline of another design
+        return
     assert word >> 26 == 0b000101, f"slot is {word:#x}"
     goal = entry + 4 + 4 * ((word & 0x3FFFFFF ^ 0x2000000) - 0x2000000)
     if target in ("null", "ret0"):

@@ -402,7 +402,7 @@ def test_a_leading_relocation_that_is_not_relative(
 # What else lies there
 
 
-def headers(data: bytes) -> list[tuple[int, tuple[int, ...]]]:
+def headers(data: bytes | bytearray) -> list[tuple[int, tuple[int, ...]]]:
     """Offset and fields of each program header."""
     start, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
     return [
