@@ -494,14 +494,14 @@ def test_killed_at_any_moment_the_file_is_the_old_one_or_the_new_one(
     kills = int(os.environ.get("KILLS", "10"))
     program = (
         "import sys, itertools; from static_call.cli import main\n"
-        "print(1, flush=True)\n"
         "for t in itertools.cycle(('two', 'one')):\n"
         "    main(['set', sys.argv[1], f'alpha={t}'])\n"
+        "    sys.stdout.flush()\n"
     )
     left = 0
     for number in range(kills):
         process = subprocess.Popen(
-            [sys.executable, "-c", program, path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, "-c", program, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         assert process.stdout is not None
         process.stdout.readline()
