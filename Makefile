@@ -12,7 +12,7 @@ BIN    := $(VENV)/bin
 
 # What the tests run; the demo needs none of it.
 DEBIAN := gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu \
-          clang lld qemu-user mmdebstrap qemu-system-arm ipxe-qemu pkg-config musl-dev:arm64 \
+          clang lld llvm qemu-user mmdebstrap qemu-system-arm ipxe-qemu pkg-config musl-dev:arm64 \
           git perl linux-source-6.1 linux-source-6.12
 
 # What builds and boots kernels.
@@ -20,7 +20,7 @@ DEBIAN_KERNEL := gcc make bc bison flex libssl-dev libelf-dev xz-utils ccache km
                  linux-source-6.1 gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
                  binutils-aarch64-linux-gnu clang qemu-system-arm ipxe-qemu
 
-.PHONY: demo test test-kernel torture bench bench-kernel lint clean
+.PHONY: demo test test-kernel torture fuzz bench bench-kernel lint clean
 
 demo: $(VENV)/package
 	@scripts/demo $(BIN) $(BUILD)/demo
@@ -32,6 +32,11 @@ test: $(VENV)/tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+fuzz: $(VENV)/tests
+	@scripts/debian $(DEBIAN)
+	MUTANTS=20000 $(BIN)/pytest -s tests/test_elf_mutations.py
+	KILLS=100 $(BIN)/pytest -s -k killed tests/test_set.py
 
 torture: $(VENV)/tests
 	@scripts/debian $(DEBIAN)

@@ -484,6 +484,7 @@ def _number(text: str) -> int:
 
 def _set(options: argparse.Namespace) -> int:
     from static_call.places.set_calls import set_calls
+    from static_call.static_call import RETURN0
 
     changes = _changes(options.change)
     designs = _load_designs(options.design)
@@ -494,6 +495,7 @@ def _set(options: argparse.Namespace) -> int:
         _refuse(f"{', '.join(keyless)}: no key is known, so the trampoline alone is set")
     for name, one in zip(changes, written):
         _, form, target = _says(one)
+        target = _key(one) if one.goal and one.goal.name == RETURN0 and one.key else target
         print(f"{name} = {_WORDS.get(target, target)} ({form})")
     return 0
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from static_call.elf import ElfError, Image
 
@@ -36,8 +37,10 @@ def attach(image: Image, path: str | os.PathLike[str] | None = None) -> None:
         if why := _differs(image, debug):
             raise WrongDebugFile(f"{debug.path}: not the symbols of {image.path}: {why}")
         image.use_symbols_of(debug)
-    elif image.linked and image.stripped and (found := find(image)) is not None:
-        image.use_symbols_of(found)
+    elif image.linked and image.stripped:
+        with suppress(ElfError):  # damaged where nothing else may look
+            if (found := find(image)) is not None:
+                image.use_symbols_of(found)
 
 
 def find(image: Image, directories: Sequence[str] | None = None) -> Image | None:

@@ -846,8 +846,8 @@ class Image:
         defined = [one for one in found if one.defined]
         if not defined:
             why = "it is another file's" if found else "none has this name"
-            if not self._symbol_tables:
-                why = "it has no symbol table"
+            if self.stripped and not found:
+                why = "its symbols are stripped: give the file that has them with --debug-file"
             raise NoSuchSymbol(f"{self.path}: no symbol {name}: {why}")
         chosen = [one for one in defined if one.binding != LOCAL] or defined
         addresses = sorted({one.value for one in chosen})

@@ -133,6 +133,11 @@ def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> lis
             known = sorted({one.name for one in every})
             more = f" and {len(known) - 8} more" if len(known) > 8 else ""
             has = (", ".join(known[:8]) or "none") + more
+            if image.linked and image.stripped:
+                has += (
+                    ", as its symbols are stripped: give the file that has them with --debug-file, "
+                    "or the trampoline's address, which list --scan finds"
+                )
             raise NoSuchCall(f"{image.path}: no static call {name}: it has {has}")
         if len(found) > 1:
             places = ", ".join(hex(one.entry) for one in found)

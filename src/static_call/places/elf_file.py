@@ -95,8 +95,13 @@ class ElfFile:
             self._stores.add((address + at, min(WORD, len(data) - at)))
 
     def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
-        """Stores into the key, and takes a retarget's stores in their order."""
+        """Stores into the key, and takes a retarget's stores in their order.
+
+        Raises Unsafe for a key that is in the middle of code.
+        """
         if key is not None:
+            if key.key % WORD or (self.image.sections and self.image.executable(key.key)):
+                raise Unsafe(f"{self.image.path}: the key at {key.key:#x} is not in data")
             self.write(key.key, key.function.to_bytes(WORD, "little"))
         for step in retarget.steps:
             if step.op == "store":

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from static_call import find
-from static_call.design import RET0, Design, Target
+from static_call.design import Design, Target
 from static_call.elf import Image
 from static_call.find import Found
 from static_call.places.elf_file import ElfFile, NotAsAsked
@@ -33,11 +33,17 @@ def set_calls(
     found = find.lookup(image, designs, changes)
     find.check_distinct(image, found)
     calls = [one.static_call(place) for one in found]
+    asked = []
     for call, target in zip(calls, changes.values()):
         call.update(target)
-    for call, target in zip(calls, changes.values()):
         _check(call, place.resolve(target) if isinstance(target, str) else target)
-    asked = [(call.state, call.key_value) for call in calls]
+        asked.append((call.state, call.key_value))
+    for call, wanted in zip(calls, asked):
+        if (call.state, call.key_value) != wanted:
+            raise NotAsAsked(
+                f"{image.path}: {call.name} shares a literal or a key with another static call "
+                "that is set"
+            )
     written: list[Found] = []
 
     def read_back(copy: Image) -> None:
@@ -55,15 +61,11 @@ def set_calls(
 
 
 def _check(call: StaticCall, wanted: Target) -> None:
-    """After all changes, each is still what was asked for; else two of them share something."""
-    state = call.state
-    goal = call.target
-    if call.key is None and wanted in (None, RET0) and not isinstance(wanted, int):
-        # Without a key, a design without a form for it cannot tell the two apart.
+    """Right after its update, a static call is what was asked for. Raises NotAsAsked."""
+    if not isinstance(wanted, int) and call.key is None:
+        # Without a key, a design without a form for None or RET0 does not tell them apart.
         form = "null" if wanted is None else "ret0"
         if form not in call.design.forms:
             wanted = call.place.resolve(RETURN0)
-    if goal != wanted or not state.agrees:
-        raise NotAsAsked(
-            f"{call.name}: it shares a literal or a key with another static call that is set"
-        )
+    if call.target != wanted or not call.state.agrees:
+        raise NotAsAsked(f"{call.name}: its update did not do what was asked for")
