@@ -208,6 +208,8 @@ def _object(
         if linked > segment.address:
             return None  # a later part, with other rights
         bias = mapping.start - linked
+        if "r" not in mapping.permissions:
+            raise Unreadable("its text may be executed and not read: an update reads it")
         if what := _differs(process, image, bias):
             raise Unreadable(f"its {what} in memory are not those of the file: it was changed")
         return LoadedObject(process, mapping.path, bias, image, designs)
