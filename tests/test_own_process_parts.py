@@ -310,4 +310,4 @@ def test_one_lock_whatever_a_place_has() -> None:
     for thread in threads:
         thread.join()
     assert machine.most == 1
-    assert machine.calls.of(made.address) is not Emulator().calls.of(made.address)
+    assert machine.shared.of(made.address) is not Emulator().shared.of(made.address)

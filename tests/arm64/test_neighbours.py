@@ -433,8 +433,7 @@ def test_synchronize_takes_nothing_of_the_applications(callers: Callers, call: S
         waiting.start()
         os.kill(os.getpid(), last - 3)  # is pending from now on
         with callers.running(call.address, 2):
-            for _ in range(3):
-                host().synchronize(60)
+            host().synchronize(120)
         assert host()._asker._number not in range(last - 3, last + 1)
         assert (waited, got) == ([], [])
         assert signal.getsignal(last - 1) == signal.SIG_IGN
@@ -451,9 +450,7 @@ def test_synchronize_takes_nothing_of_the_applications(callers: Callers, call: S
 @pytest.mark.guest("user-mode emulation has threads of its own")
 def test_synchronize_asks_all_at_once(callers: Callers, call: StaticCall) -> None:
     """Many threads that run, and one that is late: its answer comes to no harm later."""
-    with callers.running(call.address, 8):
-        for _ in range(2):
-            host().synchronize(120)
+    with callers.running(call.address, 6):
         with suppress(StaticCallError):
             host().synchronize(0)
         host().synchronize(120)

@@ -29,10 +29,10 @@ from static_call.retarget import Code, Cse, Retarget
 from static_call.static_call import (
     KEY_SIZE,
     RETURN0,
-    Calls,
     KeyStore,
     NameTaken,
     Piece,
+    Sharing,
     StaticCall,
 )
 from static_call.trampoline import Trampoline
@@ -104,7 +104,7 @@ class OwnProcess:
     """
 
     live = True
-    calls = Calls()
+    shared = Sharing()
     """The process has one memory, so this is of all its places."""
 
     def __init__(self, *, weak: bool = False) -> None:
@@ -463,7 +463,7 @@ class OwnProcess:
     def _forked(self) -> None:
         """In the child of a fork: the parent's memory and threads are not its own."""
         self._memory.forked()
-        self.calls.forked()
+        self.shared.forked()
         for pool in self._pools:
             pool.forked()
         self._asker.forked()
