@@ -43,7 +43,7 @@ _READ, _WRITE, _EXEC = 1, 2, 4
 _AT_HWCAP2, _HWCAP2_BTI, _HWCAP2_MOPS = 26, 1 << 17, 1 << 43  # asm/hwcap.h
 _MEMORY = "/proc/thread-self/mem"  # not /proc/self, which has no memory once its thread has ended
 _PAUSE = 50e-6  # seconds between two looks at a lock that another thread holds
-_PATIENCE = 10.0  # seconds
+_PATIENCE = 30.0  # seconds
 
 _PROMISED = ("live", "cmodx", "fresh", "settled", "prefix")
 _STORES = own_code.PARAMETERS.index("stores")
