@@ -137,6 +137,30 @@ def test_a_signal_handler_updates_the_same_static_call(call: StaticCall, callers
     assert callers.call(call.address) in (2, 3)
 
 
+@pytest.mark.parametrize("step", ["_register", "_try", "function"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_a_place_that_cannot_be_made_leaves_nothing(
+    step: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OwnProcess() that is interrupted has no file open and no memory mapped."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    gc.collect()
+    before = sorted(os.listdir("/proc/self/fd")), code()
+    monkeypatch.setattr(OwnProcess, step, fail)
+    with pytest.raises(error):
+        OwnProcess()
+    assert (sorted(os.listdir("/proc/self/fd")), code()) == before
+
+
+def code() -> list[str]:
+    """The ranges of executable memory that no file is mapped to."""
+    with open("/proc/self/maps", encoding="utf-8") as file:
+        return [line.split()[0] for line in file if "r-xp" in line and len(line.split()) == 5]
+
+
 # Python functions as targets
 
 
