@@ -26,6 +26,7 @@ from support import U64, Callers, agree, in_child, writable_code
 import static_call
 from static_call import StaticCall, StaticCallError, notation
 from static_call.locks import Deadlock
+from static_call.places import maps
 from static_call.places.own_process import OwnProcess, Unproved
 from static_call.trampoline import Trampoline
 
@@ -363,6 +364,33 @@ def test_a_file_that_is_another_by_now(programs: Path, tmp_path: Path, way: str)
         assert loaded.call_policy(ctypes.c_uint64(50)) == expected
         agree(one["policy"])
         one["policy"].update("library_one")
+    unload(loaded)
+
+
+def test_another_device_of_the_same_inode(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under overlayfs: it is taken where memory is what the file says, code too."""
+    path = tmp_path / "library.so"
+    shutil.copy(programs / "library.so", path)
+    loaded: Any = ctypes.CDLL(str(path))
+    loaded.call_policy.restype = ctypes.c_uint64
+    mappings = maps.mappings
+    monkeypatch.setattr(
+        maps, "mappings", lambda: [one._replace(device="ff:ff") for one in mappings()]
+    )
+    (one,) = objects(str(path))
+    one["policy"].update("library_two")
+    assert loaded.call_policy(ctypes.c_uint64(50)) == 2
+    (one,) = objects(str(path))
+    assert one["policy"].target == _address(loaded.library_two)
+    one["policy"].update("library_one")
+    at = _address(loaded.library_two) + 4
+    before = host().read(at, 4)
+    host()._store(at, bytes(4))
+    (one,) = objects(str(path))
+    assert "instructions" in one.unreadable
+    host()._store(at, before)
     unload(loaded)
 
 
