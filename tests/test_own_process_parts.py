@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import mmap
 import os
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from static_call import RET0, Emulator, StaticCall, StaticCallError
-from static_call.places import foreign, maps
+from static_call.places import foreign, maps, own_process
+from static_call.places.descriptors import Held
 from static_call.places.maps import Mapping
 from static_call.places.pool import ARENA, REACH, NoRoom, Piece, Pool
-from static_call.static_call import BadTarget, Closed, NameTaken
+from static_call.retarget import Retarget
+from static_call.static_call import BadTarget, Closed, KeyStore, NameTaken
 
 LIBC = ctypes.CDLL(None)
 INT_INT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
@@ -213,3 +219,95 @@ def test_host_is_an_emulated_machine_elsewhere() -> None:
 
     assert host() is host()
     assert isinstance(host(), Emulator) != is_arm64_linux()
+
+
+def test_a_cpu_on_which_stores_may_be_torn_is_refused() -> None:
+    """HWCAP2_MOPS, bit 43 (Linux, arch/arm64/include/uapi/asm/hwcap.h): said with the way out."""
+    own_process._check_capabilities(~(1 << 43))
+    with pytest.raises(own_process.NotHere, match=r"FEAT_MOPS.*arm64\.nomops"):
+        own_process._check_capabilities(1 << 43)
+
+
+def test_lines_of_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fields of a line as the kernel writes it: device and inode, and any path."""
+    line = "ffff0000-ffff1000 r-xp 00002000 fe:01 1234                       /a b (deleted)\n"
+    monkeypatch.setattr(maps, "_lines", lambda _: [line, "1000-2000 rw-p 00000000 00:00 0 \n"])
+    code, data = maps.mappings()
+    assert code == (0xFFFF0000, 0xFFFF1000, "r-xp", 0x2000, "/a b (deleted)", "fe:01", 1234)
+    assert code.file == ("fe:01", 1234, "/a b (deleted)")
+    assert data == (0x1000, 0x2000, "rw-p", 0, "", "00:00", 0)
+
+
+@pytest.mark.parametrize("closed", [(), (0,), (1, 2), (0, 1, 2)])
+def test_a_held_file_is_never_a_standard_one(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    """Whichever of the three are closed: it is above them, they stay closed, an exec ends it."""
+    file = tmp_path / "file"
+    file.touch()
+
+    def child() -> bool:
+        for fd in closed:
+            os.close(fd)
+        before = open_descriptors()
+        held = Held(str(file))
+        fd = held.fileno()
+        assert fd >= 3
+        assert not os.get_inheritable(fd)
+        assert open_descriptors() == {*before, fd}
+        assert held.fileno() == fd
+        os.close(fd)  # somebody else does
+        other = os.open(file.parent, os.O_RDONLY)
+        assert os.path.samestat(os.fstat(held.fileno()), os.stat(file))
+        held.close()
+        assert open_descriptors() == {*before, other}
+        return True
+
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            status = 0 if child() else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def open_descriptors() -> set[int]:
+    """The numbers of this process's open files below 64."""
+    found = set()
+    for fd in range(64):
+        with contextlib.suppress(OSError):
+            os.fstat(fd)
+            found.add(fd)
+    return found
+
+
+def test_one_lock_whatever_a_place_has() -> None:
+    """StaticCalls of one trampoline wait for each other, in any place; of two places they don't."""
+
+    class Slow(Emulator):
+        inside = most = 0
+
+        def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            time.sleep(0.001)
+            super().perform(retarget, key)
+            self.inside -= 1
+
+    machine = Slow()
+    f = machine.function("bti c\nret")
+    made = machine.static_call("it", f)
+    found = [StaticCall.found("it", made.trampoline, machine, made.key) for _ in range(3)]
+
+    def update(call: StaticCall) -> None:
+        for _ in range(10):
+            call.update(None)
+            call.update(f)
+
+    threads = [threading.Thread(target=update, args=(one,)) for one in (made, *found)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert machine.most == 1
+    assert machine.shared.of(made.address) is not Emulator().shared.of(made.address)

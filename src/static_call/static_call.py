@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager
 from types import BuiltinMethodType, MethodType, MethodWrapperType
 from typing import Any, NamedTuple, Protocol
 
@@ -31,6 +30,7 @@ KEY_SIZE = 24
 """Bytes of a key as in static_call.h: the function, the trampoline, the lock and padding."""
 
 _LOCK = 16
+_UPDATING = "in an update of"
 _PLANS = 1024  # that are remembered
 _plans: dict[tuple[object, ...], Retarget] = {}
 
@@ -71,12 +71,12 @@ class Piece(Protocol):
 class Place(Protocol):
     """Somewhere that trampolines live.
 
-    live   whether threads may be running in it while it is changed
-    calls  what the StaticCalls in its memory share: a Calls of its own
+    live    whether threads may be running in it while it is changed
+    shared  what the StaticCalls in its memory share: a Sharing of its own
     """
 
     live: bool
-    calls: Calls
+    shared: Sharing
 
     def read(self, address: int, size: int) -> bytes:
         """Memory; fewer bytes where it ends."""
@@ -175,7 +175,7 @@ class Shared:
         self.held: dict[Hashable, Held] = {}
 
 
-class Calls:
+class Sharing:
     """What the StaticCall objects of each trampoline in a memory share. Its owner is the place."""
 
     def __init__(self) -> None:
@@ -277,12 +277,12 @@ class StaticCall:
         near: int | None,
         at: int | None,
     ) -> None:
-        wanted, held = self._pointer(target)
+        wanted, held = self._pointer(target, {})
         if near is None and isinstance(wanted, int):
             near = wanted
         self._trampoline, self.key = place.reserve(design, self._pieces, near=near, at=at)
         self._ours = True
-        goal = self._accepted(wanted, held)
+        goal = self._accepted(wanted, held, self._shared.held)
         place.create(self._trampoline, self.key, goal, self._key_for(self.key, wanted))
 
     def _discard(self, place: RunningPlace) -> None:
@@ -296,12 +296,12 @@ class StaticCall:
     def _give(self, place: RunningPlace) -> None:
         """Gives back what it still has: a second time does nothing."""
         if self._trampoline is not None:
-            self._dropped, self._trampoline = place.calls.of(self._trampoline.entry), None
+            self._dropped, self._trampoline = place.shared.of(self._trampoline.entry), None
         self._call = None
         if place.names.get(self.name) is self:
             del place.names[self.name]
         if self._dropped is not None:  # before another one can be at its address
-            place.calls.drop(self._dropped)
+            place.shared.drop(self._dropped)
         for piece in self._pieces:
             piece.give()
 
@@ -391,10 +391,7 @@ class StaticCall:
 
     @property
     def _shared(self) -> Shared:
-        return self.place.calls.of(self.address)
-
-    def _alone(self) -> AbstractContextManager[Any]:
-        return alone(self._shared.lock, f"in an update of {self.name}")
+        return self.place.shared.of(self.address)
 
     def update(self, target: Target | HasAddress | str | object, *, fresh: bool = True) -> None:
         """Retargets it: the key, then the trampoline in its design's order.
@@ -408,12 +405,13 @@ class StaticCall:
         release. Raises BadTarget, a64.Misaligned, Unreachable, locks.Deadlock or what the place
         raises: then nothing has been changed.
         """
-        with self._alone():
-            self._retarget(target, fresh)
+        shared = self._shared
+        with alone(shared.lock, _UPDATING, self.name):
+            self._retarget(target, shared, fresh)
 
-    def _retarget(self, target: object, fresh: bool = True) -> None:
-        wanted, held = self._pointer(target)
-        goal = self._accepted(wanted, held)
+    def _retarget(self, target: object, shared: Shared, fresh: bool = True) -> None:
+        wanted, held = self._pointer(target, shared.held)
+        goal = self._accepted(wanted, held, shared.held)
         try:
             retarget = self._plan(goal, fresh)
         except (a64.A64Error, NotATrampoline, BadRetarget) as error:
@@ -451,8 +449,9 @@ class StaticCall:
 
         Whoever calls this knows that no call that began before the last update still runs.
         """
-        with self._alone():
-            shared, now = self._shared, self.target
+        shared = self._shared
+        with alone(shared.lock, _UPDATING, self.name):
+            now = self.target
             shared.held = {key: one for key, one in shared.held.items() if one.address == now}
 
     def close(self) -> None:
@@ -463,14 +462,16 @@ class StaticCall:
         stays too, with its name, when nobody in Python has it any more: C code may call it. It is
         then in `place.names`.
         """
-        place, _ = self._home, self.trampoline
+        place, shared = self._home, self._shared
         if place is None:
             raise StaticCallError(f"{self.name} was not made here: it cannot be closed")
-        with self._alone():
-            self._retarget(None)
+        with alone(shared.lock, _UPDATING, self.name):
+            self._retarget(None, shared)
             self._discard(place)
 
-    def _pointer(self, target: object) -> tuple[Target, _Target | None]:
+    def _pointer(
+        self, target: object, known: dict[Hashable, Held]
+    ) -> tuple[Target, _Target | None]:
         """A target's address, None or RET0, and what has to be kept alive for it."""
         if isinstance(target, str):
             return self._resolve(target), None
@@ -480,13 +481,15 @@ class StaticCall:
             if isinstance(target, bool) or not 0 < target < 1 << 64:
                 raise BadTarget(f"{self.name}: {target!r} is no address; for none, say None")
             return target, None
-        machine = target.place if isinstance(target, StaticCall) else self.place
-        if getattr(target, "machine", machine) is not self.place:
+        machine = getattr(target, "machine", None)
+        if isinstance(target, StaticCall):
+            machine = target.place
+        if machine is not None and machine is not self.place:
             raise BadTarget(f"{self.name}: {target!r} is in another machine")
         key = self.prototype, _identity(target)
-        known = self._shared.held.get(key) if self._trampoline is not None else None
-        if known is not None and known.what is not target:
-            return known.address, _Target(key, known)  # the callback that was made for it
+        before = known.get(key)
+        if before is not None and before.what is not target:
+            return before.address, _Target(key, before)  # the callback that was made for it
         if isinstance(address := getattr(target, "address", None), int):
             return address, _Target(key, Held(address, target))
         try:
@@ -507,7 +510,9 @@ class StaticCall:
             _plans[key] = plan
         return plan
 
-    def _accepted(self, target: Target, held: _Target | None) -> Target:
+    def _accepted(
+        self, target: Target, held: _Target | None, known: dict[Hashable, Held]
+    ) -> Target:
         """What the trampoline is made to call for a target, which is checked, and kept alive.
 
         In a design without a form for None or RET0 that is a function.
@@ -516,7 +521,6 @@ class StaticCall:
             raise BadTarget(f"{self.name}: RET0 returns 0 in x0, and its result is elsewhere")
         form = {None: "null", RET0: "ret0"}.get(target) if not isinstance(target, int) else None
         goal = self._resolve(RETURN0) if form and form not in self.design.forms else target
-        known = self._shared.held
         if isinstance(goal, int) and (held is None or not held.same(known.get(held.key))):
             try:
                 form = self.design.form_for(self.address, goal, self.trampoline.outside)

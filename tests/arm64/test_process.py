@@ -258,7 +258,7 @@ def test_synchronize(call: StaticCall, callers: Callers) -> None:
         with callers.running(call.address, 3) as seen:
             for number in range(2):
                 call.update([callers.one, callers.two][number % 2])
-                host.synchronize()
+                host.synchronize(120)
     finally:
         os.write(write, b"x")
         waiting.join()
@@ -269,29 +269,28 @@ def test_synchronize(call: StaticCall, callers: Callers) -> None:
 def test_synchronize_leaves_no_signal_taken() -> None:
     """A thread that did not answer costs nothing later: there are more calls than signals."""
     host: Any = static_call.host()
-    stop = threading.Event()
+    flag = bytearray(8)
+    spin = host.function("bti c\nagain: ldr x1, [x0]\ncbz x1, again\nret")
     started = threading.Event()
 
     def run() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         started.set()
-        while not stop.is_set():
-            sum(range(1000))
+        host.call(spin.address, flag)
 
     thread = threading.Thread(target=run)
     thread.start()
     started.wait()
-
-    def until_unanswered() -> None:
-        while True:
-            host.synchronize(0.2)
-
-    with pytest.raises(StaticCallError, match="did not say where it is"):
-        until_unanswered()
-    stop.set()
-    thread.join()
+    time.sleep(0.05)
+    try:
+        for _ in range(3):
+            with pytest.raises(StaticCallError, match="did not say where it is"):
+                host.synchronize(0.2)
+    finally:
+        flag[0] = 1
+        thread.join()
     for _ in range(40):
-        host.synchronize(5)
+        host.synchronize(60)
 
 
 @pytest.mark.guest("user-mode emulation has threads of its own")
@@ -321,7 +320,7 @@ def test_synchronize_finds_a_thread_inside(callers: Callers, name: str) -> None:
     finally:
         flag[0] = 1
         thread.join()
-    host.synchronize(5)
+    host.synchronize(60)
 
 
 @pytest.mark.guest("user-mode emulation has no seccomp filters")
@@ -543,7 +542,7 @@ def test_not_synchronised_in_user_mode_emulation() -> None:
     """Where threads cannot be asked, synchronize() says so and does not just return."""
     host: Any = static_call.host()
     if not host.translated:
-        host.synchronize()
+        host.synchronize(60)
         return
     with pytest.raises(StaticCallError, match="emulation"):
         host.synchronize()

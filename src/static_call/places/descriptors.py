@@ -30,14 +30,14 @@ class Held:
 
     def fileno(self) -> int:
         """The descriptor. Raises OSError where the file cannot be opened."""
-        known = self._known
-        if known is None or not known.holds():
-            with self._lock:
-                known = self._known
-                if known is None or not known.holds():
-                    self.close()
-                    known = self._known = self._open()
-        return known.fd
+        if (known := self._known) is not None and known.holds():
+            return known.fd
+        with self._lock:
+            known = self._known
+            if known is None or not known.holds():
+                self.close()
+                known = self._known = self._open()
+            return known.fd
 
     def close(self) -> None:
         """Closes it, if it still is what was opened."""

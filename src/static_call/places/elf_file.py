@@ -19,7 +19,7 @@ from static_call.elf import Damaged, ElfError, Image, NoSuchSymbol, NotInFile
 from static_call.places import temporary
 from static_call.relocation import RELA, WORD, Relocation
 from static_call.retarget import Retarget
-from static_call.static_call import BadTarget, Calls, KeyStore
+from static_call.static_call import BadTarget, KeyStore, Sharing
 from static_call.symbols import IFUNC
 
 _COPY = 1 << 20
@@ -75,7 +75,7 @@ class ElfFile:
     def __init__(self, image: Image) -> None:
         """See the class."""
         image.require_linked()
-        self.calls = Calls()
+        self.shared = Sharing()
         self.image = image
         self._memory: dict[int, int] = {}  # stored bytes, by address
         self._stores: set[tuple[int, int]] = set()  # address and size of what was stored, up to 8

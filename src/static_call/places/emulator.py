@@ -25,10 +25,10 @@ from static_call.static_call import (
     KEY_SIZE,
     RETURN0,
     BadTarget,
-    Calls,
     HasAddress,
     KeyStore,
     Piece,
+    Sharing,
     StaticCall,
 )
 from static_call.trampoline import Trampoline
@@ -122,7 +122,7 @@ class Emulator:
         self.uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, 3 << 20)  # FP and SIMD without a trap
         self.symbols: dict[str, int] = {}
         self.names: dict[str, StaticCall] = {}
-        self.calls = Calls()
+        self.shared = Sharing()
         self._arenas: dict[bool, tuple[int, int]] = {}
         self._guarded: list[range] = []
         self._images: list[EmulatedElf] = []

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _MAGIC, _EM_AARCH64 = b"\x7fELF", 183
 _HEADERS = 20  # bytes, e_machine among them
-_ALLOC = 2  # SHF_ALLOC
+_ALLOC, _EXECINSTR = 2, 4  # SHF_*
 _SAME = {3: "strings", 5: "hash table", 7: "notes", 11: "symbols", 0x6FFFFFF6: "hash table"}
 """Types of sections (SHT_*) whose bytes in memory are the file's, for as long as it is loaded."""
 
@@ -208,7 +208,11 @@ def _object(
         if linked > segment.address:
             return None  # a later part, with other rights
         bias = mapping.start - linked
-        if what := _differs(process, image, bias):
+        if "r" not in mapping.permissions:
+            raise Unreadable("its text may be executed and not read: an update reads it")
+        status = image.stat
+        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+        if what := _differs(process, image, bias, code=device != mapping.device):
             raise Unreadable(f"its {what} in memory are not those of the file: it was changed")
         return LoadedObject(process, mapping.path, bias, image, designs)
     except ElfError:
@@ -238,7 +242,7 @@ def _open(process: OwnProcess, mapping: Mapping) -> Image | None:
         except OSError as error:
             why = f"its file cannot be read: {error.strerror}"
             continue
-        # The device is another one under btrfs and overlayfs: there memory must be the file's.
+        # The device is another one under btrfs and overlayfs: then code is compared, too.
         if image.stat.st_ino == mapping.inode:
             return image
         image.close()
@@ -259,16 +263,22 @@ def _spellings(path: str) -> Iterator[str]:
             yield one.replace("\\012", "\n")
 
 
-def _differs(process: OwnProcess, image: Image, bias: int) -> str:
-    """What in memory is not the file's; "" where all is that nobody has reason to change."""
+def _differs(process: OwnProcess, image: Image, bias: int, *, code: bool) -> str:
+    """What in memory is not the file's; "" where all is that nobody has reason to change.
+
+    code  whether code counts, but for sections that trampolines are in
+    """
+    entries = [one.value for one in image.symbols(find.TRAMPOLINE)] if code else []
     compared = False
     for section in image.sections:
-        if section.type not in _SAME or not section.flags & _ALLOC:
-            continue
-        for at in range(section.address, section.address + section.size, _PIECE):
-            size = min(_PIECE, section.address + section.size - at)
+        end = section.address + section.size
+        what = _SAME.get(section.type) if section.flags & _ALLOC else None
+        if code and section.flags & _EXECINSTR:
+            what = None if any(section.address <= at < end for at in entries) else "instructions"
+        for at in range(section.address, end, _PIECE) if what else ():
+            size = min(_PIECE, end - at)
             if process.read(at + bias, size) != image.read(at, size):
-                return _SAME[section.type]
+                return what or ""
             compared = True
     return "" if compared else "sections, of which there are none that could be compared,"
 

@@ -1,11 +1,11 @@
 """The machine code that retargets in this process: a design's own, its stores made by the kernel.
 
 Text is read-only for the process, so a store is a pwrite to /proc/self/mem: the kernel stores
-aligned 4 or 8 bytes at once, and maintains caches for itself (Linux, arch/arm64/mm/flush.c,
-copy_to_user_page). Everything else of the design's text is executed as it stands. cse is
-membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE), which interrupts every CPU that runs a
-thread of this process. An interrupt between two steps may move the updater to another CPU: the
-kernel's context switch completes its maintenance (dsb in __switch_to).
+aligned 4 or 8 bytes at once (arch/arm64/lib/memcpy.S; not by FEAT_MOPS, which OwnProcess refuses),
+and maintains caches for itself (arch/arm64/mm/flush.c, copy_to_user_page). Everything else of the
+design's text is executed as it stands. cse is membarrier(2) with PRIVATE_EXPEDITED_SYNC_CORE, which
+interrupts every CPU that runs a thread of this process. An interrupt between two steps may move the
+updater to another CPU: the kernel's context switch completes its maintenance (dsb in __switch_to).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _LEAVE = f"""
         mov     x0, #0
         b       done
 short:  tbnz    x0, #63, failed         // an error, or fewer bytes than asked
-        movn    x0, #{_EIO - 1}
+wrong:  movn    x0, #{_EIO - 1}
 failed: ldr     x1, {_P["keep"]}
         cmp     x24, x1
         b.cs    done                    // as many stores: calls go to the new function
@@ -202,6 +202,10 @@ def _store(insn: a64.Instruction) -> str:
         svc     #0
         sub     x25, x0, #{insn.size}
         cbnz    x25, short
+        ldr     {width}0, [x3]
+        ldr     {width}1, {_P["buffer"]}
+        cmp     x0, x1                  // is it there? another thread may have closed the file,
+        b.ne    wrong                   // and opened another one of its number
         add     x24, x24, #1
         {_RESTORE}
 """

@@ -9,6 +9,7 @@ Measured against two mappings of a memfd in docs/process.md.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import threading
 import time
@@ -28,10 +29,10 @@ from static_call.retarget import Code, Cse, Retarget
 from static_call.static_call import (
     KEY_SIZE,
     RETURN0,
-    Calls,
     KeyStore,
     NameTaken,
     Piece,
+    Sharing,
     StaticCall,
 )
 from static_call.trampoline import Trampoline
@@ -39,10 +40,10 @@ from static_call.trampoline import Trampoline
 _SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
 _SYS_MEMBARRIER = 283
 _READ, _WRITE, _EXEC = 1, 2, 4
-_AT_HWCAP2, _HWCAP2_BTI = 26, 1 << 17
+_AT_HWCAP2, _HWCAP2_BTI, _HWCAP2_MOPS = 26, 1 << 17, 1 << 43  # asm/hwcap.h
 _MEMORY = "/proc/thread-self/mem"  # not /proc/self, which has no memory once its thread has ended
 _PAUSE = 50e-6  # seconds between two looks at a lock that another thread holds
-_PATIENCE = 10.0  # seconds
+_PATIENCE = 30.0  # seconds
 
 _PROMISED = ("live", "cmodx", "fresh", "settled", "prefix")
 _STORES = own_code.PARAMETERS.index("stores")
@@ -103,7 +104,7 @@ class OwnProcess:
     """
 
     live = True
-    calls = Calls()
+    shared = Sharing()
     """The process has one memory, so this is of all its places."""
 
     def __init__(self, *, weak: bool = False) -> None:
@@ -119,7 +120,9 @@ class OwnProcess:
         self._symbols: dict[str, int] = {}
         self._maps: list[maps.Mapping] = []
         self._guarded: dict[int, bool] = {}  # pages, for as long as _maps holds
-        self._bti = bool(_libc.getauxval(_AT_HWCAP2) & _HWCAP2_BTI)
+        capabilities = _libc.getauxval(_AT_HWCAP2)
+        _check_capabilities(capabilities)
+        self._bti = bool(capabilities & _HWCAP2_BTI)
         self._text = Pool(executable=True, guarded=self._bti)  # trampolines
         self._code = Pool(executable=True, guarded=self._bti)
         self._literals = Pool()
@@ -404,6 +407,8 @@ class OwnProcess:
         """What to say of a step that the kernel refused."""
         why = os.strerror(number)
         total = sum(step.op == "store" for step in retarget.steps)
+        if number == errno.EIO:
+            why += " (is the text mapped shared? does proc_mem.force_override forbid the write?)"
         if not stores:
             return UpdateFailed(f"{why}: nothing was changed")
         if stores == total:
@@ -458,10 +463,19 @@ class OwnProcess:
     def _forked(self) -> None:
         """In the child of a fork: the parent's memory and threads are not its own."""
         self._memory.forked()
-        self.calls.forked()
+        self.shared.forked()
         for pool in self._pools:
             pool.forked()
         self._asker.forked()
+
+
+def _check_capabilities(capabilities: int) -> None:
+    """Refuses a CPU on which the kernel's stores may be torn. Raises NotHere."""
+    if capabilities & _HWCAP2_MOPS:
+        raise NotHere(
+            "the CPU has FEAT_MOPS: newer kernels copy by it, and what they write to text is then "
+            "not promised to be one store; boot with arm64.nomops to do without it"
+        )
 
 
 def _membarrier(command: int) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import signal
 import threading
@@ -29,6 +30,7 @@ _SYS_TGKILL = 131
 _SA_SIGINFO, _SA_ONSTACK, _SA_RESTART = 0x4, 0x08000000, 0x10000000
 _LISTINGS = 100
 _LOOKS = 2  # at a running thread, before it is interrupted
+_SELDOM = 16  # times that an answer is waited for, to one look at where an asked thread is
 _PAUSE = 100e-6  # seconds
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -82,10 +84,14 @@ class Asker:
         looks: dict[int, int] = {}
         asked: dict[int, ctypes.c_uint64] = {}
         # A thread that is not seen yet may have been started by one that was seen.
-        while left := _threads() - seen:
+        for turn in itertools.count():
+            if not (left := _threads() - seen):
+                return
             why = ""
             for thread in left:
-                pc = self._answer(thread, asked) or _where(thread)
+                pc = self._answer(thread, asked)
+                if pc is None and (thread not in asked or not turn % _SELDOM):
+                    pc = _where(thread)  # one that was asked may have gone to sleep before
                 if pc is None:
                     why = f"thread {thread} did not say where it is in {seconds} s"
                     looks[thread] = looks.get(thread, 0) + 1

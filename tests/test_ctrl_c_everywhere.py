@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import dis
 import os
-import random
 import sys
 import threading
 from collections.abc import Callable
@@ -36,10 +35,6 @@ FILES = tuple(
     for name in ("static_call.py", "locks.py", "places/emulator.py", "places/pool.py")
 )
 """What is interrupted: the code that has something to leave behind."""
-
-EVERY = bool(os.environ.get("INTERRUPT_EVERYWHERE"))
-SAMPLE = 400
-"""Of the moments, where there are more and not every one is tried."""
 
 
 class Pooled(Emulator):
@@ -106,17 +101,13 @@ class Interrupter:
         return self._trace
 
 
-def moments(do: Callable[[], object]) -> list[int]:
-    """The k at which an action is to be interrupted: all, or a sample with the first and last."""
+def moments(do: Callable[[], object]) -> range:
+    """All k at which an action can be interrupted."""
     counter = Interrupter(-1)
     with counter:
         do()
-    number = -1 - counter.left
-    assert number > 5
-    if EVERY or number <= SAMPLE:
-        return list(range(1, number + 1))
-    edges = [*range(1, 20), *range(number - 40, number + 1)]
-    return sorted({*edges, *random.Random(1).sample(range(1, number + 1), SAMPLE)})
+    assert counter.left < -10
+    return range(1, -counter.left)
 
 
 @pytest.fixture(params=["emulator", "pools"])
