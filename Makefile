@@ -12,13 +12,13 @@ BIN    := $(VENV)/bin
 
 # What the tests run; the demo needs none of it.
 DEBIAN := gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu \
-          clang lld llvm qemu-user mmdebstrap qemu-system-arm ipxe-qemu pkg-config musl-dev:arm64 \
+          clang lld llvm qemu-user pkg-config musl-dev:arm64 \
           git perl linux-source-6.1 linux-source-6.12
 
 # What builds and boots kernels.
 DEBIAN_KERNEL := gcc make bc bison flex libssl-dev libelf-dev xz-utils ccache kmod linux-source-6.12 \
                  linux-source-6.1 gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
-                 binutils-aarch64-linux-gnu clang qemu-system-arm ipxe-qemu
+                 binutils-aarch64-linux-gnu clang
 
 .PHONY: demo test test-kernel torture fuzz bench bench-kernel lint clean
 

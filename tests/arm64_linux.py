@@ -131,10 +131,16 @@ def kernel_new() -> Path:
 
 
 def python(
-    *arguments: str | Path, environment: Mapping[str, str] | None = None, seconds: float = 120
+    *arguments: str | Path,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = 120,
+    new: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the arm64 Python under user-mode emulation, with additions to this environment."""
-    command = [*user_mode(), str(root() / PYTHON), *map(str, arguments)]
+    """Runs the arm64 Python under user-mode emulation, with additions to this environment.
+
+    new  as for `user_mode`
+    """
+    command = [*user_mode(new=new), str(root() / PYTHON), *map(str, arguments)]
     return subprocess.run(
         command,
         env=os.environ | (environment or {}),

@@ -12,10 +12,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 
 from patience import patient
 
@@ -114,7 +114,7 @@ class Packages:
             except Unavailable:
                 if not left:
                     raise
-                time.sleep(2 * (TRIES - left))
+                sleep(2 * (TRIES - left))
         raise AssertionError
 
 

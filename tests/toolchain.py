@@ -29,6 +29,8 @@ _PACKAGES = {
     "aarch64-linux-gnu-as": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-objdump": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-readelf": "binutils-aarch64-linux-gnu",
+    "apt-cache": "apt",
+    "apt-get": "apt",
     "clang": "clang",
     "clang++": "clang",
     "ld.lld": "lld",
@@ -37,11 +39,13 @@ _PACKAGES = {
     "aarch64-linux-gnu-ld.gold": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-objcopy": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-nm": "binutils-aarch64-linux-gnu",
+    "dpkg-deb": "dpkg",
     "git": "git",
     "make": "make",
     "perl": "perl",
     "pkg-config": "pkg-config",
     "qemu-aarch64": "qemu-user",
+    "tar": "tar",
 }
 
 

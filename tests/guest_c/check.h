@@ -136,7 +136,7 @@ static inline int in_child(void (*run)(void))
 	pid_t child = fork();
 
 	if (!child) {
-		alarm(20);
+		alarm(200);
 		failures = 0;
 		run();
 		_exit(failures ? 1 : skipped ? 77 : 0);

@@ -356,7 +356,7 @@ static void fork_parent(void)
 	CHECK(pipe(tell), 0);
 	child = fork();
 	if (!child) {
-		alarm(20);
+		alarm(200);
 		failures = 0;
 		if (read(tell[0], &byte, 1) != 1)
 			_exit(3);

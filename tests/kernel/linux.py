@@ -31,13 +31,14 @@ sys.path.insert(0, str(HERE.parent))
 
 import arm64_linux  # noqa: E402
 import guest  # noqa: E402
+from patience import patient  # noqa: E402
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "static-call", "kernel")
 CROSS = "aarch64-linux-gnu-"
 MODULES = ("test", "far", "child", "ballast64", "ballast32", "ballast160")
 DEFAULT = "inline-stub"
 
-BOOT_SECONDS = 900
+BOOT_SECONDS = 300
 MODES = {
     "turns": ("-accel", "tcg,thread=single"),
     "parallel": ("-accel", "tcg,thread=multi"),
@@ -46,8 +47,7 @@ MODES = {
 """How QEMU runs the CPUs, by arguments.
 
 turns     in turns, by one thread
-parallel  each by a thread of its own. Then QEMU may keep translations of code that is no longer
-          there, which a CPU may not: see fault_of() in static_call_test.c
+parallel  each by a thread of its own
 count     one CPU, and its PMU counts instructions exactly
 """
 
@@ -114,7 +114,7 @@ class Kernel:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._configure()
-        self.make("Image", "modules", what="kernel", seconds=2400)
+        self.make("Image", "modules", what="kernel", seconds=1200)
         self.build_modules()
 
     def build_modules(self) -> None:
@@ -156,7 +156,13 @@ class Kernel:
             raise KernelError(f"{self.name}: ported, but without CONFIG_HAVE_STATIC_CALL")
 
     def boot(
-        self, parameters: str, child_parameters: str = "", *, append: str = "", mode: str = "turns"
+        self,
+        parameters: str,
+        child_parameters: str = "",
+        *,
+        append: str = "",
+        mode: str = "turns",
+        cpus: int = 2,
     ) -> str:
         """Boots it, runs the test in it, and returns the console.
 
@@ -164,6 +170,7 @@ class Kernel:
         child_parameters  of static_call_child.ko
         append            to the kernel's command line
         mode              how QEMU runs the CPUs: see MODES
+        cpus              how many there are, up to 4; where they are counted, 1
         Raises guest.GuestError.
         """
         init = self.module("test").with_name("init")
@@ -183,10 +190,10 @@ class Kernel:
                 },
             },
         )
-        say(f"{self.name}: boots, {mode}, {parameters} {append}")
+        say(f"{self.name}: boots, {cpus} CPUs {mode}, {parameters} {append}")
         console = guest.boot(
             self.image, initrd, qemu=arm64_linux.qemu(), cpu=arm64_linux.CPU, append=append,
-            seconds=BOOT_SECONDS, smp=1 if mode == "count" else 2, extra=MODES[mode],
+            seconds=patient(BOOT_SECONDS), smp=1 if mode == "count" else cpus, extra=MODES[mode],
         )  # fmt: skip
         init.with_name("console.log").write_text(console)
         return console
@@ -195,12 +202,12 @@ class Kernel:
 def run(
     command: Sequence[str], what: str, seconds: float, *, log: Path | None = None, ok: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command, at most so many seconds, with a line of progress now and then.
+    """Runs a command, with a line of progress now and then, for patient(seconds) at most.
 
     log  where its output goes and is counted; else it is returned
     Raises KernelError where it fails (with `ok`) or takes too long.
     """
-    start, before = time.monotonic(), os.times()
+    start, before, seconds = time.monotonic(), os.times(), patient(seconds)
     output = log or CACHE / f"output.{os.getpid()}"
     with output.open("w") as sink:
         environment = {**os.environ, **_REPRODUCIBLE, "CCACHE_DIR": str(CACHE / "ccache")}

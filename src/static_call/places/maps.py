@@ -73,7 +73,7 @@ def guarded(address: int) -> bool:
     """
     inside = False
     for line in _lines("smaps"):
-        head, _, rest = line.partition(" ")
+        head, _, rest = line.rstrip().partition(" ")  # qemu-user may give no flags, and no space
         if head == "VmFlags:":
             if inside:
                 return "bt" in rest.split()

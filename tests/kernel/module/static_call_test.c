@@ -217,8 +217,8 @@ static bool is_allowed(const struct race *race, unsigned int first, unsigned int
  * With a host thread for each CPU, QEMU may translate old code once more after a
  * store has invalidated the translation and before it has changed the memory;
  * what it translated then stays, whatever the guest does, until somebody stores
- * to that page again (seen with QEMU 7.2). With all CPUs in one host thread
- * that cannot be.
+ * to that page again (seen with QEMU 7.2). With all CPUs in one
+ * host thread that cannot be.
  *
  * It is told by what no CPU may do: memory holds the trampoline of the right
  * target, word by word as it was when calls went there; this CPU cleans and
