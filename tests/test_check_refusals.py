@@ -10,6 +10,7 @@ import pytest
 
 from static_call import cli, notation
 from static_call.check import export, report, verdicts
+from static_call.check.program import Limits
 from static_call.check.questions import Question, changes, parse_change, targets
 from static_call.check.story import tell
 from static_call.design import PROPERTIES, Design
@@ -199,13 +200,8 @@ retarget:
     broken = [verdict.change for verdict in report.broken_claims(result)]
     assert ("far A", "null", "far B") in broken
     assert len(result[mine]) == 14 + 56
-    assert "two in a row" in report.assumptions(result, cli_limits())["changes"]
+    assert "two in a row" in report.assumptions(result, Limits())["changes"]
     assert not report.leaves(stub())
-
-
-def cli_limits() -> verdicts.Limits:
-    """The default ones."""
-    return verdicts.DEFAULT
 
 
 def test_every_answer_says_what_it_rests_on(capsys: pytest.CaptureFixture[str]) -> None:
