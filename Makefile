@@ -2,6 +2,7 @@
 # make test          runs all tests but those of test-kernel
 # make test-kernel   builds Linux kernels with the port and runs the tests in them, in QEMU
 # make torture       runs the tests' torture for twenty times as long, half an hour or more
+# make random-designs  the checker on 20,000 designs at random, half an hour or more
 # make bench         measures: see bench/
 # make bench-kernel  compares designs in the kernel
 
@@ -20,7 +21,7 @@ DEBIAN_KERNEL := gcc make bc bison flex libssl-dev libelf-dev xz-utils ccache km
                  linux-source-6.1 gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
                  binutils-aarch64-linux-gnu clang
 
-.PHONY: demo test test-kernel torture fuzz bench bench-kernel lint clean
+.PHONY: demo test test-kernel torture random-designs fuzz bench bench-kernel lint clean
 
 demo: $(VENV)/package
 	@scripts/demo $(BIN) $(BUILD)/demo
@@ -42,6 +43,9 @@ torture: $(VENV)/tests
 	@scripts/debian $(DEBIAN)
 	@$(BIN)/python tests/arm64_linux.py
 	TORTURE=20 $(BIN)/pytest tests/test_torture.py
+
+random-designs: $(VENV)/tests
+	RANDOM_DESIGNS=20000 $(BIN)/pytest -n 2 tests/test_check_random.py
 
 bench: $(VENV)/tests
 	@scripts/debian $(DEBIAN)

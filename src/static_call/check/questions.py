@@ -30,6 +30,7 @@ GOALS = ("near A", "near B", "far A", "far B", "null", "ret0")
 
 _ORIGIN = BASE & -(1 << 32)
 _MIB = 1 << 20
+_PAST = 0x2A00  # from _ORIGIN, the end of the largest trampoline wherever its alignment puts it
 
 _RETURN = 0x10_0040_0100
 _UPDATER, _CALLER, _FLAG = 0x5A5A_0000_1000, BASE + 0x50_0000, 0x9000
@@ -405,7 +406,7 @@ def targets(design: Design) -> Mapping[str, int]:
     entry = _base(design) + design.entry
     near = design.reach("near" if "near" in design.forms else "far", entry)
     far = design.reach("far", entry) if "far" in design.forms else None
-    step = _MIB if near is None else min(_MIB, _room(near) * 3 // 8 & -0x100)
+    step = _MIB if near is None else min(_MIB, max(_PAST, _room(near) * 3 // 8 & -0x100))
     below, above = 0xA000_0000, 1 << 32
     if "near" in design.forms and near is not None:
         beyond = _ORIGIN - near[0], near[1] - _ORIGIN

@@ -32,8 +32,9 @@ def remedies(verdict: Verdict, limits: Limits = DEFAULT) -> list[str]:
     question, name = failure.question, verdict.name
     if name == "cmodx":
         return [
-            "no barrier helps: patch only B, BL, BRK, HVC, ISB, NOP, SMC or SVC to one of these, "
-            "for instance a B to a RET that is never modified; or stop all other PEs meanwhile"
+            "no barrier helps, by the list of every edition: patch only B, BL, BRK, HVC, ISB, NOP, "
+            "SMC or SVC to one of these, for instance a B to a RET that is never modified; or stop "
+            "all other PEs meanwhile"
         ]
     if name == "landing":
         return ["a bti c where it lands"]

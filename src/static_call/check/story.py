@@ -27,7 +27,8 @@ _WIDTH = 54
 
 MEANING = {
     "live": "every call goes to a target that was current since the caller last synchronised",
-    "cmodx": "no instruction off the list is modified while it may execute (Arm ARM B2.2.5)",
+    "cmodx": "no instruction off the list of every edition of Arm ARM B2.2.5 is modified while it "
+    "may execute",
     "fresh": "no call runs stale code where the target's was written just before",
     "settled": "a call that starts after the retarget goes to the new target",
     "prefix": "live, with the retarget stopped for ever after any step",
