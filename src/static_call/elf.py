@@ -18,16 +18,17 @@ import stat
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, TypeVar, overload
 
 from static_call import relocatable, relocation
 from static_call.errors import StaticCallError
 from static_call.packed import u64s
 from static_call.relocation import RelaTables, Relocation
 from static_call.sites import count_sites
-from static_call.symbols import ENTRY_SIZE, LOCAL, Symbol, SymbolTable
+from static_call.symbols import ENTRY_SIZE, LOCAL, NAME, Symbol, SymbolTable, printable
 
 _EHDR = struct.Struct("<4s4B8x2HI3QI6H")
 _PHDR = struct.Struct("<2I6Q")
@@ -41,7 +42,7 @@ _TYPES = {1: "REL", 2: "EXEC", 3: "DYN"}
 _PT_LOAD, _PT_DYNAMIC, _PT_GNU_PROPERTY = 1, 2, 0x6474E553
 _PF_X, _PF_W = 1, 2
 _SHT_SYMTAB, _SHT_STRTAB, _SHT_RELA, _SHT_NOBITS, _SHT_DYNSYM, _SHT_RELR = 2, 3, 4, 8, 11, 19
-_SHT_SYMTAB_SHNDX, _SHN_XINDEX = 18, 0xFFFF
+_SHT_REL, _SHT_SYMTAB_SHNDX, _SHT_CREL, _SHN_XINDEX = 9, 18, 0x40000014, 0xFFFF
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
 _DT_PLTRELSZ, _DT_STRTAB, _DT_SYMTAB, _DT_RELA, _DT_RELASZ = 2, 5, 6, 7, 8
 _DT_STRSZ, _DT_JMPREL, _DT_RELRSZ, _DT_RELR = 10, 23, 35, 36
@@ -49,8 +50,11 @@ _NT_GNU_PROPERTY_TYPE_0, _AARCH64_FEATURE_1_AND, _BTI = 5, 0xC0000000, 1
 
 _CHUNK = 1 << 17  # bytes read at once in a search; fits a second-level cache
 _BLOCK = 1 << 12  # bytes of memory that read() keeps ready
+_MOST_SECTIONS = 1 << 19  # of a file, with headers of 32 MiB; compilers make some ten thousand
 _TOP = 1 << 64
 _NONE = (0, 0)
+
+Record = TypeVar("Record")
 
 
 class ElfError(StaticCallError):
@@ -138,6 +142,40 @@ class Section(NamedTuple):
     info: int
     align: int
     entry_size: int
+
+
+def _part(section: Section, address: int) -> Segment:
+    """A section of a relocatable object as memory."""
+    executable, writable = section.flags & _SHF_EXECINSTR, section.flags & _SHF_WRITE
+    return Segment(
+        _PT_LOAD,
+        (_PF_X if executable else 0) | (_PF_W if writable else 0),
+        section.offset,
+        address,
+        0 if section.type == _SHT_NOBITS else section.size,
+        section.size,
+    )
+
+
+class Records(Sequence[Record]):
+    """Records that are made when they are asked for: a file may have half a million of them."""
+
+    def __init__(self, count: int, make: Callable[[int], Record]) -> None:
+        """Takes their number, and what makes the one of an index."""
+        self._numbers, self._make = range(count), make
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        """As of a list."""
+        found = self._numbers[index]
+        return self._make(found) if isinstance(found, int) else list(map(self._make, found))
 
 
 class Image:
@@ -244,33 +282,42 @@ class Image:
             Segment(kind, flags, offset, address, file_size, size)
             for kind, flags, offset, address, _, file_size, size, _ in headers
         ]
-        self._set_segments(one for one in every if one.type == _PT_LOAD and one.size)
+        loaded = (one for one in every if one.type == _PT_LOAD and one.size)
+        self.segments: Sequence[Segment] = sorted(loaded, key=lambda one: one.address)
+        self._starts = array("Q", (one.address for one in self.segments))
+        self._check_segments()
         self._others = {one.type: one for one in reversed(every) if one.type != _PT_LOAD}
         self.sections = self._read_sections(shoff, shentsize, shnum)
 
-    def _read_sections(self, offset: int, size: int, count: int) -> list[Section]:
+    def _read_sections(self, offset: int, size: int, count: int) -> Sequence[Section]:
         if offset and not count:  # too many for the ELF header: the first section says how many
             (first,) = self._headers(_SHDR, offset, size, 1, "section header")
             count = first[5]
             if self._section_names == _SHN_XINDEX:
                 self._section_names = first[6]
-        return [
-            Section(*one) for one in self._headers(_SHDR, offset, size, count, "section header")
-        ]
-
-    def _set_segments(self, segments: Iterable[Segment]) -> None:
-        self.segments = sorted(segments, key=lambda one: one.address)
-        self._starts = [one.address for one in self.segments]
-        self._check_segments()
+            if count > _MOST_SECTIONS:
+                self._check_inside(offset, count * size, "section header table")
+                raise ElfError(
+                    f"{self.path}: {count} sections: more than {_MOST_SECTIONS} are not read here"
+                )
+        if not count:
+            return ()
+        data = self._header_table(_SHDR, offset, size, count, "section header")
+        return Records(count, lambda index: Section(*_SHDR.unpack_from(data, _SHDR.size * index)))
 
     def _headers(
         self, layout: struct.Struct, offset: int, size: int, count: int, what: str
     ) -> Iterable[tuple[int, ...]]:
         if not count:
             return ()
+        return layout.iter_unpack(self._header_table(layout, offset, size, count, what))
+
+    def _header_table(
+        self, layout: struct.Struct, offset: int, size: int, count: int, what: str
+    ) -> bytes:
         if size != layout.size:
             raise Damaged(f"{self.path}: a {what} has {layout.size} bytes, not {size}")
-        return layout.iter_unpack(self._inside(offset, count * size, f"{what} table"))
+        return self._inside(offset, count * size, f"{what} table")
 
     def _check_segments(self) -> None:
         """Every segment lies in the file and in the address space, none on another."""
@@ -409,9 +456,9 @@ class Image:
         segment = self.segment(address)
         if segment is None or not segment.executable:
             return False
-        return not self._code_sections or any(
-            one.address <= address < one.address + one.size for one in self._code_sections
-        )
+        number = bisect_right(self._code_runs, (address, _TOP, _TOP)) - 1
+        start, _, size = self._code_runs[number] if number >= 0 else (0, 0, 0)
+        return address < start + size
 
     # Relocations
 
@@ -469,13 +516,10 @@ class Image:
 
     @cached_property
     def _rela(self) -> RelaTables:
-        return RelaTables(
-            [
-                (offset, self._inside(offset, size, "relocation table"))
-                for offset, size in (self.tables.rela, self.tables.plt)
-                if size
-            ]
-        )
+        return RelaTables(self._read_relocations, [self.tables.rela, self.tables.plt])
+
+    def _read_relocations(self, offset: int, size: int) -> bytes:
+        return self._inside(offset, size, "relocation table")
 
     @cached_property
     def _relocation_symbols(self) -> SymbolTable:
@@ -483,16 +527,27 @@ class Image:
 
     @cached_property
     def relr_places(self) -> array[int]:
-        """The places that the RELR table relocates, ascending."""
+        """The places that the RELR table relocates, ascending, in whatever order it has them."""
         places = array("Q")
-        before = -relocation.WORD
+        most = sum(one.file_size for one in self.segments) // relocation.WORD
+        ascending = True
         for place in relocation.relr_places(self._inside(*self.tables.relr, "RELR table")):
-            # Ascending and held by the file: so the file's size bounds their number, too.
+            # Held by the file, none twice: so the file's size bounds their number, too.
             segment = self.segment(place)
-            if place < before + relocation.WORD or segment is None or not segment.holds(place, 8):
-                raise Damaged(f"{self.path}: its RELR table relocates {place:#x}, which cannot be")
-            places.append(before := place)
+            held = segment is not None and segment.holds(place, relocation.WORD)
+            if not held or len(places) > most:
+                raise self._astray(place)
+            ascending = ascending and (not places or places[-1] < place)
+            places.append(place)
+        if not ascending:
+            places = array("Q", sorted(places))
+        for before, place in pairwise(places):
+            if place < before + relocation.WORD:
+                raise self._astray(place)
         return places
+
+    def _astray(self, place: int) -> Damaged:
+        return Damaged(f"{self.path}: its RELR table relocates {place:#x}, which cannot be")
 
     def relocations(self, start: int = 0, end: int = _TOP) -> Iterator[Relocation]:
         """The dynamic relocations with start <= place < end.
@@ -518,33 +573,29 @@ class Image:
 
         Executable ones lie together, as a branch from one has to reach the others.
         """
-        symbols = sum(one.size // ENTRY_SIZE for one in self.sections if one.type == _SHT_SYMTAB)
-        self._check_inside(0, symbols * ENTRY_SIZE, "symbol table")
         parts = [
-            (index, one)
+            (not one.flags & _SHF_EXECINSTR, index)
             for index, one in enumerate(self.sections)
-            if one.flags & _SHF_ALLOC and one.size
+            if one.flags & _SHF_ALLOC
         ]
-        ranks = [
-            (not one.flags & _SHF_EXECINSTR, one.size, max(one.align, relocation.WORD))
-            for _, one in parts
-        ]
-        self._parts = {}
-        for (index, one), address in zip(parts, relocatable.addresses(ranks, symbols)):
-            self.sections[index] = one._replace(address=address)
-            self._parts[address] = index
-        self._set_segments(
-            Segment(
-                _PT_LOAD,
-                (_PF_X if one.flags & _SHF_EXECINSTR else 0)
-                | (_PF_W if one.flags & _SHF_WRITE else 0),
-                one.offset,
-                one.address,
-                0 if one.type == _SHT_NOBITS else one.size,
-                one.size,
-            )
-            for one in (self.sections[index] for index, _ in parts)
+        self._parts = array("Q", (index for _, index in sorted(parts)))
+        sections = self.sections
+        sizes = ((one.size, max(one.align, 8)) for one in map(sections.__getitem__, self._parts))
+        try:
+            starts = relocatable.addresses(sizes)
+        except relocatable.OutOfReach:
+            raise Damaged(f"{self.path}: its sections have impossible sizes") from None
+        bases = array("Q", bytes(8 * len(sections)))
+        for index, address in zip(self._parts, starts):
+            bases[index] = address
+        self._bases = bases
+        self.sections = Records(
+            len(sections), lambda index: sections[index]._replace(address=bases[index])
         )
+        numbers = self._parts
+        self.segments = Records(len(starts), lambda n: _part(sections[numbers[n]], starts[n]))
+        self._starts = starts
+        self._check_segments()
 
     def _object_patches(self, number: int, start: int, data: bytes) -> Iterator[tuple[int, bytes]]:
         """What a linker stores into a block of a section, by address."""
@@ -561,38 +612,68 @@ class Image:
             ) from None
 
     def _find_object_relocations(self, number: int) -> relocatable.Relocations:
-        address = self._starts[number]
-        tables = [
-            (one.offset, self._inside(one.offset, one.size, "relocation table"))
-            for one in self.sections
-            if one.type == _SHT_RELA and one.info == self._parts[address]
-        ]
-        return relocatable.Relocations(address, tables, self._object_symbols.values)
+        tables = []
+        for index in self._relocating.get(self._parts[number], ()):
+            one = self.sections[index]
+            if one.type != _SHT_RELA:
+                raise ElfError(
+                    f"{self.path}: section {index} has relocations of a kind that is not known "
+                    f"here (type {one.type:#x}, not SHT_RELA): link it first"
+                )
+            self._check_inside(one.offset, one.size, "relocation table")
+            tables.append((one.offset, one.size))
+        return relocatable.Relocations(
+            self._starts[number], RelaTables(self._read_relocations, tables), self._object_symbols
+        )
+
+    @cached_property
+    def _relocating(self) -> dict[int, list[int]]:
+        """By a section's number the numbers of the sections with its relocations."""
+        found: dict[int, list[int]] = {}
+        for index, one in enumerate(self.sections):
+            relocating = one.type in (_SHT_RELA, _SHT_REL, _SHT_CREL)
+            if relocating and one.info < len(self._bases) and self._bases[one.info]:
+                found.setdefault(one.info, []).append(index)
+        return found
 
     @cached_property
     def _object_symbols(self) -> relocatable.Symbols:
         """The symbol table of a relocatable object, with the addresses that symbols get."""
         table = next((one for one in self.sections if one.type == _SHT_SYMTAB), None)
         more = next((one for one in self.sections if one.type == _SHT_SYMTAB_SHNDX), None)
-        bases = [one.address if one.address else None for one in self.sections]
+        if table:
+            self._check_inside(table.offset, table.size, "symbol table")
+        if more:
+            self._check_inside(more.offset, more.size, "section index table")
         return relocatable.Symbols(
-            self._inside(table.offset, table.size, "symbol table") if table else b"",
-            bases,
-            self._inside(more.offset, more.size, "section index table") if more else b"",
+            self._pread, self._extent(table), self._extent(more), self._bases
         )
 
     def elsewhere(self, address: int) -> str:
-        """The symbol of another file that an address stands for, in a relocatable object; or ""."""
-        index = self._object_symbols.foreign(address) if not self.linked else None
-        return self._symbol_tables[0][index].name if index is not None else ""
+        """What an address stands for that is not in a relocatable object's memory; or "".
+
+        A symbol of another file, or one whose section is not part of memory.
+        """
+        found = None if self.linked else self._object_symbols.foreign(address)
+        if found is None:
+            return ""
+        index, addend = found
+        if not index:
+            return hex(addend)
+        table = next((one for one in self.sections if one.type == _SHT_SYMTAB), None)
+        inside = table is not None and ENTRY_SIZE * (index + 1) <= table.size
+        name = (inside and self._symbol_tables[0][index].name) or f"symbol {index}"
+        return f"{name}{addend:+#x}" if addend else name
 
     def locate(self, address: int) -> tuple[str, int]:
         """The section and the offset in it, in a relocatable object; else "" and the address."""
-        segment = self.segment(address) if not self.linked else None
-        if segment is None:
+        if self.linked:
             return "", address
-        section = self.sections[self._parts[segment.address]]
-        return self._section_name(section), address - segment.address
+        number = bisect_right(self._starts, address) - 1
+        if number < 0 or address > self.segments[number].end:  # its end is in no other section
+            return "", address
+        section = self.sections[self._parts[number]]
+        return self._section_name(section), address - section.address
 
     def where(self, address: int) -> str:
         """An address for people: 0x..., or what stands for it in a relocatable object."""
@@ -603,8 +684,9 @@ class Image:
         if not 0 < self._section_names < len(self.sections):
             raise Damaged(f"{self.path}: its sections have no names")
         names = self.sections[self._section_names]
-        data = self._inside(names.offset, names.size, "string table")[section.name :]
-        return data.partition(b"\0")[0].decode(errors="backslashreplace")
+        self._check_inside(names.offset, names.size, "string table")
+        size = max(min(NAME, names.size - section.name), 0)
+        return printable(self._pread(names.offset + section.name, size).partition(b"\0")[0])
 
     # Symbols
 
@@ -637,11 +719,9 @@ class Image:
 
     def _read_symbols(self, offset: int, size: int) -> bytes:
         """Bytes of the file; of a relocatable object's symbols, with the addresses they get."""
-        table = next((one for one in self.sections if one.type == _SHT_SYMTAB), None)
-        if self.linked or not table or not 0 <= offset - table.offset < table.size:
+        if self.linked:
             return self._pread(offset, size)
-        at = offset - table.offset
-        return self._object_symbols.entries[at : at + size]
+        return self._object_symbols.entries(offset, size)
 
     def symbols(self, *prefixes: str) -> list[Symbol]:
         """The symbols that the file defines and whose name starts with one of the prefixes."""
@@ -701,45 +781,40 @@ class Image:
     # Searches
 
     @cached_property
-    def _code_sections(self) -> list[Section]:
-        return sorted(
-            (
-                one
-                for one in self.sections
-                if one.flags & _SHF_ALLOC and one.flags & _SHF_EXECINSTR and one.type != _SHT_NOBITS
-            ),
-            key=lambda one: one.address,
-        )
+    def _code_runs(self) -> list[tuple[int, int, int]]:
+        """Address, file offset and size of what is in executable sections, by address.
 
-    def _code(self, more: int = 0) -> Iterator[tuple[int, bytes]]:
-        """The code in chunks, with addresses, each with `more` bytes of the next one.
-
-        What is in executable sections; in a file without sections, in executable segments.
+        Of a file without sections, of its executable segments.
         """
-        runs = [(one.address, one.offset, one.size) for one in self._code_sections] or [
-            (one.address, one.offset, one.file_size) for one in self.segments if one.executable
-        ]
+        return sorted(
+            (one.address, one.offset, one.size)
+            for one in self.sections
+            if one.flags & _SHF_ALLOC and one.flags & _SHF_EXECINSTR
+            if one.size and one.type != _SHT_NOBITS
+        ) or [(one.address, one.offset, one.file_size) for one in self.segments if one.executable]
+
+    def code(self, more: int = 0) -> Iterator[tuple[int, bytes, int]]:
+        """The code in chunks, as the file has it: address, bytes and the address of the origin.
+
+        Each chunk has `more` bytes of the next one. The origin is where a section starts in a
+        relocatable object, whose offsets alone are sure; in a linked file 0.
+        """
         done = 0
-        for address, offset, size in runs:
+        for address, offset, size in self._code_runs:
             self._check_inside(offset, size, "code")
             start = max(address, done) + 3 & -4  # nothing twice, even where sections overlap
             for at in range(start - address, size, _CHUNK):
-                piece = min(_CHUNK + more, size - at)
-                if not self.linked:  # where the branches go, only the relocations say
-                    yield address + at, self.read(address + at, piece)
-                else:
-                    yield address + at, self._pread(offset + at, piece)
+                data = self._pread(offset + at, min(_CHUNK + more, size - at))
+                yield address + at, data, 0 if self.linked else address
             done = max(done, address + size)
+
+    def _branches(self) -> Iterator[tuple[int, bytes]]:
+        """The code in chunks with their addresses, as it runs: an object's branches are made by
+        relocations.
+        """
+        for address, data, _ in self.code():
+            yield address, data if self.linked else self.read(address, len(data))
 
     def sites(self, entries: Collection[int]) -> dict[int, int]:
         """How many BL and B in the code go to each of these addresses."""
-        return count_sites(self._code(), entries)
-
-    def find(self, pattern: bytes) -> Iterator[int]:
-        """The addresses, multiples of 4, where these bytes are in the code."""
-        for address, data in self._code(more=len(pattern) - 1):
-            at = data.find(pattern)
-            while at >= 0:
-                if (address + at) % 4 == 0:
-                    yield address + at
-                at = data.find(pattern, at + 1)
+        return count_sites(self._branches(), entries)

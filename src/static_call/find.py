@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from static_call import a64
@@ -10,6 +11,7 @@ from static_call.design import Design, Recognised
 from static_call.elf import AmbiguousSymbol, Image
 from static_call.errors import StaticCallError
 from static_call.relocation import IRELATIVE
+from static_call.scan import candidates, overlap
 from static_call.static_call import Place, StaticCall
 from static_call.trampoline import NotATrampoline, Trampoline
 from static_call.walk import Detour, detour
@@ -90,7 +92,8 @@ def find(image: Image, designs: Sequence[Design]) -> list[Found]:
 
     designs  the longest first: see longest_first
     """
-    return _describe(image, designs, _named(image))
+    calls = _named(image, designs)
+    return _describe(image, calls, _states(image, designs, calls))
 
 
 def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> list[Found]:
@@ -98,7 +101,7 @@ def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> lis
 
     Raises NoSuchCall, and elf.AmbiguousSymbol where several have a name.
     """
-    every = _named(image)
+    every = _named(image, designs)
     chosen = []
     for name in names:
         if name.startswith("0x"):
@@ -115,21 +118,33 @@ def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> lis
             places = ", ".join(hex(one.entry) for one in found)
             raise AmbiguousSymbol(f"{image.path}: {name} is at {places}: say which by the address")
         chosen += found
-    return _describe(image, designs, chosen)
+    return _describe(image, chosen, _states(image, designs, chosen))
 
 
 def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
-    """The trampolines of an image by their shape; with names where it has symbols for them."""
-    entries: set[int] = set()
-    for design in designs:
-        offset, word = _landmark(design)
-        for address in image.find(word.to_bytes(a64.WORD, "little")):
-            entry = address - offset + design.entry
-            if entry not in entries and recognise(image, entry, designs):
-                entries.add(entry)
-    named = {one.entry: one for one in _named(image)}
+    """The trampolines of an image by their shape; with names where it has symbols for them.
+
+    Of two that lie on each other the longer one's design is the one meant, then the first.
+
+    designs  the longest first: see longest_first
+    Raises StaticCallError where a design has no word that never changes.
+    """
+    found = {}
+    for start, design in candidates(image.code(overlap(designs)), designs):
+        if state := design.recognise(start + design.entry, image.read):
+            found[designs.index(design), start] = state
+    states = {}
+    taken: set[int] = set()
+    for (number, start), state in sorted(found.items()):
+        words = range(start, start + designs[number].size, a64.WORD)
+        if taken.isdisjoint(words):
+            taken.update(words)
+            states[state.entry] = state
+    named = {one.entry: one for one in reversed(_named(image, designs))}
     return _describe(
-        image, designs, [named.get(entry, _Named(hex(entry), entry, None)) for entry in entries]
+        image,
+        [named.get(entry, _Named(image.where(entry), entry, None)) for entry in states],
+        states,
     )
 
 
@@ -154,24 +169,74 @@ class _Named(NamedTuple):
     key: int | None
 
 
-def _named(image: Image) -> list[_Named]:
-    """The static calls that an image has symbols for."""
-    trampolines: list[tuple[str, int]] = []
-    keys: dict[str, list[int]] = {}
+_SUFFIX = re.compile(
+    r"(?:\.(?:llvm|lto_priv|localalias|constprop|isra|part|cold|__uniq)(?:\.\w+)*)+$|@.*$"
+)
+"""What compilers add to the name of a local symbol that they copy or move to another file's code;
+and a version, which GNU ld writes into .symtab: name@@VERSION."""
+
+
+def _named(image: Image, designs: Sequence[Design]) -> list[_Named]:
+    """The static calls that an image has symbols for.
+
+    A name that has more in it than a C name can have is looked at: what linkers make to reach a
+    trampoline, and call by its name and a suffix, is not a static call.
+    """
+    trampolines: dict[str, list[int]] = {}
+    others: list[tuple[str, int]] = []
+    keys: dict[str, dict[int, None]] = {}
     for symbol in image.symbols(TRAMPOLINE, KEY):
-        if symbol.defined and symbol.name.startswith(TRAMPOLINE):
-            trampolines.append((symbol.name.removeprefix(TRAMPOLINE), symbol.value))
-        elif symbol.defined:
-            keys.setdefault(symbol.name.removeprefix(KEY), []).append(symbol.value)
+        if not symbol.defined:
+            continue
+        name = symbol.name[len(TRAMPOLINE) :]
+        if symbol.name.startswith(KEY):
+            keys.setdefault(_SUFFIX.sub("", name), {})[symbol.value] = None
+        elif re.fullmatch(r"\w*", name):
+            trampolines.setdefault(name, []).append(symbol.value)
+        else:
+            others.append((name, symbol.value))
+    for name, entry in others:
+        if recognise(image, entry, designs):
+            own = trampolines.setdefault(_SUFFIX.sub("", name), [])
+            own += [entry] if entry not in own else []
+        elif not _leads_to(image, entry, re.sub(r"\W.*", "", name), trampolines):
+            trampolines.setdefault(name, []).append(entry)
 
     def key(name: str, entry: int) -> int | None:
         # Where several files have a local one of this name, the keys say which is whose.
-        own = keys.get(name, [])
-        if len(own) > 1:
+        own = list(keys.get(name, {}))
+        if len(own) > 1 or len(trampolines[name]) > 1:
             own = [at for at in own if int.from_bytes(image.read(at + 8, 8), "little") == entry]
         return own[0] if len(own) == 1 else None
 
-    return [_Named(name, entry, key(name, entry)) for name, entry in dict.fromkeys(trampolines)]
+    return [
+        _Named(name, entry, key(name, entry))
+        for name, entries in trampolines.items()
+        for entry in entries
+    ]
+
+
+def _leads_to(
+    image: Image, address: int, name: str, trampolines: Mapping[str, Sequence[int]]
+) -> bool:
+    """Whether a linker made what is at an address, to get to the trampoline of this name.
+
+    A thunk, a PLT entry, or the word that one of these loads; several thunks in a row, too. The
+    trampoline may be another file's.
+    """
+    ends = trampolines.get(name, ())
+    pointer = None if image.executable(address) else address
+    for _ in range(4):
+        if pointer is not None:
+            value, symbol = _pointer(image, pointer)
+            return symbol == TRAMPOLINE + name or value in ends
+        further = detour(image.read, address)
+        if further is None or further.target in ends:
+            return further is not None
+        if further.got is None and further.target is None:
+            return False
+        address, pointer = further.target or 0, further.got
+    return False
 
 
 def _address(text: str) -> int:
@@ -181,25 +246,20 @@ def _address(text: str) -> int:
         raise NoSuchCall(f"{text} is not an address") from None
 
 
-def _landmark(design: Design) -> tuple[int, int]:
-    """A word that every trampoline of the design has, and its offset; the rarest in other code."""
-    fixed = [
-        (item.offset, contents.encode())
-        for item in design.items
-        if item.offset is not None and not item.cell and item.size == a64.WORD
-        if isinstance(contents := item.contents[""], a64.Instruction) and not contents.symbols
-    ]
-    if not fixed:
-        raise StaticCallError(
-            f"{design.name} has no word that never changes: it cannot be scanned for"
-        )
-    # bti c and ret begin and end functions everywhere; br x16 ends little but trampolines.
-    return min(fixed, key=lambda one: a64.decode(one[1]).name in ("bti c", "ret", "nop"))
+def _states(
+    image: Image, designs: Sequence[Design], calls: Sequence[_Named]
+) -> dict[int, Recognised | None]:
+    """What the bytes at the calls' entries are."""
+    return {one.entry: recognise(image, one.entry, designs) for one in calls}
 
 
-def _describe(image: Image, designs: Sequence[Design], calls: Sequence[_Named]) -> list[Found]:
-    """The static calls with everything named; symbols are looked up all at once."""
-    states = {one.entry: recognise(image, one.entry, designs) for one in calls}
+def _describe(
+    image: Image, calls: Sequence[_Named], states: Mapping[int, Recognised | None]
+) -> list[Found]:
+    """The static calls with everything named; symbols are looked up all at once.
+
+    states  what the bytes are, by the entry
+    """
     targets = {state.target for state in states.values() if state and isinstance(state.target, int)}
     values = {one.key: _pointer(image, one.key) for one in calls if one.key is not None}
     detours = {target: _follow(image, target) for target in targets}

@@ -1,9 +1,8 @@
 """Relocatable objects (ET_REL: .o, .ko) as a linker or a module loader makes memory of them.
 
-The sections get addresses one behind the other and the relocations are applied, so that the rest
-of the package sees an image like any other. Each symbol that another file defines gets an address
-of its own below the sections, where nothing is: whatever leads there can be named. Addresses are
-of use in here alone; people get a section and an offset.
+The sections get addresses one after the other and the relocations are applied, so that the rest
+of the package sees an image like any other. Addresses are of use in here alone; people get a
+section and an offset.
 
 Numbers are those of the ELF gABI and of aaelf64, section 5.7.
 """
@@ -11,17 +10,18 @@ Numbers are those of the ELF gABI and of aaelf64, section 5.7.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from static_call.packed import from_u64s, u16s, u32s, u64s
+from static_call.packed import from_u64s, u16s, u64s
 from static_call.relocation import RelaTables
 from static_call.symbols import ENTRY_SIZE
 
-UNDEFINED, _RESERVED, _ABSOLUTE, _COMMON, _EXTENDED = 0, 0xFF00, 0xFFF1, 0xFFF2, 0xFFFF
-_SPACING = 16  # bytes between the addresses of other files' symbols
-_FIRST = 1 << 16  # alignment of the first section
-_NOWHERE = 1 << 63  # what is not part of memory: debug information
+_UNDEFINED, _RESERVED, _ABSOLUTE, _EXTENDED = 0, 0xFF00, 0xFFF1, 0xFFFF
+_SPACING = 16  # bytes between the addresses of what is not in this file's memory
+_BASE = 1 << 62  # of the first section: no number that a file holds is an address here by chance
+_BLOCK = 1 << 7  # symbols looked at at once
 _TOP = 1 << 64
 _PAGE = 0xFFF
 
@@ -62,77 +62,131 @@ _DATA = {257: (8, False), 258: (4, False), 260: (8, True), 261: (4, True)}
 
 
 class OutOfReach(Exception):
-    """A branch does not reach, with the sections where they are here."""
+    """A branch does not reach, with the sections where they are here; or memory has no room."""
 
 
-def addresses(sizes: Sequence[tuple[int, int, int]], symbols: int) -> list[int]:
-    """Where the sections go, of (rank, size, alignment) each: ascending by rank.
+def addresses(sizes: Iterable[tuple[int, int]]) -> array[int]:
+    """Where the sections go, of (size, alignment) each, in their order.
 
-    symbols  how many entries the symbol table has
+    Each is followed by a byte of nothing: a symbol at its end, or in an empty one, is in no other.
     """
-    at = -(-_SPACING * (symbols + 1) // _FIRST) * _FIRST
-    result = [0] * len(sizes)
-    for index in sorted(range(len(sizes)), key=lambda index: sizes[index][0]):
-        _, size, alignment = sizes[index]
-        at = -(-at // max(alignment, 1)) * max(alignment, 1)
-        result[index] = at
-        at += size
+    at = _BASE
+    result = array("Q")
+    for size, alignment in sizes:
+        at = -(-at // alignment) * alignment
+        if at + size >= _TOP:
+            raise OutOfReach
+        result.append(at)
+        at += size + 1
     return result
 
 
 class Symbols:
-    """The symbol table with the values that symbols get, from its entries in the file.
+    """The symbol table with the values that symbols get.
 
-    bases     the sections' addresses, by number; None for what is no part of memory
-    extended  the contents of SHT_SYMTAB_SHNDX: sections' numbers that 16 bits cannot hold
-    """
+    What is not in this file's memory gets an address of its own, below the sections, where nothing
+    is, so that whatever leads there can be named: another file's symbol, and one of a section that
+    is not part of memory; and each such symbol with an addend. The entries stay in the file.
 
-    def __init__(self, entries: bytes, bases: Sequence[int | None], extended: bytes) -> None:
-        """See the class."""
-        words = u64s(entries[: len(entries) // ENTRY_SIZE * ENTRY_SIZE])
-        sections: Sequence[int] = u16s(entries)[3 : 4 * len(words) : 12]
-        if extended:
-            long = u32s(extended)
-            sections = [
-                long[index] if number == _EXTENDED and index < len(long) else number
-                for index, number in enumerate(sections)
-            ]
-        by_number = dict(enumerate(_NOWHERE if base is None else base for base in bases))
-        by_number[_ABSOLUTE] = 0
-        foreign = (UNDEFINED, _COMMON)
-        self.values = array(
-            "Q",
-            (
-                _SPACING * index
-                if number in foreign
-                else (by_number.get(number, _NOWHERE) + value) % _TOP
-                for index, (number, value) in enumerate(zip(sections, words[1::3]))
-            ),
-        )
-        words[1::3] = self.values
-        self.entries = from_u64s(words)
-
-    def foreign(self, address: int) -> int | None:
-        """The number of another file's symbol whose address this is."""
-        index, rest = divmod(address, _SPACING)
-        known = 0 < index < len(self.values) and not rest and self.values[index] == address
-        return index if known else None
-
-
-class Relocations:
-    """The relocations of one section.
-
-    address  the section's
-    tables   each RELA table's offset in the file and its contents
+    read      gives bytes of the file at an offset; fewer where it ends
+    entries   the table's offset and size, in bytes
+    extended  SHT_SYMTAB_SHNDX's: sections' numbers that 16 bits cannot hold
+    bases     the sections' addresses, by number; 0 for what is not part of memory
     """
 
     def __init__(
-        self, address: int, tables: Sequence[tuple[int, bytes]], values: Sequence[int]
+        self,
+        read: Callable[[int, int], bytes],
+        entries: tuple[int, int],
+        extended: tuple[int, int],
+        bases: Sequence[int],
     ) -> None:
         """See the class."""
-        self._address = address
-        self._tables = RelaTables(tables)
-        self._values = values
+        self._read, self._bases = read, bases
+        self._offset, size = entries
+        self._count = size // ENTRY_SIZE
+        self._extended, self._extended_size = extended
+        self._block = lru_cache(maxsize=1 << 11)(self._read_block)
+        self._moved: dict[tuple[int, int], int] = {}  # foreign symbols with an addend
+        self._by_address: list[tuple[int, int]] = []
+
+    def value(self, index: int, addend: int) -> int:
+        """What a relocation stores as data. A symbol of number 0 is none: the addend alone."""
+        section, value = self._entry(index)
+        base = self._base(index, section, value)
+        if not index or section == _ABSOLUTE:
+            return value + addend
+        return self._made_up(index, addend) if base is None else base + value + addend
+
+    def destination(self, index: int, addend: int) -> int:
+        """What an instruction gets to: as `value`, but how far an absolute one is, is not known."""
+        section, value = self._entry(index)
+        base = self._base(index, section, value)
+        return self._made_up(index, addend) if not base else base + value + addend
+
+    def _made_up(self, index: int, addend: int) -> int:
+        if not addend and 0 < index < self._count:
+            return _BASE - _SPACING * index
+        number = self._moved.setdefault((index, addend), len(self._by_address))
+        if number == len(self._by_address):
+            self._by_address.append((index, addend))
+        return _BASE - _SPACING * (self._count + number + 1)
+
+    def foreign(self, address: int) -> tuple[int, int] | None:
+        """The number of the symbol, and the addend, whose address below the sections this is."""
+        number, rest = divmod(_BASE - address, _SPACING)
+        if rest or number <= 0:
+            return None
+        if number > self._count:
+            moved = number - self._count - 1
+            return self._by_address[moved] if moved < len(self._by_address) else None
+        known = self._base(number, *self._entry(number)) is None
+        return (number, 0) if known else None
+
+    def entries(self, offset: int, size: int) -> bytes:
+        """Whole entries of the file, with the values that they get."""
+        data = self._read(offset, size)
+        first, rest = divmod(offset - self._offset, ENTRY_SIZE)
+        if rest or not 0 <= first < self._count:
+            return data
+        words = u64s(data[: len(data) // ENTRY_SIZE * ENTRY_SIZE])
+        sections = u16s(data)[3::12]
+        for index, (section, value) in enumerate(zip(sections, words[1::3])):
+            base = self._base(first + index, section, value)
+            words[3 * index + 1] = (
+                _BASE - _SPACING * (first + index) if base is None else base + value
+            )
+        return from_u64s(words)
+
+    def _base(self, index: int, section: int, value: int) -> int | None:
+        """What a symbol's value counts from; None where its address is made up."""
+        if section == _EXTENDED and 4 * index + 4 <= self._extended_size:
+            section = int.from_bytes(self._read(self._extended + 4 * index, 4), "little")
+        elif section == _ABSOLUTE:
+            return 0
+        elif section >= _RESERVED:
+            return None
+        known = section < len(self._bases) and self._bases[section]
+        return self._bases[section] if known and value < _TOP - self._bases[section] else None
+
+    def _entry(self, index: int) -> tuple[int, int]:
+        """The number of a symbol's section, of 16 bits, and its value."""
+        block, number = divmod(index, _BLOCK)
+        data = self._block(block)[ENTRY_SIZE * number :][:ENTRY_SIZE]
+        if index >= self._count or len(data) < ENTRY_SIZE:
+            return _UNDEFINED, 0
+        return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:16], "little")
+
+    def _read_block(self, number: int) -> bytes:
+        return self._read(self._offset + ENTRY_SIZE * _BLOCK * number, ENTRY_SIZE * _BLOCK)
+
+
+class Relocations:
+    """The relocations of one section: its address, its tables and the symbols that they name."""
+
+    def __init__(self, address: int, tables: RelaTables, symbols: Symbols) -> None:
+        """See the class."""
+        self._address, self._tables, self._symbols = address, tables, symbols
 
     def patches(
         self, start: int, end: int, read: Callable[[int], int]
@@ -144,13 +198,13 @@ class Relocations:
         """
         for entry in self._tables.between(start - self._address - 7, end - self._address):
             at = self._address + entry.place
-            known = entry.symbol < len(self._values)
-            value = (self._values[entry.symbol] if known else 0) + entry.addend
             if entry.type in _DATA:
                 size, relative = _DATA[entry.type]
+                value = self._symbols.value(entry.symbol, entry.addend)
                 stored = value - at if relative else value
                 yield at, (stored % (1 << 8 * size)).to_bytes(size, "little")
             elif entry.type in _FIELDS and start <= at <= end - 4:
+                value = self._symbols.destination(entry.symbol, entry.addend)
                 yield at, _insert(_FIELDS[entry.type], read(at), at, value).to_bytes(4, "little")
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+from operator import attrgetter
 from typing import NamedTuple
 
 from static_call.packed import from_u64s, u64s
@@ -34,6 +35,9 @@ WORD = 8
 """Bytes that a relocation changes, and bytes in an entry of a RELR table."""
 
 _BITMAP = 63  # places that a bitmap of a RELR table speaks of
+_PAGE = 12  # bits: entries are found by pages of memory, at first of 4 KiB,
+_PAGES = 1 << 16  # of which there are as many as this
+_PIECE = RELA.size << 12  # bytes of a table that are looked at at once
 
 
 class Relocation(NamedTuple):
@@ -63,31 +67,64 @@ class Entry(NamedTuple):
     offset: int
 
 
+_place = attrgetter("place")
+
+
 class RelaTables:
     """The RELA tables of an image, by place.
 
-    Kernels have some hundred thousand entries: they stay packed, and only places are sorted.
+    A file may have millions of entries, in any order: they stay in the file. What is kept is by
+    page of memory where in the file its entries are, as runs of entries that follow each other.
     """
 
-    def __init__(self, tables: Sequence[tuple[int, bytes]]) -> None:
-        """Takes each table's offset in the file and its contents."""
-        self._data = b"".join(data[: len(data) // RELA.size * RELA.size] for _, data in tables)
-        self._offsets = array("Q")
-        for offset, data in tables:
-            self._offsets.extend(range(offset, offset + len(data) - RELA.size + 1, RELA.size))
-        places = u64s(self._data)[::3]
-        # Stable: of several entries for a place, the one that the loader applies last stays last.
-        self._order = array("Q", sorted(range(len(places)), key=places.__getitem__))
-        self._places = array("Q", map(places.__getitem__, self._order))
+    def __init__(
+        self, read: Callable[[int, int], bytes], tables: Iterable[tuple[int, int]]
+    ) -> None:
+        """Takes what gives bytes of the file at an offset, and each table's offset and size."""
+        self._read = read
+        self._shift = _PAGE
+        self._runs: dict[int, array[int]] = {}  # offsets of the first and last entry, by page
+        for offset, size in tables:
+            for at, data in self._pieces(offset, size // RELA.size * RELA.size):
+                before, run = -1, array("Q")
+                for entry, place in zip(count(at, RELA.size), u64s(data)[::3]):
+                    page = place >> self._shift
+                    if page == before:
+                        run[-1] = entry
+                    else:
+                        before, run = page, self._runs.setdefault(page, array("Q"))
+                        run.extend((entry, entry))
+                while len(self._runs) > _PAGES:
+                    self._coarsen()
+
+    def _pieces(self, offset: int, size: int) -> Iterator[tuple[int, bytes]]:
+        for at in range(offset, offset + size, _PIECE):
+            yield at, self._read(at, min(_PIECE, offset + size - at))
+
+    def _coarsen(self) -> None:
+        """Makes pages twice as large; of runs, too, what was read first stays first."""
+        self._shift += 1
+        runs: dict[int, array[int]] = {}
+        for page, run in self._runs.items():
+            runs.setdefault(page >> 1, array("Q")).extend(run)
+        self._runs = runs
 
     def between(self, start: int, end: int) -> Iterator[Entry]:
-        """The entries with start <= place < end."""
-        at = bisect_left(self._places, start)
-        while at < len(self._places) and self._places[at] < end:
-            index = self._order[at]
-            place, kind, symbol, addend = RELA.unpack_from(self._data, index * RELA.size)
-            yield Entry(place, kind, symbol, addend, self._offsets[index])
-            at += 1
+        """The entries with start <= place < end, by place; those of a place in their order."""
+        pages: Iterable[int] = range(start >> self._shift, (end - 1 >> self._shift) + 1)
+        if end - start >> self._shift > len(self._runs):
+            pages = sorted(self._runs)
+        for page in pages:
+            run = self._runs.get(page, ())
+            found = [
+                Entry(place, kind, symbol, addend, at + index * RELA.size)
+                for first, last in zip(run[::2], run[1::2])
+                for at, data in self._pieces(first, last + RELA.size - first)
+                for index, (place, kind, symbol, addend) in enumerate(RELA.iter_unpack(data))
+                if start <= place < end
+            ]
+            # Stable: of several entries for a place, the one that the loader applies last stays.
+            yield from sorted(found, key=_place)
 
 
 def relr_places(table: bytes) -> Iterator[int]:
