@@ -20,12 +20,12 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import compress, count, pairwise
 from typing import NamedTuple, TypeVar, overload
 
 from static_call import relocatable, relocation
 from static_call.errors import StaticCallError
-from static_call.packed import u64s
+from static_call.packed import u32s, u64s
 from static_call.relocation import RelaTables, Relocation
 from static_call.sites import count_sites
 from static_call.symbols import ENTRY_SIZE, LOCAL, NAME, Symbol, SymbolTable, printable
@@ -168,6 +168,10 @@ class Records(Sequence[Record]):
         """How many there are."""
         return len(self._numbers)
 
+    def __iter__(self) -> Iterator[Record]:
+        """One after the other."""
+        return map(self._make, self._numbers)
+
     @overload
     def __getitem__(self, index: int) -> Record: ...
     @overload
@@ -208,7 +212,7 @@ class Image:
         # The blocks last used are kept: a trampoline is looked at once for each design.
         self._block = lru_cache(maxsize=256)(self._make_block)
         self._named = lru_cache(maxsize=64)(self._find_named)
-        self._object_relocations = lru_cache(maxsize=None)(self._find_object_relocations)
+        self._object_relocations = lru_cache(maxsize=256)(self._find_object_relocations)
 
     def close(self) -> None:
         """Closes the file; nothing can be read afterwards."""
@@ -289,21 +293,28 @@ class Image:
         self._others = {one.type: one for one in reversed(every) if one.type != _PT_LOAD}
         self.sections = self._read_sections(shoff, shentsize, shnum)
 
-    def _read_sections(self, offset: int, size: int, count: int) -> Sequence[Section]:
-        if offset and not count:  # too many for the ELF header: the first section says how many
+    def _read_sections(self, offset: int, size: int, number: int) -> Sequence[Section]:
+        if offset and not number:  # too many for the ELF header: the first section says how many
             (first,) = self._headers(_SHDR, offset, size, 1, "section header")
-            count = first[5]
+            number = first[5]
             if self._section_names == _SHN_XINDEX:
                 self._section_names = first[6]
-            if count > _MOST_SECTIONS:
-                self._check_inside(offset, count * size, "section header table")
+            if number > _MOST_SECTIONS:
+                self._check_inside(offset, number * size, "section header table")
                 raise ElfError(
-                    f"{self.path}: {count} sections: more than {_MOST_SECTIONS} are not read here"
+                    f"{self.path}: {number} sections: more than {_MOST_SECTIONS} are not read here"
                 )
-        if not count:
+        self._section_types, self._section_flags = array("I"), array("Q")
+        if not number:
             return ()
-        data = self._header_table(_SHDR, offset, size, count, "section header")
-        return Records(count, lambda index: Section(*_SHDR.unpack_from(data, _SHDR.size * index)))
+        data = self._header_table(_SHDR, offset, size, number, "section header")
+        self._section_types, self._section_flags = u32s(data)[1::16], u64s(data)[1::8]
+        return Records(number, lambda index: Section(*_SHDR.unpack_from(data, _SHDR.size * index)))
+
+    def _of_type(self, *types: int) -> Iterator[tuple[int, Section]]:
+        """The sections of these types, with their numbers; the others are not made."""
+        for index in compress(count(), map(types.__contains__, self._section_types)):
+            yield index, self.sections[index]
 
     def _headers(
         self, layout: struct.Struct, offset: int, size: int, count: int, what: str
@@ -409,9 +420,9 @@ class Image:
             data[:held] = self._inside(segment.offset + at, held, "segment")
         patches = self._patches if self.linked else self._object_patches
         for place, value in patches(number, start, bytes(data)):
-            for i, byte in enumerate(value):
-                if 0 <= place + i - start < size:
-                    data[place + i - start] = byte
+            first = max(start - place, 0)  # it may begin before the block, and end after it
+            end = min(len(value), start + size - place)
+            data[place + first - start : place + end - start] = value[first:end]
         return bytes(data)
 
     def _patches(self, _: int, start: int, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -573,11 +584,11 @@ class Image:
 
         Executable ones lie together, as a branch from one has to reach the others.
         """
-        parts = [
-            (not one.flags & _SHF_EXECINSTR, index)
-            for index, one in enumerate(self.sections)
-            if one.flags & _SHF_ALLOC
-        ]
+        parts = (
+            (not flags & _SHF_EXECINSTR, index)
+            for index, flags in enumerate(self._section_flags)
+            if flags & _SHF_ALLOC
+        )
         self._parts = array("Q", (index for _, index in sorted(parts)))
         sections = self.sections
         sizes = ((one.size, max(one.align, 8)) for one in map(sections.__getitem__, self._parts))
@@ -589,9 +600,12 @@ class Image:
         for index, address in zip(self._parts, starts):
             bases[index] = address
         self._bases = bases
-        self.sections = Records(
-            len(sections), lambda index: sections[index]._replace(address=bases[index])
-        )
+
+        def placed(index: int) -> Section:
+            one = sections[index]
+            return Section(*one[:3], bases[index], *one[4:])
+
+        self.sections = Records(len(sections), placed)
         numbers = self._parts
         self.segments = Records(len(starts), lambda n: _part(sections[numbers[n]], starts[n]))
         self._starts = starts
@@ -630,17 +644,19 @@ class Image:
     def _relocating(self) -> dict[int, list[int]]:
         """By a section's number the numbers of the sections with its relocations."""
         found: dict[int, list[int]] = {}
-        for index, one in enumerate(self.sections):
-            relocating = one.type in (_SHT_RELA, _SHT_REL, _SHT_CREL)
-            if relocating and one.info < len(self._bases) and self._bases[one.info]:
+        for index, one in self._of_type(_SHT_RELA, _SHT_REL, _SHT_CREL):
+            if one.info < len(self._bases) and self._bases[one.info]:
                 found.setdefault(one.info, []).append(index)
         return found
+
+    def _first(self, kind: int) -> Section | None:
+        return next((one for _, one in self._of_type(kind)), None)
 
     @cached_property
     def _object_symbols(self) -> relocatable.Symbols:
         """The symbol table of a relocatable object, with the addresses that symbols get."""
-        table = next((one for one in self.sections if one.type == _SHT_SYMTAB), None)
-        more = next((one for one in self.sections if one.type == _SHT_SYMTAB_SHNDX), None)
+        table = self._first(_SHT_SYMTAB)
+        more = self._first(_SHT_SYMTAB_SHNDX)
         if table:
             self._check_inside(table.offset, table.size, "symbol table")
         if more:
@@ -660,7 +676,7 @@ class Image:
         index, addend = found
         if not index:
             return hex(addend)
-        table = next((one for one in self.sections if one.type == _SHT_SYMTAB), None)
+        table = self._first(_SHT_SYMTAB)
         inside = table is not None and ENTRY_SIZE * (index + 1) <= table.size
         name = (inside and self._symbol_tables[0][index].name) or f"symbol {index}"
         return f"{name}{addend:+#x}" if addend else name
@@ -713,8 +729,7 @@ class Image:
         return [
             SymbolTable(self._read_symbols, *self._linked(index))
             for kind in (_SHT_SYMTAB, _SHT_DYNSYM)
-            for index, one in enumerate(self.sections)
-            if one.type == kind
+            for index, _ in self._of_type(kind)
         ]
 
     def _read_symbols(self, offset: int, size: int) -> bytes:
@@ -786,10 +801,15 @@ class Image:
 
         Of a file without sections, of its executable segments.
         """
+        wanted = _SHF_ALLOC | _SHF_EXECINSTR
+        code = (
+            self.sections[index]
+            for index, flags in enumerate(self._section_flags)
+            if flags & wanted == wanted
+        )
         return sorted(
             (one.address, one.offset, one.size)
-            for one in self.sections
-            if one.flags & _SHF_ALLOC and one.flags & _SHF_EXECINSTR
+            for one in code
             if one.size and one.type != _SHT_NOBITS
         ) or [(one.address, one.offset, one.file_size) for one in self.segments if one.executable]
 
@@ -808,13 +828,22 @@ class Image:
                 yield address + at, data, 0 if self.linked else address
             done = max(done, address + size)
 
-    def _branches(self) -> Iterator[tuple[int, bytes]]:
-        """The code in chunks with their addresses, as it runs: an object's branches are made by
-        relocations.
-        """
-        for address, data, _ in self.code():
-            yield address, data if self.linked else self.read(address, len(data))
-
     def sites(self, entries: Collection[int]) -> dict[int, int]:
         """How many BL and B in the code go to each of these addresses."""
-        return count_sites(self._branches(), entries)
+        if self.linked:
+            return count_sites(((address, data) for address, data, _ in self.code()), entries)
+        relocated = dict.fromkeys(entries, 0)
+        others = count_sites(self._other_branches(relocated), entries)
+        return {entry: relocated[entry] + others[entry] for entry in entries}
+
+    def _other_branches(self, counts: dict[int, int]) -> Iterator[tuple[int, bytes]]:
+        """An object's code without the branches that relocations make; those are counted here."""
+        for address, data, section in self.code():
+            number = bisect_left(self._starts, section)
+            rest = bytearray(data)
+            branches = self._object_relocations(number).branches(address, address + len(data))
+            for at, destination in branches:
+                rest[at - address : at - address + 4] = bytes(4)
+                if destination in counts:
+                    counts[destination] += 1
+            yield address, bytes(rest[: len(data)])

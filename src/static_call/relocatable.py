@@ -12,6 +12,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from struct import Struct
 from typing import NamedTuple
 
 from static_call.packed import from_u64s, u16s, u64s
@@ -24,6 +25,7 @@ _BASE = 1 << 62  # of the first section: no number that a file holds is an addre
 _BLOCK = 1 << 7  # symbols looked at at once
 _TOP = 1 << 64
 _PAGE = 0xFFF
+_ENTRY = Struct("<6xHQ8x")  # of a symbol: its section and its value
 
 
 class _Field(NamedTuple):
@@ -32,31 +34,34 @@ class _Field(NamedTuple):
     of     "lo12", "page" or "distance"
     shift  low bits that are left out, since they are 0
     parts  (lowest bit, width) in the word, least significant part first
+    reach  how far it gets, in units of 1 << shift, in each direction
     """
 
     of: str
     shift: int
     parts: tuple[tuple[int, int], ...]
+    reach: int = 0
 
 
 _LO12 = ((10, 12),)
 _ADR = ((29, 2), (5, 19))
 _FIELDS = {
-    273: _Field("distance", 2, ((5, 19),)),  # LD_PREL_LO19
-    274: _Field("distance", 0, _ADR),  # ADR_PREL_LO21
-    275: _Field("page", 12, _ADR),  # ADR_PREL_PG_HI21
-    276: _Field("page", 12, _ADR),  # ADR_PREL_PG_HI21_NC
+    273: _Field("distance", 2, ((5, 19),), 1 << 18),  # LD_PREL_LO19
+    274: _Field("distance", 0, _ADR, 1 << 20),  # ADR_PREL_LO21
+    275: _Field("page", 12, _ADR, 1 << 20),  # ADR_PREL_PG_HI21
+    276: _Field("page", 12, _ADR, 1 << 20),  # ADR_PREL_PG_HI21_NC
     277: _Field("lo12", 0, _LO12),  # ADD_ABS_LO12_NC
     278: _Field("lo12", 0, _LO12),  # LDST8_ABS_LO12_NC
-    279: _Field("distance", 2, ((5, 14),)),  # TSTBR14
-    280: _Field("distance", 2, ((5, 19),)),  # CONDBR19
-    282: _Field("distance", 2, ((0, 26),)),  # JUMP26
-    283: _Field("distance", 2, ((0, 26),)),  # CALL26
+    279: _Field("distance", 2, ((5, 14),), 1 << 13),  # TSTBR14
+    280: _Field("distance", 2, ((5, 19),), 1 << 18),  # CONDBR19
+    282: _Field("distance", 2, ((0, 26),), 1 << 25),  # JUMP26
+    283: _Field("distance", 2, ((0, 26),), 1 << 25),  # CALL26
     284: _Field("lo12", 1, _LO12),  # LDST16_ABS_LO12_NC
     285: _Field("lo12", 2, _LO12),  # LDST32_ABS_LO12_NC
     286: _Field("lo12", 3, _LO12),  # LDST64_ABS_LO12_NC
     299: _Field("lo12", 4, _LO12),  # LDST128_ABS_LO12_NC
 }
+_BRANCHES = (282, 283)
 _DATA = {257: (8, False), 258: (4, False), 260: (8, True), 261: (4, True)}
 """ABS64, ABS32, PREL64, PREL32: bytes, and whether it is the distance from the place."""
 
@@ -171,11 +176,12 @@ class Symbols:
 
     def _entry(self, index: int) -> tuple[int, int]:
         """The number of a symbol's section, of 16 bits, and its value."""
-        block, number = divmod(index, _BLOCK)
-        data = self._block(block)[ENTRY_SIZE * number :][:ENTRY_SIZE]
-        if index >= self._count or len(data) < ENTRY_SIZE:
+        number, at = divmod(index, _BLOCK)
+        data = self._block(number)
+        if index >= self._count or len(data) < ENTRY_SIZE * (at + 1):
             return _UNDEFINED, 0
-        return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:16], "little")
+        section, value = _ENTRY.unpack_from(data, ENTRY_SIZE * at)
+        return section, value
 
     def _read_block(self, number: int) -> bytes:
         return self._read(self._offset + ENTRY_SIZE * _BLOCK * number, ENTRY_SIZE * _BLOCK)
@@ -207,16 +213,22 @@ class Relocations:
                 value = self._symbols.destination(entry.symbol, entry.addend)
                 yield at, _insert(_FIELDS[entry.type], read(at), at, value).to_bytes(4, "little")
 
+    def branches(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The B and BL in [start, end) that they make: an address, and where it goes."""
+        for entry in self._tables.between(start - self._address, end - self._address - 3):
+            if entry.type in _BRANCHES:
+                destination = self._symbols.destination(entry.symbol, entry.addend)
+                yield self._address + entry.place, destination
+
 
 def _insert(field: _Field, word: int, at: int, value: int) -> int:
     """The instruction with the address in it."""
-    width = sum(width for _, width in field.parts)
     if field.of == "lo12":
         number = (value & _PAGE) >> field.shift
     else:
-        origin = at & ~_PAGE if field.of == "page" else at
-        number = ((value & ~_PAGE if field.of == "page" else value) - origin) >> field.shift
-        if not -(1 << width - 1) <= number < 1 << width - 1:
+        page = -1 - _PAGE if field.of == "page" else -1
+        number = (value & page) - (at & page) >> field.shift
+        if not -field.reach <= number < field.reach:
             raise OutOfReach
     for low, bits in field.parts:
         mask = (1 << bits) - 1
