@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from toolchain import CLANG_LLD, GCC, Compiler, need, run
+from toolchain import CLANG_LLD, CLANG_MOLD, GCC, Compiler, need, run
 
 PROGRAM = """
 #include <stdio.h>
@@ -39,6 +39,7 @@ KINDS: dict[str, tuple[Compiler, Sequence[str]]] = {
     "bti": (GCC, ("-pie", "-fPIE", "-mbranch-protection=standard", "-Wl,-z,force-bti")),
     "applied": (CLANG_LLD, ("-pie", "-fPIE", "-Wl,--apply-dynamic-relocs")),
     "relr": (CLANG_LLD, ("-static-pie", "-fPIE", "-Wl,--pack-dyn-relocs=relr")),
+    "mold-relr": (CLANG_MOLD, ("-static-pie", "-fPIE", "-Wl,--pack-dyn-relocs=relr")),
 }
 """How the program is linked, by name: with the words that linkers use for it."""
 

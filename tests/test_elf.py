@@ -329,7 +329,10 @@ def test_of_several_relocations_for_a_place_the_last_counts() -> None:
     """As a loader, which takes one after the other, leaves it."""
     entries = [(0x20, 1), (0x10, 2), (0x20, 3), (0x18, 4), (0x20, 5)]
     table = b"".join(struct.pack("<QQq", at, relocation.RELATIVE, n) for at, n in entries)
-    tables = relocation.RelaTables([(100, table[:48]), (1000, table[48:])])
+    file = bytes(100) + table[:48] + bytes(1000 - 148) + table[48:]
+    tables = relocation.RelaTables(
+        lambda at, size: file[at : at + size], [(100, 48), (1000, len(table) - 48)]
+    )
     found = [(one.place, one.addend, one.offset) for one in tables.between(0x11, 0x21)]
     assert found == [(0x18, 4, 1024), (0x20, 1, 100), (0x20, 3, 1000), (0x20, 5, 1048)]
 
@@ -468,14 +471,14 @@ def test_tables_longer_than_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     source = "".join(f"__SCT__{n}: bl __SCT__{n}\n" for n in range(300))
     path = assemble(tmp_path, "long", source, "-shared")
     image = Image.open(path)
-    expected = (sorted(image.symbols("__SCT__")), list(image.find(bytes.fromhex("00000094"))))
+    expected = (sorted(image.symbols("__SCT__")), words(image, "00000094"))
     assert len(expected[0]) == 300
     assert expected[1] == sorted(one.value for one in expected[0])
     monkeypatch.setattr("static_call.symbols._SYMBOLS", 7)
     monkeypatch.setattr("static_call.elf._CHUNK", 4 * 7)
     for size in range(16, 32):
         monkeypatch.setattr("static_call.symbols._STRINGS", size)
-        found = (sorted(image.symbols("__SCT__")), list(image.find(bytes.fromhex("00000094"))))
+        found = (sorted(image.symbols("__SCT__")), words(image, "00000094"))
         assert found == expected
         assert image.symbol("__SCT__123").value == expected[1][123]
     assert list(image.sites([expected[1][5]]).values()) == [1]
@@ -541,13 +544,23 @@ def test_sites_at_any_distance(
     assert count_sites(chunks, entries) == expected
 
 
-def test_find_gives_every_aligned_occurrence(built: Path) -> None:
+def words(image: Image, data: str) -> list[int]:
+    """The addresses of the words that have these bytes, among all code."""
+    return [
+        address + at
+        for address, chunk, _ in image.code()
+        for at in range(0, len(chunk), 4)
+        if chunk[at : at + 4].hex() == data
+    ]
+
+
+def test_code_is_what_objdump_disassembles(built: Path) -> None:
     """The words that objdump shows, at the addresses that it shows."""
     need("aarch64-linux-gnu-objdump")
     text = run("aarch64-linux-gnu-objdump", "-d", built).stdout
     shown = [int(at, 16) for at in re.findall(r"^ +([0-9a-f]+):\td65f03c0", text, re.MULTILINE)]
     assert len(shown) > 3
-    assert list(Image.open(built).find((0xD65F03C0).to_bytes(4, "little"))) == shown
+    assert words(Image.open(built), "c0035fd6") == shown
 
 
 # Bad input
@@ -585,7 +598,7 @@ def use(path: Path) -> None:
                 place.write(address, value.to_bytes(8, "little"))
                 with suppress(ElfError):
                     place.patches()
-        assert all(at % 4 == 0 for at in image.find(b"\xc0\x03\x5f\xd6"))
+        assert all(at % 4 == 0 for at, _, _ in image.code(more=40))
 
 
 @contextmanager
@@ -707,12 +720,14 @@ def test_a_dynamic_section_that_names_what_is_not_there(
 
 
 def test_a_relr_table_that_goes_astray(tmp_path: Path) -> None:
-    """Places outside of memory, in .bss or going backwards would have no end."""
+    """Places outside of memory, in .bss, twice, or on each other would have no end."""
     path = build(tmp_path, "relr")
     image, good = Image.open(path), path.read_bytes()
     offset, size = image.tables.relr
     zeros = image.symbol("zeros").value
-    for word, at in ((1 << 62, 0), (zeros, 0), (8, size - 8), (-1, size - 8)):
+    first = image.relr_places[0]
+    ends = (first, first + 4, -1)  # again, across it, and a bitmap that goes on behind memory
+    for word, at in ((1 << 62, 0), (zeros, 0), *((word, size - 8) for word in ends)):
         data = bytearray(good)
         change(data, offset + at, word, 8)
         path.write_bytes(data)

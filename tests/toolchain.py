@@ -41,6 +41,7 @@ _PACKAGES = {
     "aarch64-linux-gnu-nm": "binutils-aarch64-linux-gnu",
     "dpkg-deb": "dpkg",
     "git": "git",
+    "ld.mold": "mold",
     "make": "make",
     "perl": "perl",
     "pkg-config": "pkg-config",
@@ -135,6 +136,12 @@ GCC = Compiler("gcc", _CROSS[:1], _CROSS[1:], _CROSS)
 CLANG = Compiler("clang", ("clang", *_CLANG), ("clang++", *_CLANG), ("clang", "clang++", *_CROSS))
 CLANG_LLD = Compiler(
     "clang-lld", ("clang", *_LLD), ("clang++", *_LLD), ("clang", "clang++", "ld.lld", *_CROSS)
+)
+CLANG_MOLD = Compiler(
+    "clang-mold",
+    ("clang", *_CLANG, "-fuse-ld=mold"),
+    ("clang++", *_CLANG, "-fuse-ld=mold"),
+    ("clang", "clang++", "ld.mold", *_CROSS),
 )
 MUSL_ROOT = Path("/usr/lib/aarch64-linux-musl")
 """Where Debian puts musl for arm64, in the package musl-dev:arm64."""

@@ -432,15 +432,21 @@ class Design:
             value |= word << 8 * item.offset
         return _Template(form, mask, value, tuple(fixups), tuple(idle))
 
-    def pattern(self, contents: Contents, offset: int) -> tuple[int, int, list[_Fixup]]:
-        """The word's bits that never change, what they are, and what the others depend on."""
+    def pattern(
+        self, contents: Contents, offset: int, labels: Mapping[str, int] | None = None
+    ) -> tuple[int, int, list[_Fixup]]:
+        """The word's bits that never change, what they are, and what the others depend on.
+
+        labels  the offsets of those that are known; the design's own if None
+        """
         assert isinstance(contents, a64.Instruction)
+        labels = self.labels if labels is None else labels
         fields = dict(contents.fields)
         mask = 0xFFFFFFFF
         fixups = []
         for operand, symbol in contents.symbols:
-            if operand.kind == "@" and symbol.name in self.labels:
-                fields[operand.name] = self.labels[symbol.name]
+            if operand.kind == "@" and symbol.name in labels:
+                fields[operand.name] = labels[symbol.name]
                 continue
             fields[operand.name] = offset if operand.kind == "@" else 0
             mask &= ~sum(((1 << width) - 1) << low for low, width in operand.bits)

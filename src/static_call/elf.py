@@ -18,17 +18,18 @@ import stat
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from itertools import compress, count, pairwise
+from typing import NamedTuple, TypeVar, overload
 
 from static_call import dynamic, foreign_file, relocatable, relocation
 from static_call.errors import StaticCallError
-from static_call.packed import u64s
+from static_call.packed import u32s, u64s
 from static_call.reader import Reader
 from static_call.relocation import RelaTables, Relocation
 from static_call.sites import count_sites
-from static_call.symbols import ENTRY_SIZE, LOCAL, Symbol, SymbolTable
+from static_call.symbols import ENTRY_SIZE, LOCAL, NAME, Symbol, SymbolTable, printable
 
 _EHDR = struct.Struct("<4s4B8x2HI3QI6H")
 _PHDR = struct.Struct("<2I6Q")
@@ -45,7 +46,7 @@ _PARTS = {2: "dynamic section", 3: "loader's path", 4: "notes", 7: "thread-local
           0x6474E553: "property note"}  # fmt: skip
 """What segments besides PT_LOAD hold that others read, by p_type."""
 _SHT_SYMTAB, _SHT_STRTAB, _SHT_RELA, _SHT_NOTE, _SHT_NOBITS = 2, 3, 4, 7, 8
-_SHT_DYNSYM, _SHT_RELR = 11, 19
+_SHT_REL, _SHT_DYNSYM, _SHT_RELR, _SHT_CREL = 9, 11, 19, 0x40000014
 _SHT_SYMTAB_SHNDX, _SHN_XINDEX = 18, 0xFFFF
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
 _PROGRAM_TYPES = (0, 1, _SHT_NOBITS, 14, 15, 16)  # none, PROGBITS, NOBITS, arrays of functions
@@ -53,11 +54,14 @@ _NT_GNU_BUILD_ID, _NT_GNU_PROPERTY_TYPE_0, _AARCH64_FEATURE_1_AND, _BTI = 3, 5, 
 
 _CHUNK = 1 << 17  # bytes read at once in a search; fits a second-level cache
 _BLOCK = 1 << 12  # bytes of memory that read() keeps ready
-_BLOCKS = 256  # so many of them
+_BLOCKS = 256  # so many of them, and of sections' relocations
 _NOTES = 1 << 20  # bytes of notes that are looked through
 _NAMES = 64  # names whose symbols are kept
+_MOST_SECTIONS = 1 << 19  # of a file, with headers of 32 MiB; compilers make some ten thousand
 _TOP = 1 << 64
 _NONE = (0, 0)
+
+Record = TypeVar("Record")
 
 
 class ElfError(StaticCallError):
@@ -160,6 +164,44 @@ class Section(NamedTuple):
     info: int
     align: int
     entry_size: int
+
+
+def _part(section: Section, address: int) -> Segment:
+    """A section of a relocatable object as memory."""
+    executable, writable = section.flags & _SHF_EXECINSTR, section.flags & _SHF_WRITE
+    return Segment(
+        _PT_LOAD,
+        (_PF_X if executable else 0) | (_PF_W if writable else 0),
+        section.offset,
+        address,
+        0 if section.type == _SHT_NOBITS else section.size,
+        section.size,
+    )
+
+
+class Records(Sequence[Record]):
+    """Records that are made when they are asked for: a file may have half a million of them."""
+
+    def __init__(self, count: int, make: Callable[[int], Record]) -> None:
+        """Takes their number, and what makes the one of an index."""
+        self._numbers, self._make = range(count), make
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[Record]:
+        """One after the other."""
+        return map(self._make, self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        """As of a list."""
+        found = self._numbers[index]
+        return self._make(found) if isinstance(found, int) else list(map(self._make, found))
 
 
 class Image:
@@ -280,7 +322,10 @@ class Image:
         self.sections = self._read_sections(shoff, shentsize, shnum)
         if not self._check_code(symbols_only):
             every = [one for one in every if one.type == _PT_NOTE]
-        self._set_segments(one for one in every if one.type == _PT_LOAD and one.size)
+        loaded = (one for one in every if one.type == _PT_LOAD and one.size)
+        self.segments: Sequence[Segment] = sorted(loaded, key=lambda one: one.address)
+        self._starts = array("Q", (one.address for one in self.segments))
+        self._check_segments()
         self._notes = [one for one in every if one.type == _PT_NOTE]
         self._headers_at += [
             Extent(one.offset, one.offset + one.file_size, _PARTS[one.type])
@@ -303,29 +348,42 @@ class Image:
             )
         return False
 
-    def _read_sections(self, offset: int, size: int, count: int) -> list[Section]:
-        if offset and not count:  # too many for the ELF header: the first section says how many
+    def _read_sections(self, offset: int, size: int, number: int) -> Sequence[Section]:
+        if offset and not number:  # too many for the ELF header: the first section says how many
             (first,) = self._headers(_SHDR, offset, size, 1, "section header")
-            count = first[5]
+            number = first[5]
             if self._section_names == _SHN_XINDEX:
                 self._section_names = first[6]
-        return [
-            Section(*one) for one in self._headers(_SHDR, offset, size, count, "section header")
-        ]
+            if number > _MOST_SECTIONS:
+                self._check_inside(offset, number * size, "section header table")
+                raise ElfError(
+                    f"{self.path}: {number} sections: more than {_MOST_SECTIONS} are not read here"
+                )
+        self._section_types, self._section_flags = array("I"), array("Q")
+        if not number:
+            return ()
+        data = self._header_table(_SHDR, offset, size, number, "section header")
+        self._section_types, self._section_flags = u32s(data)[1::16], u64s(data)[1::8]
+        return Records(number, lambda index: Section(*_SHDR.unpack_from(data, _SHDR.size * index)))
 
-    def _set_segments(self, segments: Iterable[Segment]) -> None:
-        self.segments = sorted(segments, key=lambda one: one.address)
-        self._starts = [one.address for one in self.segments]
-        self._check_segments()
+    def _of_type(self, *types: int) -> Iterator[tuple[int, Section]]:
+        """The sections of these types, with their numbers; the others are not made."""
+        for index in compress(count(), map(types.__contains__, self._section_types)):
+            yield index, self.sections[index]
 
     def _headers(
         self, layout: struct.Struct, offset: int, size: int, count: int, what: str
     ) -> Iterable[tuple[int, ...]]:
         if not count:
             return ()
+        return layout.iter_unpack(self._header_table(layout, offset, size, count, what))
+
+    def _header_table(
+        self, layout: struct.Struct, offset: int, size: int, count: int, what: str
+    ) -> bytes:
         if size != layout.size:
             raise Damaged(f"{self.path}: a {what} has {layout.size} bytes, not {size}")
-        return layout.iter_unpack(self._inside(offset, count * size, f"{what} table"))
+        return self._inside(offset, count * size, f"{what} table")
 
     def _check_segments(self) -> None:
         """Every segment lies in the file and in the address space, none on another."""
@@ -467,9 +525,9 @@ class Image:
             data[:held] = self._inside(segment.offset + at, held, "segment")
         patches = self._patches if self.linked else self._object_patches
         for place, value in patches(number, start, bytes(data)):
-            for i, byte in enumerate(value):
-                if 0 <= place + i - start < size:
-                    data[place + i - start] = byte
+            first = max(start - place, 0)  # it may begin before the block, and end after it
+            end = min(len(value), start + size - place)
+            data[place + first - start : place + end - start] = value[first:end]
         return bytes(data)
 
     def _patches(self, _: int, start: int, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -537,9 +595,9 @@ class Image:
         segment = self.segment(address)
         if segment is None or not segment.executable:
             return False
-        return not self._code_sections or any(
-            one.address <= address < one.address + one.size for one in self._code_sections
-        )
+        number = bisect_right(self._code_runs, (address, _TOP, _TOP)) - 1
+        start, _, size = self._code_runs[number] if number >= 0 else (0, 0, 0)
+        return address < start + size
 
     # Relocations
 
@@ -622,7 +680,7 @@ class Image:
 
     @cached_property
     def _rela(self) -> RelaTables:
-        tables: list[tuple[int | None, bytes]] = []
+        unpacked = b""
         if self.tables.packed[1]:
             # No two words of memory that the file holds have the same place: that bounds them.
             data = self._inside(*self.tables.packed, "packed relocation table")
@@ -630,13 +688,10 @@ class Image:
                 unpacked = relocation.unpack(data, self.stat.st_size // relocation.WORD)
             except ValueError as error:
                 raise Damaged(f"{self.path}: its packed relocation table {error}") from None
-            tables.append((None, unpacked))
-        tables += [
-            (offset, self._inside(offset, size, "relocation table"))
-            for offset, size in (self.tables.rela, self.tables.plt)
-            if size
-        ]
-        return RelaTables(tables)
+        tables = [one for one in (self.tables.rela, self.tables.plt) if one[1]]
+        for table in tables:
+            self._check_inside(*table, "relocation table")
+        return RelaTables(self._file.whole, tables, unpacked)
 
     @cached_property
     def _relocation_symbols(self) -> SymbolTable:
@@ -644,16 +699,27 @@ class Image:
 
     @cached_property
     def relr_places(self) -> array[int]:
-        """The places that the RELR table relocates, ascending."""
+        """The places that the RELR table relocates, ascending, in whatever order it has them."""
         places = array("Q")
-        before = -relocation.WORD
+        most = sum(one.file_size for one in self.segments) // relocation.WORD
+        ascending = True
         for place in relocation.relr_places(self._inside(*self.tables.relr, "RELR table")):
-            # Ascending and held by the file: so the file's size bounds their number, too.
+            # Held by the file, none twice: so the file's size bounds their number, too.
             segment = self.segment(place)
-            if place < before + relocation.WORD or segment is None or not segment.holds(place, 8):
-                raise Damaged(f"{self.path}: its RELR table relocates {place:#x}, which cannot be")
-            places.append(before := place)
+            held = segment is not None and segment.holds(place, relocation.WORD)
+            if not held or len(places) > most:
+                raise self._astray(place)
+            ascending = ascending and (not places or places[-1] < place)
+            places.append(place)
+        if not ascending:
+            places = array("Q", sorted(places))
+        for before, place in pairwise(places):
+            if place < before + relocation.WORD:
+                raise self._astray(place)
         return places
+
+    def _astray(self, place: int) -> Damaged:
+        return Damaged(f"{self.path}: its RELR table relocates {place:#x}, which cannot be")
 
     def relocations(self, start: int = 0, end: int = _TOP) -> Iterator[Relocation]:
         """The dynamic relocations with start <= place < end.
@@ -679,33 +745,32 @@ class Image:
 
         Executable ones lie together, as a branch from one has to reach the others.
         """
-        symbols = sum(one.size // ENTRY_SIZE for one in self.sections if one.type == _SHT_SYMTAB)
-        self._check_inside(0, symbols * ENTRY_SIZE, "symbol table")
-        parts = [
-            (index, one)
-            for index, one in enumerate(self.sections)
-            if one.flags & _SHF_ALLOC and one.size
-        ]
-        ranks = [
-            (not one.flags & _SHF_EXECINSTR, one.size, max(one.align, relocation.WORD))
-            for _, one in parts
-        ]
-        self._parts = {}
-        for (index, one), address in zip(parts, relocatable.addresses(ranks, symbols)):
-            self.sections[index] = one._replace(address=address)
-            self._parts[address] = index
-        self._set_segments(
-            Segment(
-                _PT_LOAD,
-                (_PF_X if one.flags & _SHF_EXECINSTR else 0)
-                | (_PF_W if one.flags & _SHF_WRITE else 0),
-                one.offset,
-                one.address,
-                0 if one.type == _SHT_NOBITS else one.size,
-                one.size,
-            )
-            for one in (self.sections[index] for index, _ in parts)
+        parts = (
+            (not flags & _SHF_EXECINSTR, index)
+            for index, flags in enumerate(self._section_flags)
+            if flags & _SHF_ALLOC
         )
+        self._parts = array("Q", (index for _, index in sorted(parts)))
+        sections = self.sections
+        sizes = ((one.size, max(one.align, 8)) for one in map(sections.__getitem__, self._parts))
+        try:
+            starts = relocatable.addresses(sizes)
+        except relocatable.OutOfReach:
+            raise Damaged(f"{self.path}: its sections have impossible sizes") from None
+        bases = array("Q", bytes(8 * len(sections)))
+        for index, address in zip(self._parts, starts):
+            bases[index] = address
+        self._bases = bases
+
+        def placed(index: int) -> Section:
+            one = sections[index]
+            return Section(*one[:3], bases[index], *one[4:])
+
+        self.sections = Records(len(sections), placed)
+        numbers = self._parts
+        self.segments = Records(len(starts), lambda n: _part(sections[numbers[n]], starts[n]))
+        self._starts = starts
+        self._check_segments()
 
     def _object_patches(self, number: int, start: int, data: bytes) -> Iterator[tuple[int, bytes]]:
         """What a linker stores into a block of a section, by address."""
@@ -724,42 +789,74 @@ class Image:
     def _object_relocations(self, number: int) -> relocatable.Relocations:
         """The relocations of a section, by its segment's number."""
         if number not in self._object_tables:
+            if len(self._object_tables) >= _BLOCKS:
+                self._object_tables.clear()
             self._object_tables[number] = self._find_object_relocations(number)
         return self._object_tables[number]
 
     def _find_object_relocations(self, number: int) -> relocatable.Relocations:
-        address = self._starts[number]
-        tables = [
-            (one.offset, self._inside(one.offset, one.size, "relocation table"))
-            for one in self.sections
-            if one.type == _SHT_RELA and one.info == self._parts[address]
-        ]
-        return relocatable.Relocations(address, tables, self._object_symbols.values)
+        tables = []
+        for index in self._relocating.get(self._parts[number], ()):
+            one = self.sections[index]
+            if one.type != _SHT_RELA:
+                raise ElfError(
+                    f"{self.path}: section {index} has relocations of a kind that is not known "
+                    f"here (type {one.type:#x}, not SHT_RELA): link it first"
+                )
+            self._check_inside(one.offset, one.size, "relocation table")
+            tables.append((one.offset, one.size))
+        return relocatable.Relocations(
+            self._starts[number], RelaTables(self._file.whole, tables), self._object_symbols
+        )
+
+    @cached_property
+    def _relocating(self) -> dict[int, list[int]]:
+        """By a section's number the numbers of the sections with its relocations."""
+        found: dict[int, list[int]] = {}
+        for index, one in self._of_type(_SHT_RELA, _SHT_REL, _SHT_CREL):
+            if one.info < len(self._bases) and self._bases[one.info]:
+                found.setdefault(one.info, []).append(index)
+        return found
+
+    def _first(self, kind: int) -> Section | None:
+        return next((one for _, one in self._of_type(kind)), None)
 
     @cached_property
     def _object_symbols(self) -> relocatable.Symbols:
         """The symbol table of a relocatable object, with the addresses that symbols get."""
-        table = next((one for one in self.sections if one.type == _SHT_SYMTAB), None)
-        more = next((one for one in self.sections if one.type == _SHT_SYMTAB_SHNDX), None)
-        bases = [one.address if one.address else None for one in self.sections]
-        return relocatable.Symbols(
-            self._inside(table.offset, table.size, "symbol table") if table else b"",
-            bases,
-            self._inside(more.offset, more.size, "section index table") if more else b"",
-        )
+        table = self._first(_SHT_SYMTAB)
+        more = self._first(_SHT_SYMTAB_SHNDX)
+        if table:
+            self._check_inside(table.offset, table.size, "symbol table")
+        if more:
+            self._check_inside(more.offset, more.size, "section index table")
+        return relocatable.Symbols(self._file, self._extent(table), self._extent(more), self._bases)
 
     def elsewhere(self, address: int) -> str:
-        """The symbol of another file that an address stands for, in a relocatable object; or ""."""
-        index = self._object_symbols.foreign(address) if not self.linked else None
-        return self._symbol_tables[0][index].name if index is not None else ""
+        """What an address stands for that is not in a relocatable object's memory; or "".
+
+        A symbol of another file, or one whose section is not part of memory.
+        """
+        found = None if self.linked else self._object_symbols.foreign(address)
+        if found is None:
+            return ""
+        index, addend = found
+        if not index:
+            return hex(addend)
+        table = self._first(_SHT_SYMTAB)
+        inside = table is not None and ENTRY_SIZE * (index + 1) <= table.size
+        name = (inside and self._symbol_tables[0][index].name) or f"symbol {index}"
+        return f"{name}{addend:+#x}" if addend else name
 
     def locate(self, address: int) -> tuple[str, int]:
         """The section and the offset in it, in a relocatable object; else "" and the address."""
-        segment = self.segment(address) if not self.linked else None
-        if segment is None:
+        if self.linked:
             return "", address
-        section = self.sections[self._parts[segment.address]]
-        return self._section_name(section), address - segment.address
+        number = bisect_right(self._starts, address) - 1
+        if number < 0 or address > self.segments[number].end:  # its end is in no other section
+            return "", address
+        section = self.sections[self._parts[number]]
+        return self._section_name(section), address - section.address
 
     def where(self, address: int) -> str:
         """An address for people: 0x..., or what stands for it in a relocatable object."""
@@ -770,8 +867,9 @@ class Image:
         if not 0 < self._section_names < len(self.sections):
             raise Damaged(f"{self.path}: its sections have no names")
         names = self.sections[self._section_names]
-        data = self._inside(names.offset, names.size, "string table")[section.name :]
-        return data.partition(b"\0")[0].decode(errors="backslashreplace")
+        self._check_inside(names.offset, names.size, "string table")
+        size = max(min(NAME, names.size - section.name), 0)
+        return printable(self._pread(names.offset + section.name, size).partition(b"\0")[0])
 
     # Symbols
 
@@ -798,16 +896,15 @@ class Image:
         own = [
             SymbolTable(self._symbol_reader(one), *self._linked(index))
             for kind in (_SHT_SYMTAB, _SHT_DYNSYM)
-            for index, one in enumerate(self.sections)
-            if one.type == kind
+            for index, one in self._of_type(kind)
         ]
         return own + (self.debug._symbol_tables if self.debug else [])
 
     @property
     def stripped(self) -> bool:
         """Whether it has no table of all its symbols, nor has another file's."""
-        tables = [*self.sections, *(self.debug.sections if self.debug else ())]
-        return not any(one.type == _SHT_SYMTAB for one in tables)
+        files = [self, self.debug] if self.debug else [self]
+        return all(one._first(_SHT_SYMTAB) is None for one in files)
 
     def use_symbols_of(self, debug: Image) -> None:
         """Takes the symbols of a file besides its own: see debug_file.py, which checks it."""
@@ -819,13 +916,7 @@ class Image:
         """Reads the file; of a relocatable object's symbols, with the addresses they get."""
         if self.linked or section.type != _SHT_SYMTAB:
             return self._file
-        file, start, entries = self._file, section.offset, self._object_symbols.entries
-
-        def read(offset: int, size: int) -> bytes:
-            at = offset - start
-            return entries[at : at + size] if 0 <= at < len(entries) else file(offset, size)
-
-        return read
+        return self._object_symbols.entries
 
     def symbols(self, *prefixes: str) -> list[Symbol]:
         """The symbols that the file defines and whose name starts with one of the prefixes."""
@@ -892,45 +983,63 @@ class Image:
     # Searches
 
     @cached_property
-    def _code_sections(self) -> list[Section]:
-        return sorted(
-            (
-                one
-                for one in self.sections
-                if one.flags & _SHF_ALLOC and one.flags & _SHF_EXECINSTR and one.type != _SHT_NOBITS
-            ),
-            key=lambda one: one.address,
-        )
+    def _code_runs(self) -> list[tuple[int, int, int]]:
+        """Address, file offset and size of what is in executable sections, by address.
 
-    def _code(self, more: int = 0) -> Iterator[tuple[int, bytes]]:
-        """The code in chunks, with addresses, each with `more` bytes of the next one.
-
-        What is in executable sections; in a file without sections, in executable segments.
+        Of a file without sections, of its executable segments.
         """
-        runs = [(one.address, one.offset, one.size) for one in self._code_sections] or [
-            (one.address, one.offset, one.file_size) for one in self.segments if one.executable
-        ]
-        done = 0
-        for address, offset, size in runs:
-            self._check_inside(offset, size, "code")
-            start = max(address, done) + 3 & -4  # nothing twice, even where sections overlap
-            for at in range(start - address, size, _CHUNK):
-                piece = min(_CHUNK + more, size - at)
-                if not self.linked:  # where the branches go, only the relocations say
-                    yield address + at, self.read(address + at, piece)
-                else:
-                    yield address + at, self._pread(offset + at, piece)
-            done = max(done, address + size)
-
-    def sites(self, entries: Collection[int]) -> dict[int, int]:
-        """How many BL and B in the code go to each of these addresses."""
-        return count_sites(self._code(), entries)
+        wanted = _SHF_ALLOC | _SHF_EXECINSTR
+        code = (
+            self.sections[index]
+            for index, flags in enumerate(self._section_flags)
+            if flags & wanted == wanted
+        )
+        return sorted(
+            (one.address, one.offset, one.size)
+            for one in code
+            if one.size and one.type != _SHT_NOBITS
+        ) or [(one.address, one.offset, one.file_size) for one in self.segments if one.executable]
 
     def find(self, pattern: bytes) -> Iterator[int]:
         """The addresses, multiples of 4, where these bytes are in the code."""
-        for address, data in self._code(more=len(pattern) - 1):
+        for address, data, _ in self.code(more=len(pattern) - 1):
             at = data.find(pattern)
             while at >= 0:
                 if (address + at) % 4 == 0:
                     yield address + at
                 at = data.find(pattern, at + 1)
+
+    def code(self, more: int = 0) -> Iterator[tuple[int, bytes, int]]:
+        """The code in chunks, as the file has it: address, bytes and the address of the origin.
+
+        Each chunk has `more` bytes of the next one. The origin is where a section starts in a
+        relocatable object, whose offsets alone are sure; in a linked file 0.
+        """
+        done = 0
+        for address, offset, size in self._code_runs:
+            self._check_inside(offset, size, "code")
+            start = max(address, done) + 3 & -4  # nothing twice, even where sections overlap
+            for at in range(start - address, size, _CHUNK):
+                data = self._pread(offset + at, min(_CHUNK + more, size - at))
+                yield address + at, data, 0 if self.linked else address
+            done = max(done, address + size)
+
+    def sites(self, entries: Collection[int]) -> dict[int, int]:
+        """How many BL and B in the code go to each of these addresses."""
+        if self.linked:
+            return count_sites(((address, data) for address, data, _ in self.code()), entries)
+        relocated = dict.fromkeys(entries, 0)
+        others = count_sites(self._other_branches(relocated), entries)
+        return {entry: relocated[entry] + others[entry] for entry in entries}
+
+    def _other_branches(self, counts: dict[int, int]) -> Iterator[tuple[int, bytes]]:
+        """An object's code without the branches that relocations make; those are counted here."""
+        for address, data, section in self.code():
+            number = bisect_left(self._starts, section)
+            rest = bytearray(data)
+            branches = self._object_relocations(number).branches(address, address + len(data))
+            for at, destination in branches:
+                rest[at - address : at - address + 4] = bytes(4)
+                if destination in counts:
+                    counts[destination] += 1
+            yield address, bytes(rest[: len(data)])

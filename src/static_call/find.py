@@ -11,6 +11,7 @@ from static_call.design import Design, Recognised, Target
 from static_call.elf import AmbiguousSymbol, Image
 from static_call.errors import StaticCallError
 from static_call.relocation import ABS64, GLOB_DAT, IRELATIVE, JUMP_SLOT, NONE, RELATIVE, RELR
+from static_call.scan import candidates, overlap
 from static_call.static_call import Place, StaticCall
 from static_call.trampoline import NotATrampoline, Trampoline
 from static_call.walk import Detour, detour
@@ -112,8 +113,8 @@ def find(image: Image, designs: Sequence[Design]) -> list[Found]:
 
     designs  the longest first: see longest_first
     """
-    calls = sorted(_named(image), key=lambda one: (one.entry, one.name))
-    return _describe(image, designs, calls)
+    calls = sorted(_named(image, designs), key=lambda one: (one.entry, one.name))
+    return _describe(image, calls, _states(image, designs, calls))
 
 
 def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> list[Found]:
@@ -121,7 +122,7 @@ def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> lis
 
     Raises NoSuchCall, and elf.AmbiguousSymbol where several have a name.
     """
-    every = _named(image)
+    every = _named(image, designs)
     chosen = []
     for name in names:
         if name.startswith("0x"):
@@ -143,10 +144,10 @@ def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> lis
             places = ", ".join(hex(one.entry) for one in found)
             raise AmbiguousSymbol(f"{image.path}: {name} is at {places}: say which by the address")
         chosen += found
-    return _describe(image, designs, chosen)
+    return _describe(image, chosen, _states(image, designs, chosen))
 
 
-def check_distinct(image: Image, found: Sequence[Found]) -> None:
+def check_distinct(image: Image, designs: Sequence[Design], found: Sequence[Found]) -> None:
     """No trampoline is there twice, nor one that another name has, too, with a key of its own.
 
     Raises SetTwice.
@@ -156,7 +157,7 @@ def check_distinct(image: Image, found: Sequence[Found]) -> None:
         if one.entry in chosen:
             raise SetTwice(f"{image.path}: {one.name} at {one.entry:#x} is set twice")
         chosen[one.entry] = one
-    for other in _named(image):
+    for other in _named(image, designs):
         known = chosen.get(other.entry)
         if known is not None and other.key not in (None, known.key):
             raise SetTwice(
@@ -166,19 +167,29 @@ def check_distinct(image: Image, found: Sequence[Found]) -> None:
 
 
 def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
-    """The trampolines of an image by their shape; with names where it has symbols for them."""
-    entries: set[int] = set()
-    for design in designs:
-        offset, word = _landmark(design)
-        for address in image.find(word.to_bytes(a64.WORD, "little")):
-            entry = address - offset + design.entry
-            if entry not in entries and recognise(image, entry, designs):
-                entries.add(entry)
-    named = {one.entry: one for one in _named(image)}
+    """The trampolines of an image by their shape; with names where it has symbols for them.
+
+    Of two that lie on each other the longer one's design is the one meant, then the first.
+
+    designs  the longest first: see longest_first
+    Raises StaticCallError where a design has no word that never changes.
+    """
+    found = {}
+    for start, design in candidates(image.code(overlap(designs)), designs):
+        if state := design.recognise(start + design.entry, image.read):
+            found[designs.index(design), start] = state
+    states = {}
+    taken: set[int] = set()
+    for (number, start), state in sorted(found.items()):
+        words = range(start, start + designs[number].size, a64.WORD)
+        if taken.isdisjoint(words):
+            taken.update(words)
+            states[state.entry] = state
+    named = {one.entry: one for one in reversed(_named(image, designs))}
     return _describe(
         image,
-        designs,
-        [named.get(entry, Named(hex(entry), entry, None)) for entry in sorted(entries)],
+        [named.get(at, Named(image.where(at), at, None)) for at in sorted(states)],
+        states,
     )
 
 
@@ -203,25 +214,59 @@ class Named(NamedTuple):
     key: int | None
 
 
-def _named(image: Image) -> list[Named]:
-    """The static calls that an image has symbols for."""
-    trampolines: list[tuple[str, int]] = []
-    keys: dict[str, list[int]] = {}
-    for symbol in image.symbols(TRAMPOLINE, KEY):
-        if symbol.defined and symbol.name.startswith(TRAMPOLINE):
-            trampolines.append((symbol.name.removeprefix(TRAMPOLINE), symbol.value))
-        elif symbol.defined:
-            keys.setdefault(symbol.name.removeprefix(KEY), []).append(symbol.value)
+_SUFFIX = re.compile(
+    r"(?:\.(?:llvm|lto_priv|localalias|constprop|isra|part|cold|__uniq)(?:\.\w+)*)+$|@.*$"
+)
+"""What compilers add to the name of a local symbol that they copy or move to another file's code;
+and a version, which GNU ld writes into .symtab: name@@VERSION."""
 
-    entries: dict[str, set[int]] = {}
-    for name, entry in trampolines:
-        entries.setdefault(name, set()).add(entry)
-    stubs = {
-        entry: found
-        for name, entry in trampolines
-        if (found := _stub_of(image, name, entry, entries)) is not None
-    }
-    owners = {entry for _, entry in trampolines}
+
+def _named(image: Image, designs: Sequence[Design]) -> list[Named]:
+    """The static calls that an image has symbols for.
+
+    A name that has more in it than a C name can have is looked at: what linkers and clang's CFI
+    make to reach a trampoline, and call by its name and a suffix, is not a static call.
+    """
+    trampolines: dict[str, list[int]] = {}
+    others: list[tuple[str, int]] = []
+    keys: dict[str, dict[int, None]] = {}
+    for symbol in image.symbols(TRAMPOLINE, KEY):
+        if not symbol.defined:
+            continue
+        name = symbol.name[len(TRAMPOLINE) :]
+        if symbol.name.startswith(KEY):
+            keys.setdefault(_SUFFIX.sub("", name), {})[symbol.value] = None
+        elif re.fullmatch(r"\w*", name):
+            trampolines.setdefault(name, []).append(symbol.value)
+        else:
+            others.append((name, symbol.value))
+    stubs: dict[int, int] = {}
+    for name, entry in others:
+        if recognise(image, entry, designs):
+            own = trampolines.setdefault(_SUFFIX.sub("", name), [])
+            own += [entry] if entry not in own else []
+            continue
+        end = _end_of(image, entry, re.sub(r"\W.*", "", name), trampolines)
+        if end is None:
+            trampolines.setdefault(name, []).append(entry)
+        else:
+            stubs[entry] = end
+    key_of = _key_finder(image, trampolines, keys, stubs)
+    return [
+        Named(name, entry, key_of(name, entry))
+        for name, entries in trampolines.items()
+        for entry in dict.fromkeys(entries)
+    ]
+
+
+def _key_finder(
+    image: Image,
+    trampolines: Mapping[str, Sequence[int]],
+    keys: Mapping[str, Mapping[int, None]],
+    stubs: Mapping[int, int],
+) -> Callable[[str, int], int | None]:
+    """What gives the key of a trampoline, by name and entry; None where it cannot be told."""
+    entries = {entry for places in trampolines.values() for entry in places}
 
     def owner(key: int) -> int:
         value = int.from_bytes(image.read(key + 8, 8), "little")
@@ -230,15 +275,15 @@ def _named(image: Image) -> list[Named]:
     def own_key(name: str, entry: int) -> int | None:
         # A key of static_call.h names its trampoline: that says whose it is where several files
         # have a local one of this name. Linux's has something else there.
-        own = {at: owner(at) for at in keys.get(name, [])}
+        own = {at: owner(at) for at in keys.get(name, ())}
         mine = [at for at, owner in own.items() if owner == entry]
-        if len(own) > 1 or len(entries[name]) > 1:
+        if len(own) > 1 or len(set(trampolines[name])) > 1:
             return mine[0] if len(mine) == 1 else None
-        return next((at for at, owner in own.items() if at in mine or owner not in owners), None)
+        return next((at for at, owner in own.items() if at in mine or owner not in entries), None)
 
     by_owner: dict[int, list[int]] = {}
 
-    def key(name: str, entry: int) -> int | None:
+    def key_of(name: str, entry: int) -> int | None:
         if (own := own_key(name, entry)) is not None:
             return own
         if not by_owner:  # a trampoline may have several names, and a key by one of them
@@ -247,23 +292,30 @@ def _named(image: Image) -> list[Named]:
         others = by_owner.get(entry, [])
         return others[0] if len(others) == 1 else None
 
-    return [
-        Named(name, entry, key(name, entry))
-        for name, entry in dict.fromkeys(trampolines)
-        if entry not in stubs
-    ]
+    return key_of
 
 
-def _stub_of(image: Image, name: str, entry: int, entries: Mapping[str, set[int]]) -> int | None:
-    """The trampoline that a symbol is only a branch to, if its name starts with that one's.
+def _end_of(
+    image: Image, address: int, name: str, trampolines: Mapping[str, Sequence[int]]
+) -> int | None:
+    """The trampoline of this name that what is at an address only leads to; None if it does not.
 
-    A linker's thunk (`name$thunk`), or an entry in a jump table of clang's CFI (`name.cfi_jt`).
+    A thunk, a PLT entry, or the word that one of these loads; several thunks in a row, too. 0 for
+    another file's trampoline.
     """
-    base = re.split("[.$]", name, maxsplit=1)[0]
-    if base == name or base not in entries:
-        return None
-    found = detour(image.read, entry)
-    return found.target if found is not None and found.target in entries[base] else None
+    ends = trampolines.get(name, ())
+    pointer = None if image.executable(address) else address
+    for _ in range(4):
+        if pointer is not None:
+            value, symbol = _pointer(image, pointer)
+            return value if value in ends else 0 if symbol == TRAMPOLINE + name else None
+        further = detour(image.read, address)
+        if further is None or (further.got is None and further.target is None):
+            return None
+        if further.target in ends:
+            return further.target
+        address, pointer = further.target or 0, further.got
+    return None
 
 
 def _address(text: str) -> int:
@@ -273,25 +325,20 @@ def _address(text: str) -> int:
         raise NoSuchCall(f"{text} is not an address") from None
 
 
-def _landmark(design: Design) -> tuple[int, int]:
-    """A word that every trampoline of the design has, and its offset; the rarest in other code."""
-    fixed = [
-        (item.offset, contents.encode())
-        for item in design.items
-        if item.offset is not None and not item.cell and item.size == a64.WORD
-        if isinstance(contents := item.contents[""], a64.Instruction) and not contents.symbols
-    ]
-    if not fixed:
-        raise StaticCallError(
-            f"{design.name} has no word that never changes: it cannot be scanned for"
-        )
-    # bti c and ret begin and end functions everywhere; br x16 ends little but trampolines.
-    return min(fixed, key=lambda one: a64.decode(one[1]).name in ("bti c", "ret", "nop"))
+def _states(
+    image: Image, designs: Sequence[Design], calls: Sequence[Named]
+) -> dict[int, Recognised | None]:
+    """What the bytes at the calls' entries are."""
+    return {one.entry: recognise(image, one.entry, designs) for one in calls}
 
 
-def _describe(image: Image, designs: Sequence[Design], calls: Sequence[Named]) -> list[Found]:
-    """The static calls with everything named, in their order; symbols are looked up all at once."""
-    states = {one.entry: recognise(image, one.entry, designs) for one in calls}
+def _describe(
+    image: Image, calls: Sequence[Named], states: Mapping[int, Recognised | None]
+) -> list[Found]:
+    """The static calls with everything named, in their order; symbols are looked up all at once.
+
+    states  what the bytes are, by the entry
+    """
     known = [state for state in states.values() if state]
     stored = {state.entry: _stored(state) for state in known}
     targets = {one for state in known for one in (state.target, *stored[state.entry])}

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 
+from static_call.errors import StaticCallError
+
+
+class Shortened(StaticCallError):
+    """The file became shorter while it was read."""
+
 
 class Reader:
     """An open file. It refers to nothing that refers to it, so that it goes when its users go.
 
+    path  as it was opened
     stat  of the file, when it was opened
     """
 
@@ -15,6 +22,7 @@ class Reader:
 
     def __init__(self, path: str) -> None:
         """Opens it. Raises OSError."""
+        self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         self.stat = os.fstat(self._fd)
 
@@ -33,3 +41,10 @@ class Reader:
     def __call__(self, offset: int, size: int) -> bytes:
         """Bytes of the file; fewer where it ends."""
         return os.pread(self._fd, size, offset) if 0 <= offset < self.stat.st_size else b""
+
+    def whole(self, offset: int, size: int) -> bytes:
+        """Bytes that were there when the file was opened. Raises Shortened."""
+        data = self(offset, size)
+        if len(data) < size:
+            raise Shortened(f"{self.path}: the file became shorter while it was read")
+        return data

@@ -1,9 +1,8 @@
 """Relocatable objects (ET_REL: .o, .ko) as a linker or a module loader makes memory of them.
 
-The sections get addresses one behind the other and the relocations are applied, so that the rest
-of the package sees an image like any other. Each symbol that another file defines gets an address
-of its own below the sections, where nothing is: whatever leads there can be named. Addresses are
-of use in here alone; people get a section and an offset.
+The sections get addresses one after the other and the relocations are applied, so that the rest
+of the package sees an image like any other. Addresses are of use in here alone; people get a
+section and an offset.
 
 Numbers are those of the ELF gABI and of aaelf64, section 5.7.
 """
@@ -11,19 +10,22 @@ Numbers are those of the ELF gABI and of aaelf64, section 5.7.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from struct import Struct
 from typing import NamedTuple
 
-from static_call.packed import from_u64s, u16s, u32s, u64s
+from static_call.packed import from_u64s, u16s, u64s
 from static_call.relocation import RelaTables
 from static_call.symbols import ENTRY_SIZE
 
-UNDEFINED, _RESERVED, _ABSOLUTE, _COMMON, _EXTENDED = 0, 0xFF00, 0xFFF1, 0xFFF2, 0xFFFF
-_SPACING = 16  # bytes between the addresses of other files' symbols
-_FIRST = 1 << 16  # alignment of the first section
-_NOWHERE = 1 << 63  # what is not part of memory: debug information
+_UNDEFINED, _RESERVED, _ABSOLUTE, _EXTENDED = 0, 0xFF00, 0xFFF1, 0xFFFF
+_SPACING = 16  # bytes between the addresses of what is not in this file's memory
+_BASE = 1 << 62  # of the first section: no number that a file holds is an address here by chance
+_BLOCK = 1 << 7  # symbols looked at at once
+_BLOCKS = 1 << 11  # so many of them are kept
 _TOP = 1 << 64
 _PAGE = 0xFFF
+_ENTRY = Struct("<6xHQ8x")  # of a symbol: its section and its value
 
 
 class _Field(NamedTuple):
@@ -32,107 +34,171 @@ class _Field(NamedTuple):
     of     "lo12", "page" or "distance"
     shift  low bits that are left out, since they are 0
     parts  (lowest bit, width) in the word, least significant part first
+    reach  how far it gets, in units of 1 << shift, in each direction
     """
 
     of: str
     shift: int
     parts: tuple[tuple[int, int], ...]
+    reach: int = 0
 
 
 _LO12 = ((10, 12),)
 _ADR = ((29, 2), (5, 19))
 _FIELDS = {
-    273: _Field("distance", 2, ((5, 19),)),  # LD_PREL_LO19
-    274: _Field("distance", 0, _ADR),  # ADR_PREL_LO21
-    275: _Field("page", 12, _ADR),  # ADR_PREL_PG_HI21
-    276: _Field("page", 12, _ADR),  # ADR_PREL_PG_HI21_NC
+    273: _Field("distance", 2, ((5, 19),), 1 << 18),  # LD_PREL_LO19
+    274: _Field("distance", 0, _ADR, 1 << 20),  # ADR_PREL_LO21
+    275: _Field("page", 12, _ADR, 1 << 20),  # ADR_PREL_PG_HI21
+    276: _Field("page", 12, _ADR, 1 << 20),  # ADR_PREL_PG_HI21_NC
     277: _Field("lo12", 0, _LO12),  # ADD_ABS_LO12_NC
     278: _Field("lo12", 0, _LO12),  # LDST8_ABS_LO12_NC
-    279: _Field("distance", 2, ((5, 14),)),  # TSTBR14
-    280: _Field("distance", 2, ((5, 19),)),  # CONDBR19
-    282: _Field("distance", 2, ((0, 26),)),  # JUMP26
-    283: _Field("distance", 2, ((0, 26),)),  # CALL26
+    279: _Field("distance", 2, ((5, 14),), 1 << 13),  # TSTBR14
+    280: _Field("distance", 2, ((5, 19),), 1 << 18),  # CONDBR19
+    282: _Field("distance", 2, ((0, 26),), 1 << 25),  # JUMP26
+    283: _Field("distance", 2, ((0, 26),), 1 << 25),  # CALL26
     284: _Field("lo12", 1, _LO12),  # LDST16_ABS_LO12_NC
     285: _Field("lo12", 2, _LO12),  # LDST32_ABS_LO12_NC
     286: _Field("lo12", 3, _LO12),  # LDST64_ABS_LO12_NC
     299: _Field("lo12", 4, _LO12),  # LDST128_ABS_LO12_NC
 }
+_BRANCHES = (282, 283)
 _DATA = {257: (8, False), 258: (4, False), 260: (8, True), 261: (4, True)}
 """ABS64, ABS32, PREL64, PREL32: bytes, and whether it is the distance from the place."""
 
 
 class OutOfReach(Exception):
-    """A branch does not reach, with the sections where they are here."""
+    """A branch does not reach, with the sections where they are here; or memory has no room."""
 
 
-def addresses(sizes: Sequence[tuple[int, int, int]], symbols: int) -> list[int]:
-    """Where the sections go, of (rank, size, alignment) each: ascending by rank.
+def addresses(sizes: Iterable[tuple[int, int]]) -> array[int]:
+    """Where the sections go, of (size, alignment) each, in their order.
 
-    symbols  how many entries the symbol table has
+    Each is followed by a byte of nothing: a symbol at its end, or in an empty one, is in no other.
     """
-    at = -(-_SPACING * (symbols + 1) // _FIRST) * _FIRST
-    result = [0] * len(sizes)
-    for index in sorted(range(len(sizes)), key=lambda index: sizes[index][0]):
-        _, size, alignment = sizes[index]
-        at = -(-at // max(alignment, 1)) * max(alignment, 1)
-        result[index] = at
-        at += size
+    at = _BASE
+    result = array("Q")
+    for size, alignment in sizes:
+        at = -(-at // alignment) * alignment
+        if at + size >= _TOP:
+            raise OutOfReach
+        result.append(at)
+        at += size + 1
     return result
 
 
 class Symbols:
-    """The symbol table with the values that symbols get, from its entries in the file.
+    """The symbol table with the values that symbols get.
 
-    bases     the sections' addresses, by number; None for what is no part of memory
-    extended  the contents of SHT_SYMTAB_SHNDX: sections' numbers that 16 bits cannot hold
-    """
+    What is not in this file's memory gets an address of its own, below the sections, where nothing
+    is, so that whatever leads there can be named: another file's symbol, and one of a section that
+    is not part of memory; and each such symbol with an addend. The entries stay in the file.
 
-    def __init__(self, entries: bytes, bases: Sequence[int | None], extended: bytes) -> None:
-        """See the class."""
-        words = u64s(entries[: len(entries) // ENTRY_SIZE * ENTRY_SIZE])
-        sections: Sequence[int] = u16s(entries)[3 : 4 * len(words) : 12]
-        if extended:
-            long = u32s(extended)
-            sections = [
-                long[index] if number == _EXTENDED and index < len(long) else number
-                for index, number in enumerate(sections)
-            ]
-        by_number = dict(enumerate(_NOWHERE if base is None else base for base in bases))
-        by_number[_ABSOLUTE] = 0
-        foreign = (UNDEFINED, _COMMON)
-        self.values = array(
-            "Q",
-            (
-                _SPACING * index
-                if number in foreign
-                else (by_number.get(number, _NOWHERE) + value) % _TOP
-                for index, (number, value) in enumerate(zip(sections, words[1::3]))
-            ),
-        )
-        words[1::3] = self.values
-        self.entries = from_u64s(words)
-
-    def foreign(self, address: int) -> int | None:
-        """The number of another file's symbol whose address this is."""
-        index, rest = divmod(address, _SPACING)
-        known = 0 < index < len(self.values) and not rest and self.values[index] == address
-        return index if known else None
-
-
-class Relocations:
-    """The relocations of one section.
-
-    address  the section's
-    tables   each RELA table's offset in the file and its contents
+    read      gives bytes of the file at an offset; fewer where it ends
+    entries   the table's offset and size, in bytes
+    extended  SHT_SYMTAB_SHNDX's: sections' numbers that 16 bits cannot hold
+    bases     the sections' addresses, by number; 0 for what is not part of memory
     """
 
     def __init__(
-        self, address: int, tables: Sequence[tuple[int, bytes]], values: Sequence[int]
+        self,
+        read: Callable[[int, int], bytes],
+        entries: tuple[int, int],
+        extended: tuple[int, int],
+        bases: Sequence[int],
     ) -> None:
         """See the class."""
-        self._address = address
-        self._tables = RelaTables(tables)
-        self._values = values
+        self._read, self._bases = read, bases
+        self._offset, size = entries
+        self._count = size // ENTRY_SIZE
+        self._extended, self._extended_size = extended
+        self._blocks: dict[int, bytes] = {}
+        self._moved: dict[tuple[int, int], int] = {}  # foreign symbols with an addend
+        self._by_address: list[tuple[int, int]] = []
+
+    def value(self, index: int, addend: int) -> int:
+        """What a relocation stores as data. A symbol of number 0 is none: the addend alone."""
+        section, value = self._entry(index)
+        base = self._base(index, section, value)
+        if not index or section == _ABSOLUTE:
+            return value + addend
+        return self._made_up(index, addend) if base is None else base + value + addend
+
+    def destination(self, index: int, addend: int) -> int:
+        """What an instruction gets to: as `value`, but how far an absolute one is, is not known."""
+        section, value = self._entry(index)
+        base = self._base(index, section, value)
+        return self._made_up(index, addend) if not base else base + value + addend
+
+    def _made_up(self, index: int, addend: int) -> int:
+        if not addend and 0 < index < self._count:
+            return _BASE - _SPACING * index
+        number = self._moved.setdefault((index, addend), len(self._by_address))
+        if number == len(self._by_address):
+            self._by_address.append((index, addend))
+        return _BASE - _SPACING * (self._count + number + 1)
+
+    def foreign(self, address: int) -> tuple[int, int] | None:
+        """The number of the symbol, and the addend, whose address below the sections this is."""
+        number, rest = divmod(_BASE - address, _SPACING)
+        if rest or number <= 0:
+            return None
+        if number > self._count:
+            moved = number - self._count - 1
+            return self._by_address[moved] if moved < len(self._by_address) else None
+        known = self._base(number, *self._entry(number)) is None
+        return (number, 0) if known else None
+
+    def entries(self, offset: int, size: int) -> bytes:
+        """Whole entries of the file, with the values that they get."""
+        data = self._read(offset, size)
+        first, rest = divmod(offset - self._offset, ENTRY_SIZE)
+        if rest or not 0 <= first < self._count:
+            return data
+        words = u64s(data[: len(data) // ENTRY_SIZE * ENTRY_SIZE])
+        sections = u16s(data)[3::12]
+        for index, (section, value) in enumerate(zip(sections, words[1::3])):
+            base = self._base(first + index, section, value)
+            words[3 * index + 1] = (
+                _BASE - _SPACING * (first + index) if base is None else base + value
+            )
+        return from_u64s(words)
+
+    def _base(self, index: int, section: int, value: int) -> int | None:
+        """What a symbol's value counts from; None where its address is made up."""
+        if section == _EXTENDED and 4 * index + 4 <= self._extended_size:
+            section = int.from_bytes(self._read(self._extended + 4 * index, 4), "little")
+        elif section == _ABSOLUTE:
+            return 0
+        elif section >= _RESERVED:
+            return None
+        known = section < len(self._bases) and self._bases[section]
+        return self._bases[section] if known and value < _TOP - self._bases[section] else None
+
+    def _entry(self, index: int) -> tuple[int, int]:
+        """The number of a symbol's section, of 16 bits, and its value."""
+        number, at = divmod(index, _BLOCK)
+        data = self._block(number)
+        if index >= self._count or len(data) < ENTRY_SIZE * (at + 1):
+            return _UNDEFINED, 0
+        section, value = _ENTRY.unpack_from(data, ENTRY_SIZE * at)
+        return section, value
+
+    def _block(self, number: int) -> bytes:
+        data = self._blocks.get(number)
+        if data is None:
+            data = self._read(self._offset + ENTRY_SIZE * _BLOCK * number, ENTRY_SIZE * _BLOCK)
+            if len(self._blocks) >= _BLOCKS:
+                self._blocks.clear()
+            self._blocks[number] = data
+        return data
+
+
+class Relocations:
+    """The relocations of one section: its address, its tables and the symbols that they name."""
+
+    def __init__(self, address: int, tables: RelaTables, symbols: Symbols) -> None:
+        """See the class."""
+        self._address, self._tables, self._symbols = address, tables, symbols
 
     def patches(
         self, start: int, end: int, read: Callable[[int], int]
@@ -144,25 +210,31 @@ class Relocations:
         """
         for entry in self._tables.between(start - self._address - 7, end - self._address):
             at = self._address + entry.place
-            known = entry.symbol < len(self._values)
-            value = (self._values[entry.symbol] if known else 0) + entry.addend
             if entry.type in _DATA:
                 size, relative = _DATA[entry.type]
+                value = self._symbols.value(entry.symbol, entry.addend)
                 stored = value - at if relative else value
                 yield at, (stored % (1 << 8 * size)).to_bytes(size, "little")
             elif entry.type in _FIELDS and start <= at <= end - 4:
+                value = self._symbols.destination(entry.symbol, entry.addend)
                 yield at, _insert(_FIELDS[entry.type], read(at), at, value).to_bytes(4, "little")
+
+    def branches(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The B and BL in [start, end) that they make: an address, and where it goes."""
+        for entry in self._tables.between(start - self._address, end - self._address - 3):
+            if entry.type in _BRANCHES:
+                destination = self._symbols.destination(entry.symbol, entry.addend)
+                yield self._address + entry.place, destination
 
 
 def _insert(field: _Field, word: int, at: int, value: int) -> int:
     """The instruction with the address in it."""
-    width = sum(width for _, width in field.parts)
     if field.of == "lo12":
         number = (value & _PAGE) >> field.shift
     else:
-        origin = at & ~_PAGE if field.of == "page" else at
-        number = ((value & ~_PAGE if field.of == "page" else value) - origin) >> field.shift
-        if not -(1 << width - 1) <= number < 1 << width - 1:
+        page = -1 - _PAGE if field.of == "page" else -1
+        number = (value & page) - (at & page) >> field.shift
+        if not -field.reach <= number < field.reach:
             raise OutOfReach
     for low, bits in field.parts:
         mask = (1 << bits) - 1

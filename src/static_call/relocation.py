@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, count
+from operator import attrgetter
 from typing import NamedTuple
 
 from static_call.packed import from_u64s, u32s, u64s
@@ -33,8 +33,11 @@ RELA = struct.Struct("<QIIq")
 WORD = 8
 """Bytes that a relocation changes, and bytes in an entry of a RELR table."""
 
-_PACKED = (1 << 64) - 1  # stands for no offset
+_PACKED = 1 << 63  # where unpacked entries start, which are in no file
 _BITMAP = 63  # places that a bitmap of a RELR table speaks of
+_PAGE = 12  # bits: entries are found by pages of memory, at first of 4 KiB,
+_PAGES = 1 << 16  # of which there are as many as this
+_PIECE = RELA.size << 12  # bytes of a table that are looked at at once
 
 
 class Relocation(NamedTuple):
@@ -64,43 +67,90 @@ class Entry(NamedTuple):
     offset: int | None
 
 
+_place = attrgetter("place")
+
+
 class RelaTables:
     """The RELA tables of an image, by place.
 
-    Kernels have some hundred thousand entries: they stay packed, and only places are sorted.
+    A file may have millions of entries, in any order: they stay in the file. What is kept is by
+    page of memory where in the file its entries are, as runs of entries that follow each other.
     """
 
-    def __init__(self, tables: Sequence[tuple[int | None, bytes]]) -> None:
-        """Takes each table's offset in the file, None where it was packed, and its contents."""
-        self._data = b"".join(data[: len(data) // RELA.size * RELA.size] for _, data in tables)
-        self._offsets = array("Q")
-        for offset, data in tables:
-            entries = len(data) // RELA.size
-            if offset is None:
-                self._offsets.extend([_PACKED] * entries)
-            else:
-                self._offsets.extend(range(offset, offset + RELA.size * entries, RELA.size))
-        places = u64s(self._data)[::3]
-        # Stable: of several entries for a place, the one that the loader applies last stays last.
-        self._order = array("Q", sorted(range(len(places)), key=places.__getitem__))
-        self._places = array("Q", map(places.__getitem__, self._order))
+    def __init__(
+        self,
+        read: Callable[[int, int], bytes],
+        tables: Iterable[tuple[int, int]],
+        unpacked: bytes = b"",
+    ) -> None:
+        """Takes what gives bytes of the file at an offset, and each table's offset and size.
+
+        unpacked  the entries that a packed table stands for, which a loader applies first
+        """
+        self._file, self._unpacked = read, unpacked
+        self._tables = [(_PACKED, len(unpacked)), *tables]
+        self._shift = _PAGE
+        self._runs: dict[int, array[int]] = {}  # offsets of the first and last entry, by page
+        for at, data in self._contents():
+            before, run = -1, array("Q")
+            for entry, place in zip(count(at, RELA.size), u64s(data)[::3]):
+                page = place >> self._shift
+                if page == before:
+                    run[-1] = entry
+                else:
+                    before, run = page, self._runs.setdefault(page, array("Q"))
+                    run.extend((entry, entry))
+            while len(self._runs) > _PAGES:
+                self._coarsen()
+
+    def _contents(self) -> Iterator[tuple[int, bytes]]:
+        for offset, size in self._tables:
+            yield from self._pieces(offset, size // RELA.size * RELA.size)
+
+    def _pieces(self, offset: int, size: int) -> Iterator[tuple[int, bytes]]:
+        for at in range(offset, offset + size, _PIECE):
+            yield at, self._read(at, min(_PIECE, offset + size - at))
+
+    def _read(self, offset: int, size: int) -> bytes:
+        if offset < _PACKED:
+            return self._file(offset, size)
+        return self._unpacked[offset - _PACKED : offset - _PACKED + size]
+
+    def _coarsen(self) -> None:
+        """Makes pages twice as large; of runs, too, what was read first stays first."""
+        self._shift += 1
+        runs: dict[int, array[int]] = {}
+        for page, run in self._runs.items():
+            runs.setdefault(page >> 1, array("Q")).extend(run)
+        self._runs = runs
 
     def between(self, start: int, end: int) -> Iterator[Entry]:
-        """The entries with start <= place < end."""
-        at = bisect_left(self._places, start)
-        while at < len(self._places) and self._places[at] < end:
-            index = self._order[at]
-            place, kind, symbol, addend = RELA.unpack_from(self._data, index * RELA.size)
-            offset = self._offsets[index]
-            yield Entry(place, kind, symbol, addend, None if offset == _PACKED else offset)
-            at += 1
+        """The entries with start <= place < end, by place; those of a place in their order."""
+        pages: Iterable[int] = range(start >> self._shift, (end - 1 >> self._shift) + 1)
+        if end - start >> self._shift > len(self._runs):
+            pages = sorted(self._runs)
+        for page in pages:
+            run = self._runs.get(page, ())
+            found = [
+                self._entry(at + index * RELA.size, fields)
+                for first, last in zip(run[::2], run[1::2])
+                for at, data in self._pieces(first, last + RELA.size - first)
+                for index, fields in enumerate(RELA.iter_unpack(data))
+                if start <= fields[0] < end
+            ]
+            # Stable: of several entries for a place, the one that the loader applies last stays.
+            yield from sorted(found, key=_place)
+
+    def _entry(self, offset: int, fields: tuple[int, ...]) -> Entry:
+        place, kind, symbol, addend = fields
+        return Entry(place, kind, symbol, addend, None if offset >= _PACKED else offset)
 
     def of_type(self, kind: int) -> Iterator[Entry]:
         """The entries of a type, as the tables list them."""
-        types = u32s(self._data)[2::6]
-        for index in compress(count(), map(kind.__eq__, types)):
-            place, kind, symbol, addend = RELA.unpack_from(self._data, index * RELA.size)
-            yield Entry(place, kind, symbol, addend, None)
+        for at, data in self._contents():
+            for index in compress(count(), map(kind.__eq__, u32s(data)[2::6])):
+                fields = RELA.unpack_from(data, index * RELA.size)
+                yield self._entry(at + index * RELA.size, fields)
 
 
 # A packed table's groups: what all their relocations share (bionic, linker_reloc_iterators.h).

@@ -26,7 +26,9 @@ _ENTRY = struct.Struct("<IBBHQQ")
 _SYMBOLS = 1 << 11  # entries looked at at once
 _STRINGS = 1 << 18  # bytes of names looked at at once
 _BLOCKS = 32  # of these, so many are kept
-_NAME = 1 << 16  # bytes of the longest name: C++ and Rust have some of a few thousand
+
+NAME = 1 << 16
+"""Bytes of the longest name: C++ and Rust have some of a few thousand."""
 
 Entry = tuple[int, int, int, int, int, int]
 """st_name, st_info, st_other, st_shndx, st_value, st_size."""
@@ -54,6 +56,12 @@ class Symbol(NamedTuple):
         kind = {FUNC: 0, IFUNC: 0, OBJECT: 1}.get(self.type, 2)
         binding = {GLOBAL: 0, LOCAL: 2}.get(self.binding, 1)
         return kind, binding, self.name.startswith("__typeid_"), self.name
+
+
+def printable(name: bytes) -> str:
+    """A name of a file as text that a terminal takes."""
+    text = name.decode(errors="backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 class SymbolTable:
@@ -147,15 +155,14 @@ class SymbolTable:
         end = data.find(b"\0", start)
         if end < 0:  # a name that is cut off: of the table's end, or longer than any should be
             return ""
-        name = data[start:end].decode(errors="backslashreplace")
-        return name if name.isprintable() else name.encode("unicode_escape").decode()
+        return printable(data[start:end])
 
     def _text(self, number: int) -> bytes:
         """A block of the string table, and of the next one as much as a name may need."""
         data = self._blocks.get(number)
         if data is None:
             start = number * _STRINGS
-            size = max(min(_STRINGS + _NAME, self._strings_size - start), 0)
+            size = max(min(_STRINGS + NAME, self._strings_size - start), 0)
             data = self._read(self._strings + start, size)
             if len(self._blocks) >= _BLOCKS:
                 self._blocks.clear()

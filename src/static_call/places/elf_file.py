@@ -459,8 +459,8 @@ class ElfFile:
     def _compare(self, copy: Image) -> None:
         """Everything that was stored is there, at any load address, and the rest is as it was."""
         old = self.image
-        if (copy.type, copy.entry, copy.segments, copy.sections) != (
-            old.type, old.entry, old.segments, old.sections
+        if (copy.type, copy.entry, [*copy.segments], [*copy.sections]) != (
+            old.type, old.entry, [*old.segments], [*old.sections]
         ):  # fmt: skip
             raise NotAsAsked(f"{copy.path}: its headers have changed")
         tags, before = ({**one.dynamic, dynamic.RELACOUNT: None} for one in (copy, old))

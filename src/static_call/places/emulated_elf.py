@@ -81,7 +81,7 @@ class EmulatedElf:
         Raises find.SetTwice, and what find.lookup and StaticCall.update raise.
         """
         found = find.lookup(self.image, self._designs, changes)
-        find.check_distinct(self.image, found)
+        find.check_distinct(self.image, self._designs, found)
         for one, target in zip(found, changes.values()):
             moved = target + self.bias if isinstance(target, int) else target
             one.static_call(self.machine, self.bias, self.resolve).update(moved)

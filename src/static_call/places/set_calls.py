@@ -31,7 +31,7 @@ def set_calls(
     """
     place = ElfFile(image)
     found = find.lookup(image, designs, changes)
-    find.check_distinct(image, found)
+    find.check_distinct(image, designs, found)
     calls = [one.static_call(place) for one in found]
     asked = []
     for call, target in zip(calls, changes.values()):
