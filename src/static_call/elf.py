@@ -51,6 +51,7 @@ _NT_GNU_PROPERTY_TYPE_0, _AARCH64_FEATURE_1_AND, _BTI = 5, 0xC0000000, 1
 _CHUNK = 1 << 17  # bytes read at once in a search; fits a second-level cache
 _BLOCK = 1 << 12  # bytes of memory that read() keeps ready
 _MOST_SECTIONS = 1 << 19  # of a file, with headers of 32 MiB; compilers make some ten thousand
+_MOST_DYNAMIC = 1 << 20  # bytes of a dynamic section; linkers make a few hundred
 _TOP = 1 << 64
 _NONE = (0, 0)
 
@@ -374,7 +375,8 @@ class Image:
         note = self._others.get(_PT_GNU_PROPERTY)
         if note is None:
             return False
-        data = self._inside(note.offset, note.file_size, "GNU property note")
+        self._check_inside(note.offset, note.file_size, "GNU property note")
+        data = self._pread(note.offset, min(note.file_size, _BLOCK))
         if len(data) < _NOTE.size:
             return False
         name_size, size, kind, name = _NOTE.unpack_from(data)
@@ -479,6 +481,9 @@ class Image:
         segment = self._others.get(_PT_DYNAMIC)
         if segment is None:
             return {}
+        self._check_inside(segment.offset, segment.file_size, "dynamic section")
+        if segment.file_size > _MOST_DYNAMIC:
+            raise Damaged(f"{self.path}: its dynamic section has {segment.file_size} bytes")
         data = self._inside(segment.offset, segment.file_size, "dynamic section")
         words = u64s(data)
         tags: dict[int, tuple[int, int]] = {}
@@ -527,7 +532,11 @@ class Image:
 
     @cached_property
     def _rela(self) -> RelaTables:
-        return RelaTables(self._read_relocations, [self.tables.rela, self.tables.plt])
+        return self._rela_tables([self.tables.rela, self.tables.plt])
+
+    def _rela_tables(self, extents: Iterable[tuple[int, int]]) -> RelaTables:
+        crowded = Damaged(f"{self.path}: its relocations are more than memory has room for")
+        return RelaTables(self._read_relocations, extents, crowded)
 
     def _read_relocations(self, offset: int, size: int) -> bytes:
         return self._inside(offset, size, "relocation table")
@@ -637,7 +646,7 @@ class Image:
             self._check_inside(one.offset, one.size, "relocation table")
             tables.append((one.offset, one.size))
         return relocatable.Relocations(
-            self._starts[number], RelaTables(self._read_relocations, tables), self._object_symbols
+            self._starts[number], self._rela_tables(tables), self._object_symbols
         )
 
     @cached_property
