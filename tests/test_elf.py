@@ -331,7 +331,7 @@ def test_of_several_relocations_for_a_place_the_last_counts() -> None:
     table = b"".join(struct.pack("<QQq", at, relocation.RELATIVE, n) for at, n in entries)
     file = bytes(100) + table[:48] + bytes(1000 - 148) + table[48:]
     tables = relocation.RelaTables(
-        lambda at, size: file[at : at + size], [(100, 48), (1000, len(table) - 48)]
+        lambda at, size: file[at : at + size], [(100, 48), (1000, len(table) - 48)], Damaged()
     )
     found = [(one.place, one.addend, one.offset) for one in tables.between(0x11, 0x21)]
     assert found == [(0x18, 4, 1024), (0x20, 1, 100), (0x20, 3, 1000), (0x20, 5, 1048)]

@@ -58,6 +58,7 @@ _BLOCKS = 256  # so many of them, and of sections' relocations
 _NOTES = 1 << 20  # bytes of notes that are looked through
 _NAMES = 64  # names whose symbols are kept
 _MOST_SECTIONS = 1 << 19  # of a file, with headers of 32 MiB; compilers make some ten thousand
+_MOST_DYNAMIC = 1 << 20  # bytes of a dynamic section; linkers make a few hundred
 _TOP = 1 << 64
 _NONE = (0, 0)
 
@@ -470,7 +471,8 @@ class Image:
         note = self._others.get(_PT_GNU_PROPERTY)
         if note is None:
             return False
-        data = self._inside(note.offset, note.file_size, "GNU property note")
+        self._check_inside(note.offset, note.file_size, "GNU property note")
+        data = self._pread(note.offset, min(note.file_size, _BLOCK))
         if len(data) < _NOTE.size:
             return False
         name_size, size, kind, name = _NOTE.unpack_from(data)
@@ -607,6 +609,9 @@ class Image:
         segment = self._others.get(_PT_DYNAMIC)
         if segment is None:
             return {}
+        self._check_inside(segment.offset, segment.file_size, "dynamic section")
+        if segment.file_size > _MOST_DYNAMIC:
+            raise Damaged(f"{self.path}: its dynamic section has {segment.file_size} bytes")
         # A loader goes by the address, so the offset must mean the same bytes.
         where = self._held(segment.address, segment.file_size, "has its dynamic section")
         if where != segment.offset:
@@ -691,7 +696,11 @@ class Image:
         tables = [one for one in (self.tables.rela, self.tables.plt) if one[1]]
         for table in tables:
             self._check_inside(*table, "relocation table")
-        return RelaTables(self._file.whole, tables, unpacked)
+        return self._rela_tables(tables, unpacked)
+
+    def _rela_tables(self, extents: Iterable[tuple[int, int]], unpacked: bytes = b"") -> RelaTables:
+        crowded = Damaged(f"{self.path}: its relocations are more than memory has room for")
+        return RelaTables(self._file.whole, extents, crowded, unpacked)
 
     @cached_property
     def _relocation_symbols(self) -> SymbolTable:
@@ -806,7 +815,7 @@ class Image:
             self._check_inside(one.offset, one.size, "relocation table")
             tables.append((one.offset, one.size))
         return relocatable.Relocations(
-            self._starts[number], RelaTables(self._file.whole, tables), self._object_symbols
+            self._starts[number], self._rela_tables(tables), self._object_symbols
         )
 
     @cached_property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, count
 from operator import attrgetter
@@ -37,6 +38,8 @@ _PACKED = 1 << 63  # where unpacked entries start, which are in no file
 _BITMAP = 63  # places that a bitmap of a RELR table speaks of
 _PAGE = 12  # bits: entries are found by pages of memory, at first of 4 KiB,
 _PAGES = 1 << 16  # of which there are as many as this
+_MOST = 1 << 31  # entries
+_CROWD = RELA.size << 17  # bytes of the entries of a page, which has 512 aligned words
 _PIECE = RELA.size << 12  # bytes of a table that are looked at at once
 
 
@@ -74,38 +77,54 @@ class RelaTables:
     """The RELA tables of an image, by place.
 
     A file may have millions of entries, in any order: they stay in the file. What is kept is by
-    page of memory where in the file its entries are, as runs of entries that follow each other.
+    page of memory which entries are for it: the number of each, doubled; or, where several follow
+    each other, the first one's, doubled and one, and then the last one's.
     """
 
     def __init__(
         self,
         read: Callable[[int, int], bytes],
         tables: Iterable[tuple[int, int]],
+        crowded: Exception,
         unpacked: bytes = b"",
     ) -> None:
-        """Takes what gives bytes of the file at an offset, and each table's offset and size.
+        """Takes each table's offset in the file and its size.
 
+        read      gives bytes of the file at an offset
+        crowded   raised where more relocations change a page of memory than there can be
         unpacked  the entries that a packed table stands for, which a loader applies first
         """
-        self._file, self._unpacked = read, unpacked
+        self._file, self._crowded, self._unpacked = read, crowded, unpacked
         self._tables = [(_PACKED, len(unpacked)), *tables]
         self._shift = _PAGE
-        self._runs: dict[int, array[int]] = {}  # offsets of the first and last entry, by page
-        for at, data in self._contents():
-            before, run = -1, array("Q")
-            for entry, place in zip(count(at, RELA.size), u64s(data)[::3]):
-                page = place >> self._shift
-                if page == before:
-                    run[-1] = entry
-                else:
-                    before, run = page, self._runs.setdefault(page, array("Q"))
-                    run.extend((entry, entry))
-            while len(self._runs) > _PAGES:
-                self._coarsen()
-
-    def _contents(self) -> Iterator[tuple[int, bytes]]:
+        self._runs: dict[int, array[int]] = {}
+        self._firsts, self._offsets = array("Q"), array("Q")
+        number = 0
         for offset, size in self._tables:
-            yield from self._pieces(offset, size // RELA.size * RELA.size)
+            self._firsts.append(number)
+            self._offsets.append(offset)
+            for _, data in self._pieces(offset, size // RELA.size * RELA.size):
+                number = self._take(number, u64s(data)[::3])
+
+    def _take(self, number: int, places: Sequence[int]) -> int:
+        """Notes entries, the first of which has this number; returns the next one's."""
+        if number + len(places) > _MOST:
+            raise self._crowded
+        before, alone, run = -1, True, array("I")
+        for entry, place in enumerate(places, number):
+            page = place >> self._shift
+            if page != before:
+                before, alone, run = page, True, self._runs.setdefault(page, array("I"))
+                run.append(entry << 1)
+            elif alone:
+                alone = False
+                run[-1] |= 1
+                run.append(entry)
+            else:
+                run[-1] = entry
+        while len(self._runs) > _PAGES:
+            self._coarsen()
+        return number + len(places)
 
     def _pieces(self, offset: int, size: int) -> Iterator[tuple[int, bytes]]:
         for at in range(offset, offset + size, _PIECE):
@@ -121,7 +140,7 @@ class RelaTables:
         self._shift += 1
         runs: dict[int, array[int]] = {}
         for page, run in self._runs.items():
-            runs.setdefault(page >> 1, array("Q")).extend(run)
+            runs.setdefault(page >> 1, array("I")).extend(run)
         self._runs = runs
 
     def between(self, start: int, end: int) -> Iterator[Entry]:
@@ -130,27 +149,42 @@ class RelaTables:
         if end - start >> self._shift > len(self._runs):
             pages = sorted(self._runs)
         for page in pages:
-            run = self._runs.get(page, ())
             found = [
-                self._entry(at + index * RELA.size, fields)
-                for first, last in zip(run[::2], run[1::2])
-                for at, data in self._pieces(first, last + RELA.size - first)
-                for index, fields in enumerate(RELA.iter_unpack(data))
-                if start <= fields[0] < end
+                entry
+                for at, size in self._extents(self._runs.get(page, ()))
+                for entry in self._entries(at, size)
+                if start <= entry.place < end
             ]
             # Stable: of several entries for a place, the one that the loader applies last stays.
             yield from sorted(found, key=_place)
 
-    def _entry(self, offset: int, fields: tuple[int, ...]) -> Entry:
-        place, kind, symbol, addend = fields
-        return Entry(place, kind, symbol, addend, None if offset >= _PACKED else offset)
+    def _extents(self, run: Sequence[int]) -> list[tuple[int, int]]:
+        """Where in the file a page's entries are: offsets and sizes."""
+        extents = []
+        numbers = iter(run)
+        total = 0
+        for first in numbers:
+            last = next(numbers) if first & 1 else first >> 1
+            table = bisect_right(self._firsts, first >> 1) - 1
+            at = self._offsets[table] + ((first >> 1) - self._firsts[table]) * RELA.size
+            extents.append((at, (last - (first >> 1) + 1) * RELA.size))
+            total += extents[-1][1]
+        if total > _CROWD:
+            raise self._crowded
+        return extents
+
+    def _entries(self, offset: int, size: int) -> Iterator[Entry]:
+        for at, data in self._pieces(offset, size):
+            for index, (place, kind, symbol, addend) in enumerate(RELA.iter_unpack(data)):
+                where = None if at >= _PACKED else at + index * RELA.size
+                yield Entry(place, kind, symbol, addend, where)
 
     def of_type(self, kind: int) -> Iterator[Entry]:
         """The entries of a type, as the tables list them."""
-        for at, data in self._contents():
-            for index in compress(count(), map(kind.__eq__, u32s(data)[2::6])):
-                fields = RELA.unpack_from(data, index * RELA.size)
-                yield self._entry(at + index * RELA.size, fields)
+        for offset, size in self._tables:
+            for at, data in self._pieces(offset, size // RELA.size * RELA.size):
+                for index in compress(count(), map(kind.__eq__, u32s(data)[2::6])):
+                    yield from self._entries(at + index * RELA.size, RELA.size)
 
 
 # A packed table's groups: what all their relocations share (bionic, linker_reloc_iterators.h).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import compress, count
+from itertools import compress, count, islice
 from typing import NamedTuple
 
 from static_call.packed import u32s, u64s
@@ -24,6 +24,7 @@ LOCAL, GLOBAL, WEAK = 0, 1, 2
 
 _ENTRY = struct.Struct("<IBBHQQ")
 _SYMBOLS = 1 << 11  # entries looked at at once
+_OCCURRENCES = 1 << 18  # of a name's start in the strings, which are kept
 _STRINGS = 1 << 18  # bytes of names looked at at once
 _BLOCKS = 32  # of these, so many are kept
 
@@ -89,8 +90,14 @@ class SymbolTable:
 
         A name may be the end of another one, as linkers merge them.
         """
-        wanted = {at for start in starts for at in self._occurrences(start.encode())}
-        return self._symbols(self._select(lambda data: u32s(data)[::6], wanted))
+        texts = tuple(start.encode() for start in starts)
+        found = (at for text in texts for at in self._occurrences(text))
+        wanted = set(islice(found, _OCCURRENCES))
+        if len(wanted) < _OCCURRENCES:
+            return self._symbols(self._select(lambda data: u32s(data)[::6], wanted))
+        # Too many to keep, if each is looked for: then each symbol's name is looked at.
+        every = (entry for data in self._chunks() for entry in _ENTRY.iter_unpack(data))
+        return self._symbols(entry for entry in every if self._starts(entry[0], texts))
 
     def at(self, addresses: Collection[int]) -> Iterator[Symbol]:
         """The symbols whose value is one of these addresses."""
@@ -137,6 +144,11 @@ class SymbolTable:
             name = self._name(name_at)
             if name and name[0] != "$":  # $x and $d: mapping symbols, aaelf64 section 5.5.5
                 yield Symbol(name, value, size, info & 15, info >> 4, section != 0)
+
+    def _starts(self, at: int, texts: tuple[bytes, ...]) -> bool:
+        """Whether the name at an offset of the string table starts with one of these."""
+        longest = min(max(map(len, texts)), max(self._strings_size - at, 0))
+        return self._read(self._strings + at, longest).startswith(texts)
 
     def _occurrences(self, text: bytes) -> Iterator[int]:
         """The offsets in the string table where a text stands."""
