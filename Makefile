@@ -12,7 +12,7 @@ BIN    := $(VENV)/bin
 
 # What the tests run; the demo needs none of it.
 DEBIAN := gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu \
-          clang lld llvm qemu-user mmdebstrap qemu-system-arm ipxe-qemu pkg-config musl-dev:arm64 \
+          clang lld llvm mold qemu-user mmdebstrap qemu-system-arm ipxe-qemu pkg-config musl-dev:arm64 \
           git perl linux-source-6.1 linux-source-6.12
 
 # What builds and boots kernels.

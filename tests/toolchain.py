@@ -38,6 +38,7 @@ _PACKAGES = {
     "aarch64-linux-gnu-nm": "binutils-aarch64-linux-gnu",
     "git": "git",
     "make": "make",
+    "mold": "mold",
     "perl": "perl",
     "pkg-config": "pkg-config",
     "qemu-aarch64": "qemu-user",
