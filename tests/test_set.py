@@ -587,7 +587,8 @@ PLT_FLAGS = ((), ("-Wl,-z,force-bti",), ("-Wl,-z,pac-plt",))
 
 @pytest.mark.parametrize(
     ("linker", "flags"),
-    [("gold", ()), *itertools.product(("bfd", "lld"), PLT_FLAGS)],  # gold knows neither option
+    # gold knows neither option, mold makes no landing pads
+    [("gold", ()), ("mold", ()), *itertools.product(("bfd", "lld"), PLT_FLAGS)],
 )
 def test_plt_entries_of_all_linkers(
     linker: str, flags: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -597,7 +598,11 @@ def test_plt_entries_of_all_linkers(
     source, path = tmp_path / "lib.c", tmp_path / "lib.so"
     source.write_text(SOURCE.replace("(delta, two)", "(delta, ext)"))
     compiler = CLANG_LLD if linker == "lld" else GCC
-    chosen = () if linker == "lld" else (f"-fuse-ld={linker}",)
+    chosen: tuple[str, ...] = () if linker == "lld" else (f"-fuse-ld={linker}",)
+    if linker == "mold":
+        need("mold")
+        (tmp_path / "ld").symlink_to(shutil.which("mold") or "")
+        chosen = ("-B", str(tmp_path))
     done = compiler("-O1", "-fPIC", "-shared", "-nostdlib", "-mbranch-protection=standard",
                     *chosen, *flags, f"-I{INCLUDE}", source, "-o", path)  # fmt: skip
     assert not done.returncode

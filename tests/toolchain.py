@@ -43,6 +43,7 @@ _PACKAGES = {
     "git": "git",
     "ld.mold": "mold",
     "make": "make",
+    "mold": "mold",
     "perl": "perl",
     "pkg-config": "pkg-config",
     "qemu-aarch64": "qemu-user",

@@ -613,7 +613,10 @@ class Image:
         if segment.file_size > _MOST_DYNAMIC:
             raise Damaged(f"{self.path}: its dynamic section has {segment.file_size} bytes")
         # A loader goes by the address, so the offset must mean the same bytes.
-        where = self._held(segment.address, segment.file_size, "has its dynamic section")
+        self._check_inside(segment.offset, segment.file_size, "dynamic section")
+        where = self._held(
+            segment.address, segment.file_size, f"dynamic section is at {segment.address:#x}"
+        )
         if where != segment.offset:
             raise Damaged(
                 f"{self.path}: its dynamic section is at byte {segment.offset:#x} of the file by "
@@ -670,7 +673,7 @@ class Image:
         size, _ = self.dynamic.get(size_tag, _NONE) if size_tag is not None else (0, 0)
         if not address or (size_tag is not None and not size):
             return _NONE
-        what = f"names a table of {size} bytes at {address:#x} in its dynamic section"
+        what = f"dynamic section names a table of {size} bytes at {address:#x}"
         return self._held(address, size, what), size
 
     def _held(self, address: int, size: int, what: str) -> int:
@@ -678,7 +681,7 @@ class Image:
         try:
             return self.offset(address, size)
         except NotInFile:
-            raise Damaged(f"{self.path}: it {what}, which the file does not hold") from None
+            raise Damaged(f"{self.path}: its {what}, which the file does not hold") from None
 
     def _extent(self, section: Section | None) -> tuple[int, int]:
         return (section.offset, section.size) if section else _NONE

@@ -348,11 +348,16 @@ def _describe(
     ends = {found.target for found in detours.values() if found and found.target is not None}
     names = image.names(ends | detours.keys())
 
+    def own(address: int) -> str:
+        """The symbol at an address; mold gives PLT entries some, `name$plt`."""
+        symbol = names.get(address, "")
+        return "" if symbol.endswith("$plt") else symbol
+
     def label(address: int) -> str:
         """The symbol at an address, or the PLT entry's name."""
-        found = detours.get(address)
-        if address in names or found is None or found.got is None:
-            return names.get(address, "")
+        found, symbol = detours.get(address), own(address)
+        if symbol or found is None or found.got is None:
+            return symbol
         linked = plt.name(image, found.got)
         return linked + plt.SUFFIX if linked else ""
 
@@ -370,7 +375,7 @@ def _describe(
         via = label(address) or image.where(address)
         if found.got is not None and (symbol := _pointer(image, found.got)[1]):
             # lld names an IFUNC's PLT entry as the function; GNU ld names the resolver so.
-            return at(address) if address in names else Goal(None, symbol, via)
+            return at(address) if own(address) else Goal(None, symbol, via)
         return at(address) if found.target is None else at(found.target, via)
 
     def goal(state: Recognised | None) -> Goal | None:
