@@ -70,7 +70,7 @@ static int memory = -1;
  * All in one piece: between two statements the compiler may put calls of its own, which count,
  * check or trace, and change registers.
  */
-static long system_call(long number, long a, long b, long c, long d, long e, long f)
+static long system_call_of_6(long number, long a, long b, long c, long d, long e, long f)
 {
 	long result;
 
@@ -89,21 +89,26 @@ static long system_call(long number, long a, long b, long c, long d, long e, lon
 	return result;
 }
 
+static long system_call(long number, long a, long b, long c, long d)
+{
+	return system_call_of_6(number, a, b, c, d, 0, 0);
+}
+
 static void pause_us(long us)
 {
 	struct timespec time = { 0, us * 1000 };
 
-	system_call(SYS_nanosleep, (long)&time, 0, 0, 0, 0, 0);
+	system_call(SYS_nanosleep, (long)&time, 0, 0, 0);
 }
 
 static void set_signals(uint64_t blocked, uint64_t *before)
 {
-	system_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&blocked, (long)before, sizeof(blocked), 0, 0);
+	system_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&blocked, (long)before, sizeof(blocked));
 }
 
 static unsigned int thread_id(void)
 {
-	return (unsigned int)system_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
+	return (unsigned int)system_call(SYS_gettid, 0, 0, 0, 0);
 }
 
 /* ---- Locks --------------------------------------------------------------------------------- */
@@ -123,7 +128,7 @@ static unsigned int try_to_take(unsigned int *lock, unsigned int self)
 	if (__atomic_compare_exchange_n(lock, &owner, self, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
 	if (owner != self &&
-	    system_call(SYS_tgkill, system_call(SYS_getpid, 0, 0, 0, 0, 0, 0), owner, 0, 0, 0, 0) ==
+	    system_call(SYS_tgkill, system_call(SYS_getpid, 0, 0, 0, 0), owner, 0, 0) ==
 		    -ESRCH &&
 	    __atomic_compare_exchange_n(lock, &owner, self, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
@@ -173,11 +178,11 @@ static long wait_for(unsigned int *word, unsigned int value, unsigned int ticket
 	struct timespec until = { 0, 0 };
 	long result;
 
-	system_call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&until, 0, 0, 0, 0);
+	system_call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&until, 0, 0);
 	until.tv_nsec += ms * 1000000;
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
-	result = system_call(SYS_futex, (long)word, WAIT_BITSET, value, (long)&until, 0,
+	result = system_call_of_6(SYS_futex, (long)word, WAIT_BITSET, value, (long)&until, 0,
 			     (long)(1u << ticket % 32));
 	if (result == -ENOSYS || result == -EPERM) /* denied */
 		pause_us(50);
@@ -186,7 +191,7 @@ static long wait_for(unsigned int *word, unsigned int value, unsigned int ticket
 
 static void wake(unsigned int *word, unsigned int ticket)
 {
-	system_call(SYS_futex, (long)word, WAKE_BITSET, INT_MAX, 0, 0, (long)(1u << ticket % 32));
+	system_call_of_6(SYS_futex, (long)word, WAKE_BITSET, INT_MAX, 0, 0, (long)(1u << ticket % 32));
 }
 
 /* Ends a ticket's turn, if it is its turn. */
@@ -335,7 +340,7 @@ static uint32_t slot_for(uintptr_t slot, uintptr_t target)
  */
 static int store(int fd, uintptr_t at, const void *value, size_t size)
 {
-	long done = system_call(SYS_pwrite64, fd, (long)value, (long)size, (long)at, 0, 0);
+	long done = system_call(SYS_pwrite64, fd, (long)value, (long)size, (long)at);
 
 	if (done < 0)
 		return (int)-done;
@@ -363,8 +368,8 @@ static void maintain(uintptr_t at)
 		unsigned long size = getauxval(AT_PAGESZ);
 
 		system_call(SYS_mprotect, (long)(at & -size), (long)size,
-			    PROT_READ | PROT_WRITE | PROT_EXEC, 0, 0, 0);
-		system_call(SYS_mprotect, (long)(at & -size), (long)size, PROT_READ | PROT_EXEC, 0, 0, 0);
+			    PROT_READ | PROT_WRITE | PROT_EXEC, 0);
+		system_call(SYS_mprotect, (long)(at & -size), (long)size, PROT_READ | PROT_EXEC, 0);
 	}
 }
 
@@ -438,12 +443,12 @@ static int check_writes(int fd)
 
 static int is_memory(int fd)
 {
-	return system_call(SYS_lseek, fd, 0, SEEK_CUR, 0, 0, 0) == POSITION;
+	return system_call(SYS_lseek, fd, 0, SEEK_CUR, 0) == POSITION;
 }
 
 static void close_file(int fd)
 {
-	system_call(SYS_close, fd, 0, 0, 0, 0, 0);
+	system_call(SYS_close, fd, 0, 0, 0);
 }
 
 /* What is open of `memory`: this process's, or a parent's. */
@@ -459,7 +464,7 @@ static int open_memory(void)
 {
 	/* Not /proc/self, which has no memory once the first thread has ended. */
 	long fd = system_call(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/mem",
-			      O_RDWR | O_CLOEXEC, 0, 0, 0);
+			      O_RDWR | O_CLOEXEC, 0);
 	long error;
 
 	/*
@@ -467,14 +472,14 @@ static int open_memory(void)
 	 * would go into its memory. What it prints in this moment doesn't: nothing is at position 0.
 	 */
 	if (fd >= 0 && fd <= 2) {
-		long higher = system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0, 0, 0);
+		long higher = system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
 
 		close_file((int)fd);
 		fd = higher == -EINVAL ? -EMFILE : higher; /* 3 is more than are allowed */
 	}
 	if (fd < 0)
 		return (int)fd;
-	error = system_call(SYS_lseek, fd, POSITION, SEEK_SET, 0, 0, 0);
+	error = system_call(SYS_lseek, fd, POSITION, SEEK_SET, 0);
 	error = error < 0 ? error : own.checked ? 0 : -check_writes((int)fd);
 	if (error < 0) {
 		close_file((int)fd);
@@ -499,7 +504,7 @@ static int begin_to_write(unsigned int self)
 		fd = open_memory();
 		if (fd >= 0 && !own.translated && !own.forgotten)
 			own.forgotten = !system_call(SYS_madvise, (long)&own, sizeof(own),
-						     18 /* MADV_WIPEONFORK */, 0, 0, 0);
+						     18 /* MADV_WIPEONFORK */, 0);
 		if (fd >= 0 && own.forgotten) {
 			memory = fd;
 			own.open = 1;
@@ -531,7 +536,7 @@ enum { SYNC_CORE = 32, REGISTER_SYNC_CORE = 64 }; /* linux/membarrier.h */
 
 static long membarrier(int command)
 {
-	return system_call(SYS_membarrier, command, 0, 0, 0, 0, 0);
+	return system_call(SYS_membarrier, command, 0, 0, 0);
 }
 
 /* A context synchronisation event on every thread of the process. */
@@ -701,11 +706,11 @@ static long read_of_thread(int thread, const char *name, char *text, size_t size
 	long fd, done;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", thread, name);
-	fd = system_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+	fd = system_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return fd;
-	done = system_call(SYS_read, fd, (long)text, (long)size - 1, 0, 0, 0);
-	system_call(SYS_close, fd, 0, 0, 0, 0, 0);
+	done = system_call(SYS_read, fd, (long)text, (long)size - 1, 0);
+	system_call(SYS_close, fd, 0, 0, 0);
 	text[done > 0 ? done : 0] = 0;
 	return done;
 }
@@ -747,7 +752,7 @@ static int is_translators(int thread, long count)
 /* Waits until a thread is outside of the trampoline, or has ended. Takes a signal if it needs one. */
 static int wait_outside(int thread, const struct trampoline *trampoline, int *number)
 {
-	long process = system_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+	long process = system_call(SYS_getpid, 0, 0, 0, 0);
 	uintptr_t question = 0, pc = 0;
 	long until = now_ms() + LONGEST;
 	int asleep = 0;
@@ -780,7 +785,7 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 			info.si_pid = (pid_t)process;
 			info.si_value.sival_ptr = (void *)question;
 			error = system_call(SYS_rt_tgsigqueueinfo, process, thread, *number,
-					    (long)&info, 0, 0);
+					    (long)&info);
 			if (error == -ESRCH)
 				return 0;
 			if (error)
@@ -789,7 +794,7 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 				give_signal(*number);
 				*number = take_signal(*number - 1);
 			}
-		} else if (system_call(SYS_tgkill, process, thread, 0, 0, 0, 0) == -ESRCH) {
+		} else if (system_call(SYS_tgkill, process, thread, 0, 0) == -ESRCH) {
 			return 0;
 		}
 		pause_us(20);
@@ -800,7 +805,7 @@ static int wait_outside(int thread, const struct trampoline *trampoline, int *nu
 static long count_threads(void)
 {
 	struct stat task;
-	long error = system_call(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/task", (long)&task, 0, 0, 0);
+	long error = system_call(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/task", (long)&task, 0);
 
 	return error ? error : (long)task.st_nlink - 2;
 }
@@ -815,13 +820,13 @@ static long wait_for_threads(long count, const struct trampoline *trampoline, in
 	int self = (int)thread_id(), error = 0;
 	char *entries;
 	long fd = system_call(SYS_openat, AT_FDCWD, (long)"/proc/self/task",
-			      O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
+			      O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 
 	if (fd < 0)
 		return fd;
 	entries = (char *)malloc((size_t)size);
-	done = entries ? system_call(SYS_getdents64, fd, (long)entries, size, 0, 0, 0) : -ENOMEM;
-	system_call(SYS_close, fd, 0, 0, 0, 0, 0);
+	done = entries ? system_call(SYS_getdents64, fd, (long)entries, size, 0) : -ENOMEM;
+	system_call(SYS_close, fd, 0, 0, 0);
 	for (at = 0; at < done && !error; at += *(unsigned short *)(entries + at + 16)) {
 		int thread = atoi(entries + at + 19); /* struct linux_dirent64: d_name */
 
