@@ -1043,24 +1043,25 @@ static long list_threads(long count, struct thread *threads, long size, int self
 	return done < 0 ? done : seen < count ? -EAGAIN : listed;
 }
 
-static long now_ms(void)
+static long now_us(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 /* Waits until each of the threads was outside of the trampoline. */
 static int wait_for_threads(struct thread *threads, long count, const struct trampoline *trampoline,
 			    long until, int self)
 {
-	long i, left = count, pause = 100;
+	long i, left = count, pause = 100, began, looked;
 	uint64_t signals;
 	int error, late;
 
 	for (;;) {
-		late = until >= 0 && now_ms() >= until; /* they are looked at once more */
+		began = now_us();
+		late = until >= 0 && began >= until; /* they are looked at once more */
 		for (i = 0; i < left;) {
 			signals = begin_asking();
 			error = look_at(&threads[i], trampoline, threads, left, self);
@@ -1074,7 +1075,9 @@ static int wait_for_threads(struct thread *threads, long count, const struct tra
 		}
 		if (!left || late)
 			return left ? ETIMEDOUT : 0;
-		pause_us(pause);
+		/* For most of the time no signal is blocked, and the CPU is the others'. */
+		looked = now_us() - began;
+		pause_us(pause > looked * 8 ? pause : looked < 2500 ? looked * 8 : 20000);
 		if (pause < 5000)
 			pause += pause / 8;
 	}
@@ -1084,7 +1087,7 @@ int __static_call_synchronize_timeout(const struct static_call_key *key, int ms)
 {
 	struct thread some[128], *threads = some;
 	struct trampoline trampoline;
-	long count, size = sizeof(some), until = ms < 0 ? -1 : now_ms() + ms;
+	long count, size = sizeof(some), until = ms < 0 ? -1 : now_us() + ms * 1000L;
 	int self = (int)thread_id(), error = recognise(key, &trampoline);
 	uint64_t signals;
 
@@ -1106,7 +1109,7 @@ int __static_call_synchronize_timeout(const struct static_call_key *key, int ms)
 		signals = begin_asking();
 		count = list_threads(count, threads, size, self);
 		end_asking(signals);
-	} while (count == -EAGAIN && (until < 0 || now_ms() < until));
+	} while (count == -EAGAIN && (until < 0 || now_us() < until));
 	error = count == -EAGAIN ? ETIMEDOUT :
 		count < 0	 ? (int)-count :
 				   wait_for_threads(threads, count, &trampoline, until, self);
@@ -1175,10 +1178,10 @@ static int is_answering(int self)
 __attribute__((__destructor__)) static void leave_signal(void)
 {
 	uint64_t signals = begin_asking();
-	long until = now_ms() + 1000;
+	long until = now_us() + 1000000;
 
 	give_signal(1);
-	while (is_answering((int)thread_id()) && now_ms() < until)
+	while (is_answering((int)thread_id()) && now_us() < until)
 		pause_us(100);
 	end_asking(signals);
 }
