@@ -1077,7 +1077,7 @@ static int wait_for_threads(struct thread *threads, long count, const struct tra
 			return left ? ETIMEDOUT : 0;
 		/* For most of the time no signal is blocked, and the CPU is the others'. */
 		looked = now_us() - began;
-		pause_us(pause > looked * 8 ? pause : looked < 2500 ? looked * 8 : 20000);
+		pause_us(pause > looked * 16 ? pause : looked < 1250 ? looked * 16 : 20000);
 		if (pause < 5000)
 			pause += pause / 8;
 	}
