@@ -1,4 +1,4 @@
-"""static_call_synchronize(): what it does to a program's signals and threads, and unloading a plugin.
+"""static_call_synchronize(): a program's signals and threads, and unloading a plugin.
 
 Under user-mode emulation, where each thread has to be asked by a signal, and in a guest with a real
 kernel, which says where those are that sleep.
@@ -13,16 +13,16 @@ import arm64_linux
 import guest
 import pytest
 import toolchain
-from test_c_runtime import CLANG_LLD, GCC, MUSL, SOURCE, Row
-from toolchain import SYSROOT, run, run_qemu
+from test_c_runtime import SOURCE, Row
+from toolchain import CLANG_LLD, GCC, MUSL, SYSROOT, run, run_qemu
 
 HERE = Path(__file__).parent / "guest_c"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SECONDS = 300
 """That the guest may take."""
 
-# An emulator's /proc tells nothing of the program's threads, and its children of several threads may
-# hang: see test_c_runtime.GUEST_ONLY.
+# An emulator's /proc tells nothing of the program's threads, and its children of several threads
+# may hang: see test_c_runtime.GUEST_ONLY.
 GUEST_ONLY = ("sleeping", "blocked_sleeping", "forked")
 IN_USER_MODE = (
     *("busy", "new_threads", "blocked", "alternate_stack", "jumped_out_of", "nested", "cancelled"),

@@ -631,7 +631,7 @@ static void synchronize_waits(void)
 	loop.func = loop.tramp = (void (*)(void))(uintptr_t)code;
 	thread = start(enter_loop, NULL);
 	usleep(20000);
-	CHECK(__static_call_synchronize(&loop), ETIMEDOUT);
+	CHECK(__static_call_synchronize_timeout(&loop, 1000), ETIMEDOUT);
 	CHECK(__static_call_update(&loop, nothing_more, 0), 0);
 	CHECK(__static_call_synchronize(&loop), 0);
 	pthread_join(thread, NULL);

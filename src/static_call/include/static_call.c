@@ -613,14 +613,20 @@ static uint64_t after_tab(const char *text, const char *name)
 	return line ? (uint64_t)strtoull(line + strlen(name), NULL, 16) : 0;
 }
 
-/* The signals that a thread blocks, and those that wait for it. Less than 0 if nothing says so. */
-static int signals_of(int thread, uint64_t *blocked, uint64_t *pending)
+/* What the file "status" says of a thread. */
+struct status {
+	int sleeps; /* or is stopped */
+	uint64_t blocked, pending; /* signals */
+};
+
+/* Less than 0 if nothing says so. */
+static int status_of(int thread, struct status *status)
 {
 	char text[1025];
 	long kept = 0, done;
 	int fd = open_of_thread(thread, "/status"), found = -ENOENT;
 
-	*blocked = *pending = 0;
+	memset(status, 0, sizeof(*status));
 	if (fd < 0)
 		return fd;
 	/* The lines SigPnd to SigCgt are 125 bytes; those before them may be of any length. */
@@ -628,9 +634,11 @@ static int signals_of(int thread, uint64_t *blocked, uint64_t *pending)
 						(long)sizeof(text) - 1 - kept, 0)) > 0) {
 		kept += done;
 		text[kept] = 0;
+		status->sleeps |= strstr(text, "\nState:") && !strstr(text, "\nState:\tR");
 		if (strstr(text, "\nSigCgt:")) {
-			*blocked = after_tab(text, "\nSigBlk:\t");
-			*pending = after_tab(text, "\nSigPnd:\t") | after_tab(text, "\nShdPnd:\t");
+			status->blocked = after_tab(text, "\nSigBlk:\t");
+			status->pending = after_tab(text, "\nSigPnd:\t") |
+					  after_tab(text, "\nShdPnd:\t");
 			found = 0;
 		} else if (kept > 256) {
 			memmove(text, text + kept - 256, 256);
@@ -647,10 +655,10 @@ static int signals_of(int thread, uint64_t *blocked, uint64_t *pending)
  */
 static int proc_tells(int self)
 {
-	uint64_t blocked, pending;
+	struct status status;
 
-	if (!asking.proc && !signals_of(self, &blocked, &pending))
-		asking.proc = !~(blocked | SIGNAL(SIGKILL) | SIGNAL(SIGSTOP)) ? 1 : 2;
+	if (!asking.proc && !status_of(self, &status))
+		asking.proc = !~(status.blocked | SIGNAL(SIGKILL) | SIGNAL(SIGSTOP)) ? 1 : 2;
 	return asking.proc == 1;
 }
 
@@ -784,7 +792,8 @@ struct thread {
  */
 static uint64_t unused_signals(const struct thread *threads, long count, uint64_t *range)
 {
-	uint64_t all = 0, used = 0, blocked, pending;
+	uint64_t all = 0, used = 0;
+	struct status status;
 	struct action found;
 	long i;
 	int number;
@@ -796,8 +805,8 @@ static uint64_t unused_signals(const struct thread *threads, long count, uint64_
 			used |= SIGNAL(number);
 	}
 	for (i = 0; i < count && asking.proc == 1; i++)
-		if (!signals_of(threads[i].id, &blocked, &pending))
-			used |= pending | (~blocked & all ? blocked : 0);
+		if (!status_of(threads[i].id, &status))
+			used |= status.pending | (~status.blocked & all ? status.blocked : 0);
 	*range = all;
 	return all & ~used;
 }
@@ -953,8 +962,6 @@ static uintptr_t answer_of(struct thread *thread)
 }
 
 
-enum { LOOKS = 5 }; /* at a thread that runs, before it is asked: it may be about to sleep */
-
 /*
  * Looks at a thread, and asks it: -1 if it is outside of the trampoline, or was since this began, 0
  * if that is not known yet, or an errno value.
@@ -963,33 +970,36 @@ static int look_at(struct thread *thread, const struct trampoline *trampoline,
 		   const struct thread *threads, long count, int self)
 {
 	const struct question *question = question_of(thread->question);
-	uint64_t blocked = 0, pending = 0, all = ~(uint64_t)0 << (SIGRTMIN - 1);
+	uint64_t all = ~(uint64_t)0 << (SIGRTMIN - 1);
+	int asked = !!thread->question, looks = thread->looks++;
 	uintptr_t pc = answer_of(thread);
-	int again;
+	struct status status;
 
 	/* One that was asked says so itself; unless it sleeps, blocks the signal or has ended. */
-	if (!pc && (!thread->question || thread->looks % 8 == 0))
+	if (!pc && (asked ? looks % 8 == 0 : looks == 0 || asking.proc != 1))
 		pc = sleeps_at(thread->id);
+	if (!pc && thread->question && (looks < 16 || looks & (looks - 1)))
+		return 0;
+	/* It runs; or, at times: whoever took the signal from us may have had the question. */
+	if (!pc && proc_tells(self)) {
+		if (!looks)
+			return 0; /* it may be about to sleep */
+		if (!status_of(thread->id, &status) && !status.sleeps) {
+			/*
+			 * One that blocks the signal would be asked later, or take it from sigwait()
+			 * for one of the program's. It is looked at until it sleeps, or takes it.
+			 */
+			if (!(~status.blocked & all) ||
+			    (asking.signal && status.blocked & SIGNAL(asking.signal)) ||
+			    (question && status.pending & SIGNAL(question->signal)))
+				return 0;
+		} else {
+			pc = sleeps_at(thread->id);
+		}
+	}
 	if (pc)
 		return pc < trampoline->start || pc >= trampoline->end ? -1 : 0;
-	thread->looks++;
-	/* At times: whoever took the signal from us may have had the question. */
-	again = thread->question && thread->looks >= 16 && !(thread->looks & (thread->looks - 1));
-	if (thread->question && !again)
-		return 0;
-	if (proc_tells(self)) {
-		if (thread->looks < LOOKS)
-			return 0;
-		/*
-		 * One that blocks the signal would be asked later, or take it from sigwait() for one
-		 * of the program's. It is looked at until it sleeps, or does not block it.
-		 */
-		signals_of(thread->id, &blocked, &pending);
-		if (!(~blocked & all) || (asking.signal && blocked & SIGNAL(asking.signal)) ||
-		    (question && pending & SIGNAL(question->signal)))
-			return 0;
-	}
-	return ask(thread, again, threads, count, self);
+	return ask(thread, asked && thread->question, threads, count, self);
 }
 
 /* ---- All threads ---- */
@@ -997,10 +1007,11 @@ static int look_at(struct thread *thread, const struct trampoline *trampoline,
 /* Whether a thread is qemu-user's own: the second one, and one of ours never blocks SIGBUS there. */
 static int is_translators(int thread, long place, int self)
 {
-	uint64_t blocked, pending, both = SIGNAL(SIGTERM) | SIGNAL(SIGBUS);
+	uint64_t both = SIGNAL(SIGTERM) | SIGNAL(SIGBUS);
+	struct status status;
 
-	return place == 2 && !proc_tells(self) && !signals_of(thread, &blocked, &pending) &&
-	       (blocked & both) == both;
+	return place == 2 && !proc_tells(self) && !status_of(thread, &status) &&
+	       (status.blocked & both) == both;
 }
 
 static long count_threads(void)
@@ -1055,7 +1066,7 @@ static long now_us(void)
 static int wait_for_threads(struct thread *threads, long count, const struct trampoline *trampoline,
 			    long until, int self)
 {
-	long i, left = count, pause = 100, began, looked;
+	long i, left = count, pause = 500, began, looked;
 	uint64_t signals;
 	int error, late;
 
@@ -1157,15 +1168,15 @@ __attribute__((__constructor__(101))) static void reserve_signal(void)
 static int is_answering(int self)
 {
 	const struct question *question;
-	uint64_t blocked, pending;
+	struct status status;
 	int i;
 
 	for (i = 0; i < QUESTIONS; i++) {
 		question = &__static_call_questions[i];
 		if (!is_open_question(question) || is_ended(question->thread))
 			continue;
-		if (!proc_tells(self) || signals_of(question->thread, &blocked, &pending) ||
-		    !(pending & SIGNAL(question->signal)))
+		if (!proc_tells(self) || status_of(question->thread, &status) ||
+		    !(status.pending & SIGNAL(question->signal)))
 			return 1;
 	}
 	return 0;

@@ -123,7 +123,7 @@ enum {
 #define static_call_synchronize_timeout(name, ms)                                                  \
 	__static_call_synchronize_timeout(&STATIC_CALL_KEY(name), ms)
 
-enum { STATIC_CALL_TIMEOUT = 5000 };
+enum { STATIC_CALL_TIMEOUT = 10000 };
 
 /* ---- What follows is not for use. ---------------------------------------------------------- */
 
