@@ -321,12 +321,27 @@ static void old_tickets(void)
 	}
 }
 
+/* As a child finds it, that was forked while a thread had the lock and others waited. */
+static void inherited(void)
+{
+	STATIC_CALL_KEY(op).lock = (unsigned int)getppid();
+	STATIC_CALL_KEY(op).queue = 0x00030000;
+	check_both();
+	CHECK(STATIC_CALL_KEY(op).lock, 0);
+}
+
+static void inherited_tickets(void)
+{
+	CHECK(in_child(inherited), 0);
+}
+
 static const struct test TESTS[] = {
 	{ "streams", streams },	    { "stolen", stolen },
 	{ "forged", forged },	    { "literals", literals },
 	{ "in_turn", in_turn },	    { "longjmp_out", longjmp_out },
 	{ "handler_in_waiting", handler_in_waiting },
 	{ "old_tickets", old_tickets },
+	{ "inherited_tickets", inherited_tickets },
 };
 
 int main(int argc, char **argv)
