@@ -455,7 +455,7 @@ static void check_agreement(void)
 
 static void *update_some(void *seed)
 {
-	for (unsigned int i = 0; i < 100; i++)
+	for (unsigned int i = 0; i < 40; i++)
 		CHECK(to((int)((i * 7 + (unsigned int)(uintptr_t)seed) % TARGETS), i % 4), 0);
 	return NULL;
 }
