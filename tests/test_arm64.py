@@ -124,14 +124,15 @@ def environment(name: str, source: Path, tests: Path, programs: Path) -> dict[st
 
 
 STATIC, PIE, SHARED = ("-static", "-no-pie", "-fno-pie"), ("-pie", "-fPIE"), ("-shared", "-fPIC")
-RUNTIME, LOADS, LIBRARY = (
-    TESTS / "guest_c" / f"{name}.c" for name in ("runtime", "loads", "library")
+RUNTIME, LOADS, LIBRARY, UPDATE = (
+    TESTS / "guest_c" / f"{name}.c" for name in ("runtime", "loads", "library", "update")
 )
 PROGRAMS: dict[str, tuple[str | Path, ...]] = {
     "callers.so": (*SHARED, TESTS / "arm64" / "c" / "callers.c"),
     "library.so": (*SHARED, TESTS / "arm64" / "c" / "library.c", INCLUDE / "static_call.c"),
     "runtime-static": (*STATIC, RUNTIME, INCLUDE / "static_call.c"),
     "runtime-pie": (*PIE, RUNTIME, INCLUDE / "static_call.c"),
+    "update": (*PIE, UPDATE),  # it includes static_call.c
     "loads": (*PIE, "-rdynamic", LOADS, INCLUDE / "static_call.c"),
     "first.so": (*SHARED, "-DNAME=first", LIBRARY, INCLUDE / "static_call.c"),
     "second.so": (

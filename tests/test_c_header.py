@@ -296,7 +296,7 @@ def calls_of(image: Linked, function: str) -> list[str]:
 
 @pytest.mark.parametrize("compiler", COMPILERS, ids=str)
 def test_shared_object(compiler: Compiler, tmp_path: Path) -> None:
-    """A shared object exports what it says, protected; all calls are direct: no PLT, no register."""
+    """A shared object exports what it says, protected; all calls are direct: by no PLT entry."""
     image = build(tmp_path, Row(compiler, "shared", "-O2 -fvisibility=hidden")).image
     exported = {f"__SC{kind}__{name}" for kind in "TK" for name in EXPORTED}
     assert {name for name in image.exported if name.startswith("__SC")} == exported

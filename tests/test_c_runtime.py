@@ -206,7 +206,8 @@ def test_torture(kind: str, updaters: int, tmp_path: Path) -> None:
         # The slot says that the literal is to be used before it is right.
         (
             "	error = store(fd, trampoline->literal, &literal, sizeof(literal));\n",
-            "	{ uint64_t bad = trampoline->ret0; error = store(fd, trampoline->literal, &bad, 8); }\n"
+            "	{ uint64_t bad = trampoline->ret0;\n"
+            "	error = store(fd, trampoline->literal, &bad, 8); }\n"
             "	{ uint32_t far = NOP; error |= store(fd, trampoline->slot, &far, 4); }\n"
             "	maintain(trampoline->slot); pause_us(50);\n"
             "	error |= store(fd, trampoline->literal, &literal, sizeof(literal));\n",

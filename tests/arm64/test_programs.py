@@ -12,7 +12,12 @@ from patience import patient
 @pytest.mark.guest("user-mode emulation has tests/test_c_runtime.py")
 @pytest.mark.parametrize(
     ("name", "telling"),
-    [("runtime-static", "seccomp"), ("runtime-pie", "seccomp"), ("loads", "two_copies")],
+    [
+        ("runtime-static", "seccomp"),
+        ("runtime-pie", "seccomp"),
+        ("loads", "two_copies"),
+        ("update", "in_turn"),
+    ],
 )
 def test_program(programs: Path, name: str, telling: str) -> None:
     """Every test of the program passes, and none is left out: seccomp, threads, dlopen."""

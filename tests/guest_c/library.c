@@ -16,7 +16,7 @@ extern "C" {
 int EXPORT(call)(int a);
 int EXPORT(update)(int to_six);
 int EXPORT(update_shared)(int what);
-int EXPORT(synchronize_shared)(int unused);
+int EXPORT(synchronize_shared)(int ms);
 #ifdef __cplusplus
 }
 #endif
@@ -57,8 +57,8 @@ int EXPORT(update_shared)(int what)
 			     static_call_update(shared, __static_call_return0);
 }
 
-int EXPORT(synchronize_shared)(int unused)
+/* For so many milliseconds; 0: as long as it does by itself */
+int EXPORT(synchronize_shared)(int ms)
 {
-	(void)unused;
-	return static_call_synchronize(shared);
+	return ms ? static_call_synchronize_timeout(shared, ms) : static_call_synchronize(shared);
 }

@@ -18,13 +18,13 @@
 #define _GNU_SOURCE 1 /* for the registers in ucontext_t */
 #endif
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -46,15 +46,13 @@ extern "C" {
  * child: locks of threads that the child does not have, and a file that has the parent's memory.
  */
 static struct {
-	unsigned int lock; /* for what follows, up to `users`, and `memory`; the last one to be taken */
+	unsigned int lock; /* for what follows and `memory`; taken after a key's */
 	char checked; /* whether code that is written does run: see check_writes() */
 	char translated;
 	char forgotten; /* whether a child forgets all this */
 	char open; /* whether `memory` is this process's */
 	char closing; /* whether the last one to use it closes it */
 	unsigned int users;
-	unsigned int synchronizing; /* the lock for what follows */
-	uintptr_t answer, questions; /* where a thread says where it is, and how many were asked */
 } __attribute__((__aligned__(65536))) own;
 
 /*
@@ -70,7 +68,7 @@ static int memory = -1;
  * All in one piece: between two statements the compiler may put calls of its own, which count,
  * check or trace, and change registers.
  */
-static long system_call(long number, long a, long b, long c, long d, long e, long f)
+static long system_call_of_6(long number, long a, long b, long c, long d, long e, long f)
 {
 	long result;
 
@@ -89,24 +87,34 @@ static long system_call(long number, long a, long b, long c, long d, long e, lon
 	return result;
 }
 
+static long system_call(long number, long a, long b, long c, long d)
+{
+	return system_call_of_6(number, a, b, c, d, 0, 0);
+}
+
 static void pause_us(long us)
 {
 	struct timespec time = { 0, us * 1000 };
 
-	system_call(SYS_nanosleep, (long)&time, 0, 0, 0, 0, 0);
+	system_call(SYS_nanosleep, (long)&time, 0, 0, 0);
 }
 
 static void set_signals(uint64_t blocked, uint64_t *before)
 {
-	system_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&blocked, (long)before, sizeof(blocked), 0, 0);
+	system_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&blocked, (long)before, sizeof(blocked));
 }
 
 static unsigned int thread_id(void)
 {
-	return (unsigned int)system_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
+	return (unsigned int)system_call(SYS_gettid, 0, 0, 0, 0);
 }
 
 /* ---- Locks --------------------------------------------------------------------------------- */
+
+static int is_thread(unsigned int id)
+{
+	return system_call(SYS_tgkill, system_call(SYS_getpid, 0, 0, 0, 0), id, 0, 0) != -ESRCH;
+}
 
 /*
  * A lock is 0 or its owner's thread id: compare-and-swap takes it, a store of 0 gives it back, and
@@ -122,9 +130,7 @@ static unsigned int try_to_take(unsigned int *lock, unsigned int self)
 
 	if (__atomic_compare_exchange_n(lock, &owner, self, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
-	if (owner != self &&
-	    system_call(SYS_tgkill, system_call(SYS_getpid, 0, 0, 0, 0, 0, 0), owner, 0, 0, 0, 0) ==
-		    -ESRCH &&
+	if (owner != self && !is_thread(owner) &&
 	    __atomic_compare_exchange_n(lock, &owner, self, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
 	return owner;
@@ -154,7 +160,7 @@ static void release(unsigned int *lock)
  * has the turn waits for the lock, and passes the turn on when it has it; who has not waits for that.
  *
  * A signal handler may leave this for ever (longjmp), or for long; and in a child there may be
- * tickets of the parent's threads. So a turn that is not taken while the lock is free is passed on
+ * tickets of the parent's threads. So a turn that is not taken while nobody has the lock is passed on
  * by those behind it, and who finds that it was passed over takes another ticket. Nor does everyone
  * stand in line: what takes the lock from another language may just take it, and give it back
  * without a word. So nobody sleeps for long.
@@ -173,11 +179,11 @@ static long wait_for(unsigned int *word, unsigned int value, unsigned int ticket
 	struct timespec until = { 0, 0 };
 	long result;
 
-	system_call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&until, 0, 0, 0, 0);
+	system_call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&until, 0, 0);
 	until.tv_nsec += ms * 1000000;
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
-	result = system_call(SYS_futex, (long)word, WAIT_BITSET, value, (long)&until, 0,
+	result = system_call_of_6(SYS_futex, (long)word, WAIT_BITSET, value, (long)&until, 0,
 			     (long)(1u << ticket % 32));
 	if (result == -ENOSYS || result == -EPERM) /* denied */
 		pause_us(50);
@@ -186,7 +192,7 @@ static long wait_for(unsigned int *word, unsigned int value, unsigned int ticket
 
 static void wake(unsigned int *word, unsigned int ticket)
 {
-	system_call(SYS_futex, (long)word, WAKE_BITSET, INT_MAX, 0, 0, (long)(1u << ticket % 32));
+	system_call_of_6(SYS_futex, (long)word, WAKE_BITSET, INT_MAX, 0, 0, (long)(1u << ticket % 32));
 }
 
 /* Ends a ticket's turn, if it is its turn. */
@@ -237,9 +243,10 @@ static int take_in_turn(struct static_call_key *key, unsigned int self, uint64_t
 			wait_for(lock, owner, ticket, LOOK_MS);
 		} else if ((int16_t)(turn_of(line) - ticket) > 0) {
 			waits = 0; /* it was passed over */
-		} else if (wait_for(queue, line, ticket, FREE_MS) == -ETIMEDOUT &&
-			   !__atomic_load_n(lock, __ATOMIC_RELAXED)) {
-			pass_on(queue, turn_of(line));
+		} else if (wait_for(queue, line, ticket, FREE_MS) == -ETIMEDOUT) {
+			owner = __atomic_load_n(lock, __ATOMIC_RELAXED);
+			if (!owner || !is_thread(owner))
+				pass_on(queue, turn_of(line));
 		}
 	}
 }
@@ -335,7 +342,7 @@ static uint32_t slot_for(uintptr_t slot, uintptr_t target)
  */
 static int store(int fd, uintptr_t at, const void *value, size_t size)
 {
-	long done = system_call(SYS_pwrite64, fd, (long)value, (long)size, (long)at, 0, 0);
+	long done = system_call(SYS_pwrite64, fd, (long)value, (long)size, (long)at);
 
 	if (done < 0)
 		return (int)-done;
@@ -363,8 +370,8 @@ static void maintain(uintptr_t at)
 		unsigned long size = getauxval(AT_PAGESZ);
 
 		system_call(SYS_mprotect, (long)(at & -size), (long)size,
-			    PROT_READ | PROT_WRITE | PROT_EXEC, 0, 0, 0);
-		system_call(SYS_mprotect, (long)(at & -size), (long)size, PROT_READ | PROT_EXEC, 0, 0, 0);
+			    PROT_READ | PROT_WRITE | PROT_EXEC, 0);
+		system_call(SYS_mprotect, (long)(at & -size), (long)size, PROT_READ | PROT_EXEC, 0);
 	}
 }
 
@@ -438,12 +445,12 @@ static int check_writes(int fd)
 
 static int is_memory(int fd)
 {
-	return system_call(SYS_lseek, fd, 0, SEEK_CUR, 0, 0, 0) == POSITION;
+	return system_call(SYS_lseek, fd, 0, SEEK_CUR, 0) == POSITION;
 }
 
 static void close_file(int fd)
 {
-	system_call(SYS_close, fd, 0, 0, 0, 0, 0);
+	system_call(SYS_close, fd, 0, 0, 0);
 }
 
 /* What is open of `memory`: this process's, or a parent's. */
@@ -459,7 +466,7 @@ static int open_memory(void)
 {
 	/* Not /proc/self, which has no memory once the first thread has ended. */
 	long fd = system_call(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/mem",
-			      O_RDWR | O_CLOEXEC, 0, 0, 0);
+			      O_RDWR | O_CLOEXEC, 0);
 	long error;
 
 	/*
@@ -467,14 +474,14 @@ static int open_memory(void)
 	 * would go into its memory. What it prints in this moment doesn't: nothing is at position 0.
 	 */
 	if (fd >= 0 && fd <= 2) {
-		long higher = system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0, 0, 0);
+		long higher = system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
 
 		close_file((int)fd);
 		fd = higher == -EINVAL ? -EMFILE : higher; /* 3 is more than are allowed */
 	}
 	if (fd < 0)
 		return (int)fd;
-	error = system_call(SYS_lseek, fd, POSITION, SEEK_SET, 0, 0, 0);
+	error = system_call(SYS_lseek, fd, POSITION, SEEK_SET, 0);
 	error = error < 0 ? error : own.checked ? 0 : -check_writes((int)fd);
 	if (error < 0) {
 		close_file((int)fd);
@@ -499,7 +506,7 @@ static int begin_to_write(unsigned int self)
 		fd = open_memory();
 		if (fd >= 0 && !own.translated && !own.forgotten)
 			own.forgotten = !system_call(SYS_madvise, (long)&own, sizeof(own),
-						     18 /* MADV_WIPEONFORK */, 0, 0, 0);
+						     18 /* MADV_WIPEONFORK */, 0);
 		if (fd >= 0 && own.forgotten) {
 			memory = fd;
 			own.open = 1;
@@ -531,7 +538,7 @@ enum { SYNC_CORE = 32, REGISTER_SYNC_CORE = 64 }; /* linux/membarrier.h */
 
 static long membarrier(int command)
 {
-	return system_call(SYS_membarrier, command, 0, 0, 0, 0, 0);
+	return system_call(SYS_membarrier, command, 0, 0, 0);
 }
 
 /* A context synchronisation event on every thread of the process. */
@@ -631,243 +638,760 @@ int __static_call_update(struct static_call_key *key, void (*tramp)(void), void 
 
 /* ---- Synchronisation ----------------------------------------------------------------------- */
 
-#define LONGEST 1000 /* milliseconds that a thread is waited for */
-#define QUESTION_SHIFT 48
+/*
+ * A thread is asked where it is. If it sleeps in the kernel, /proc says where, and it is not
+ * disturbed. If it runs, it gets a signal whose handler says where it was interrupted. All threads
+ * are asked before the first answer is waited for. Nothing is held and no signal is blocked while
+ * answers are waited for: so a handler of the program may leave by longjmp(), a thread may be
+ * cancelled, and another one synchronize meanwhile.
+ *
+ * The signal. The C library's SIGRTMIN and SIGRTMAX say which signals are the program's, and
+ * __libc_allocate_rtsig() takes one out of that range: glibc has it, musl and bionic do not. It is
+ * asked when this file is loaded, before the program can have looked at the range, and so that
+ * SIGRTMAX, and not SIGRTMIN, moves by one: processes agree on signals by SIGRTMIN + n. It is not
+ * asked where the program uses real-time signals already: there, and where the library has no such
+ * function, any synchronisation borrows one that nobody handles, ignores, blocks or has pending,
+ * from the middle of the range, since programs count from its ends; and gives it back.
+ *
+ * A reserved signal is idle between synchronisations: then its handler is abs(), a function of the
+ * C library that does nothing and is never unloaded, and its mask is a mark. By these any copy of
+ * this file finds it: so a process reserves one, and what uses it next need not be what reserved
+ * it. A signal that does not look as it was left is somebody else's, and is left alone.
+ */
+#define IDLE 0x2763a1c9d4985a2dull /* the mark; without SIGKILL and SIGSTOP, which no mask has */
+#define SIGNALS 64
+#define SIGNAL(number) ((uint64_t)1 << ((number) - 1))
 
-/* A running thread is asked by a signal, which carries the address for the answer and a number. */
-static void answer(int number, siginfo_t *info, void *context)
+extern int __libc_allocate_rtsig(int high) __attribute__((__weak__));
+
+/* The kernel's struct sigaction. Its functions, and not the C library's, which sanitizers replace. */
+struct action {
+	uintptr_t handler;
+	unsigned long flags;
+	uintptr_t restorer;
+	uint64_t mask;
+};
+
+/*
+ * A question to a thread. It is no longer open, and may be used for another thread, when the thread
+ * has left the handler or has ended: so no late answer is taken for that to another question. The
+ * questions of a child are its parent's: its threads will not answer them, and have ended.
+ */
+struct question {
+	uint64_t number; /* which the signal carries; 0 if there is none */
+	uintptr_t pc;
+	uint64_t left; /* the thread has left the handler, and all of this file */
+	int thread;
+	int signal;
+};
+
+#define QUESTIONS 512
+extern struct question __static_call_questions[QUESTIONS]
+	__attribute__((__visibility__("hidden")));
+extern void __static_call_answer(void) __attribute__((__visibility__("hidden")));
+
+/*
+ * The handler: in assembly, since no tool may add to it: it runs in any thread, anywhere, on a stack
+ * that may be nearly full. It says that it is done by sigaddset(&question->left, 1), to which it
+ * does not return: what comes after that store is the C library's code. So once all have answered,
+ * no thread is in this file because it was asked, and the file may be unloaded.
+ */
+__asm__("	.pushsection .bss.__static_call_questions, \"aw\", %nobits\n"
+	"	.p2align 6\n"
+	"	.globl	__static_call_questions\n"
+	"	.hidden	__static_call_questions\n"
+	"	.type	__static_call_questions, %object\n"
+	"__static_call_questions:\n"
+	"	.zero	512 * 32\n"
+	"	.size	__static_call_questions, . - __static_call_questions\n"
+	"	.popsection\n"
+	"	.pushsection .text.__static_call_answer, \"ax\", %progbits\n"
+	"	.p2align 2\n"
+	"	.globl	__static_call_answer\n"
+	"	.hidden	__static_call_answer\n"
+	"	.type	__static_call_answer, %function\n"
+	"__static_call_answer:\n"
+	"	hint	34\n"
+	"	ldr	w3, [x1, #8]\n" /* si_code */
+	"	cmn	w3, #1\n" /* SI_QUEUE */
+	"	b.ne	1f\n"
+	"	ldr	x3, [x1, #24]\n" /* si_value */
+	"	cbz	x3, 1f\n"
+	"	and	x4, x3, #511\n"
+	"	adrp	x5, __static_call_questions\n"
+	"	add	x5, x5, :lo12:__static_call_questions\n"
+	"	add	x5, x5, x4, lsl #5\n"
+	"	ldr	x4, [x5]\n"
+	"	cmp	x4, x3\n"
+	"	b.ne	1f\n"
+	"	ldr	x4, [x2, #440]\n" /* uc_mcontext.pc */
+	"	str	x4, [x5, #8]\n"
+	"	dmb	ish\n"
+	"	add	x0, x5, #16\n"
+	"	mov	w1, #1\n"
+	"	adrp	x16, :got:sigaddset\n"
+	"	ldr	x16, [x16, :got_lo12:sigaddset]\n"
+	"	br	x16\n"
+	"1:	ret\n"
+	"	.size	__static_call_answer, . - __static_call_answer\n"
+	"	.popsection\n");
+
+static_assert(offsetof(siginfo_t, si_code) == 8 && offsetof(siginfo_t, si_value) == 24 &&
+		      offsetof(ucontext_t, uc_mcontext) + offsetof(mcontext_t, pc) == 440 &&
+		      offsetof(struct question, pc) == 8 && offsetof(struct question, left) == 16 &&
+		      sizeof(struct question) == 32 && QUESTIONS == 512,
+	      "the handler's numbers");
+
+/* Named here as well, so that link-time optimisation knows of them. */
+__attribute__((__used__)) static int (*const done_by)(sigset_t *, int) = sigaddset;
+__attribute__((__used__)) static int (*const idle_by)(int) = abs;
+
+static struct {
+	unsigned int lock; /* for what follows, and the questions; taken with all signals blocked */
+	int signal; /* the one whose handler is __static_call_answer, or was; 0 if none */
+	int reserved; /* whether it is to be kept */
+	int last; /* question */
+	uint64_t serial;
+	int proc; /* 1 if /proc tells of this process's threads, 2 if of a translator's, 0 unknown */
+} asking;
+
+static long ask_kernel(long number, long a, long b, long c, long d)
 {
-	uintptr_t question = (uintptr_t)info->si_value.sival_ptr;
-	uintptr_t *cell = (uintptr_t *)(question & (((uintptr_t)1 << QUESTION_SHIFT) - 1));
-
-	(void)number;
-	/* One that is late finds another question there. */
-	if (info->si_code == SI_QUEUE)
-		__atomic_compare_exchange_n(cell, &question,
-					    (uintptr_t)((ucontext_t *)context)->uc_mcontext.pc, 0,
-					    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+	return system_call(number, a, b, c, d);
 }
 
-static int is_free(const struct sigaction *action)
+/* Nothing that is begun here is left by a handler's longjmp(). */
+static uint64_t begin_asking(void)
 {
-	return action->sa_flags & SA_SIGINFO ? action->sa_sigaction == answer
-					     : action->sa_handler == SIG_DFL;
+	uint64_t before = 0;
+
+	set_signals(~(uint64_t)0, &before);
+	take(&asking.lock, thread_id());
+	return before;
 }
 
-/* Takes a real-time signal that nobody handles, `number` or a lower one; 0 if there is none. */
-static int take_signal(int number)
+static void end_asking(uint64_t signals)
 {
-	struct sigaction before, action;
+	release(&asking.lock);
+	set_signals(signals, NULL);
+}
 
-	memset(&action, 0, sizeof(action));
-	action.sa_sigaction = answer;
-	action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-	sigfillset(&action.sa_mask);
-	for (; number >= SIGRTMIN; number--) {
-		if (sigaction(number, NULL, &before) || !is_free(&before) ||
-		    sigaction(number, &action, &before))
-			continue;
-		if (is_free(&before))
-			return number;
-		sigaction(number, &before, NULL); /* another was quicker, say, another copy */
+/* ---- What /proc says of threads. Signals are blocked: so no file is left open. ---- */
+
+static int open_of_thread(int thread, const char *name)
+{
+	char path[64] = "/proc/self/task/", digits[16];
+	size_t size = strlen(path), count = 0;
+	long fd, higher;
+
+	for (; thread; thread /= 10)
+		digits[count++] = (char)('0' + thread % 10);
+	while (count)
+		path[size++] = digits[--count];
+	memcpy(path + size, name, strlen(name) + 1);
+	fd = ask_kernel(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd >= 0 && fd < 3) { /* 0, 1 and 2 have a meaning to everybody */
+		higher = ask_kernel(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
+		ask_kernel(SYS_close, fd, 0, 0, 0);
+		fd = higher;
 	}
-	return 0;
+	return (int)fd;
 }
 
-/* Gives it back. Ignoring it drops those not delivered yet, which would end the process. */
-static void give_signal(int number)
+static int is_ended(int thread)
 {
-	struct sigaction action;
-
-	memset(&action, 0, sizeof(action));
-	action.sa_handler = SIG_IGN;
-	sigaction(number, &action, NULL);
-	action.sa_handler = SIG_DFL;
-	sigaction(number, &action, NULL);
+	return ask_kernel(SYS_tgkill, ask_kernel(SYS_getpid, 0, 0, 0, 0), thread, 0, 0) == -ESRCH;
 }
 
-static long now_ms(void)
+static uint64_t after_tab(const char *text, const char *name)
 {
-	struct timespec now;
+	const char *line = strstr(text, name);
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return line ? (uint64_t)strtoull(line + strlen(name), NULL, 16) : 0;
 }
 
-/* A file of a thread, as a string; the number of its bytes, or less than 0. */
-static long read_of_thread(int thread, const char *name, char *text, size_t size)
-{
-	char path[64];
-	long fd, done;
+/* What the file "status" says of a thread. */
+struct status {
+	int sleeps; /* or is stopped */
+	uint64_t blocked, pending; /* signals */
+};
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", thread, name);
-	fd = system_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+/* Less than 0 if nothing says so. */
+static int status_of(int thread, struct status *status)
+{
+	char text[1025];
+	long kept = 0, done;
+	int fd = open_of_thread(thread, "/status"), found = -ENOENT;
+
+	memset(status, 0, sizeof(*status));
 	if (fd < 0)
 		return fd;
-	done = system_call(SYS_read, fd, (long)text, (long)size - 1, 0, 0, 0);
-	system_call(SYS_close, fd, 0, 0, 0, 0, 0);
-	text[done > 0 ? done : 0] = 0;
-	return done;
+	/* The lines SigPnd to SigCgt are 125 bytes; those before them may be of any length. */
+	while (found < 0 && (done = ask_kernel(SYS_read, fd, (long)(text + kept),
+						(long)sizeof(text) - 1 - kept, 0)) > 0) {
+		kept += done;
+		text[kept] = 0;
+		status->sleeps |= strstr(text, "\nState:") && !strstr(text, "\nState:\tR");
+		if (strstr(text, "\nSigCgt:")) {
+			status->blocked = after_tab(text, "\nSigBlk:\t");
+			status->pending = after_tab(text, "\nSigPnd:\t") |
+					  after_tab(text, "\nShdPnd:\t");
+			found = 0;
+		} else if (kept > 256) {
+			memmove(text, text + kept - 256, 256);
+			kept = 256;
+		}
+	}
+	ask_kernel(SYS_close, fd, 0, 0, 0);
+	return found;
 }
 
-#define ENDED UINTPTR_MAX /* of the first thread, which stays in /proc */
+/*
+ * Whether /proc tells of the threads that the program sees, or of those of a translator, where they
+ * are not at the program's addresses. Tried out with the mask of this one, which blocks all.
+ */
+static int proc_tells(int self)
+{
+	struct status status;
 
-/* Where a thread sleeps, by the kernel's word; 0 if it doesn't. */
+	if (!asking.proc && !status_of(self, &status))
+		asking.proc = !~(status.blocked | SIGNAL(SIGKILL) | SIGNAL(SIGSTOP)) ? 1 : 2;
+	return asking.proc == 1;
+}
+
+#define ENDED UINTPTR_MAX
+
+/* Where a thread sleeps, by the kernel's word; 0 if it runs, or if nobody knows. */
 static uintptr_t sleeps_at(int thread)
 {
 	char text[256];
 	const char *last;
 	uintptr_t pc;
+	int fd = open_of_thread(thread, "/syscall");
+	long done = fd < 0 ? fd : ask_kernel(SYS_read, fd, (long)text, (long)sizeof(text) - 1, 0);
 
-	if (read_of_thread(thread, "syscall", text, sizeof(text)) <= 0)
-		return 0;
+	if (fd >= 0)
+		ask_kernel(SYS_close, fd, 0, 0, 0);
+	if (done <= 0)
+		return is_ended(thread) ? ENDED : 0;
+	text[done] = 0;
 	last = strrchr(text, ' '); /* "running", or numbers of which the last is the PC */
 	if (!last)
 		return 0;
 	pc = (uintptr_t)strtoull(last, NULL, 16);
-	/* A translator's threads sleep where it likes. */
-	return !pc ? ENDED : own.translated ? 0 : pc;
+	if (!pc) /* the first thread, which stays in /proc */
+		return ENDED;
+	return asking.proc == 1 ? pc : 0;
 }
+
+/* ---- The signal. `asking.lock` is held. ---- */
+
+static struct action action_of(int number)
+{
+	struct action found = { 0, 0, 0, 0 };
+
+	if (ask_kernel(SYS_rt_sigaction, number, 0, (long)&found, 8))
+		found.handler = 1; /* not for us */
+	return found;
+}
+
+static struct action answering(void)
+{
+	struct action action = { (uintptr_t)__static_call_answer,
+				 SA_SIGINFO | SA_RESTART | SA_ONSTACK, 0, 0 };
+
+	action.mask = ~(SIGNAL(SIGKILL) | SIGNAL(SIGSTOP));
+	return action;
+}
+
+static struct action idle(void)
+{
+	struct action action = { 0, SA_SIGINFO | SA_RESTART | SA_ONSTACK, 0, IDLE };
+
+	/* abs itself, and no entry of a table in this object, which may be unloaded. */
+	__asm__("adrp %0, :got:abs\n\tldr %0, [%0, :got_lo12:abs]" : "=r"(action.handler));
+	return action;
+}
+
+static struct action nothing(void)
+{
+	struct action action = { 0, 0, 0, 0 };
+
+	return action;
+}
+
+static int is(struct action found, struct action expected)
+{
+	return found.handler == expected.handler &&
+	       (!found.handler || found.mask == expected.mask);
+}
+
+/* Changes what a signal does, if it does what is expected: else that stays. */
+static int change(int number, struct action expected, struct action next)
+{
+	struct action found, last;
+
+	if (!is(action_of(number), expected) ||
+	    ask_kernel(SYS_rt_sigaction, number, (long)&next, (long)&found, 8))
+		return 0;
+	if (is(found, expected))
+		return 1;
+	/* Somebody was quicker: what is theirs goes back, and the latest of it stays. */
+	for (;;) {
+		last = next;
+		next = found;
+		ask_kernel(SYS_rt_sigaction, number, (long)&next, (long)&found, 8);
+		if (is(found, last))
+			return 0;
+	}
+}
+
+static long send(int thread, int number, uint64_t question)
+{
+	long process = ask_kernel(SYS_getpid, 0, 0, 0, 0);
+	siginfo_t info;
+
+	memset(&info, 0, sizeof(info));
+	info.si_signo = number;
+	info.si_code = SI_QUEUE;
+	info.si_pid = (pid_t)process;
+	info.si_uid = (uid_t)ask_kernel(SYS_getuid, 0, 0, 0, 0);
+	info.si_value.sival_ptr = (void *)(uintptr_t)question;
+	return ask_kernel(SYS_rt_tgsigqueueinfo, process, thread, number, (long)&info);
+}
+
+/* A translator has fewer signals than the C library thinks: sending them fails. */
+static int can_be_sent(int number, int self)
+{
+	return proc_tells(self) || !send(self, number, 0);
+}
+
+/* Makes ours a signal that does what is expected. */
+static int take_signal(int number, struct action expected, int self)
+{
+	if (!change(number, expected, idle()))
+		return 0;
+	if (can_be_sent(number, self) && change(number, idle(), answering()))
+		return 1;
+	change(number, idle(), nothing());
+	return 0;
+}
+
+struct thread {
+	int id;
+	int looks;
+	uint64_t question;
+};
+
+/*
+ * The program's real-time signals that it does not use, as far as anybody can tell. A thread that
+ * blocks all of them does not wait for one of them in particular: that one is never sent ours.
+ */
+static uint64_t unused_signals(const struct thread *threads, long count, uint64_t *range)
+{
+	uint64_t all = 0, used = 0;
+	struct status status;
+	struct action found;
+	long i;
+	int number;
+
+	for (number = SIGRTMIN; number <= SIGRTMAX; number++) {
+		found = action_of(number);
+		all |= SIGNAL(number);
+		if (found.handler || found.mask == IDLE)
+			used |= SIGNAL(number);
+	}
+	for (i = 0; i < count && asking.proc == 1; i++)
+		if (!status_of(threads[i].id, &status))
+			used |= status.pending | (~status.blocked & all ? status.blocked : 0);
+	*range = all;
+	return all & ~used;
+}
+
+/* The signal whose handler is ours now; 0 if there is none to be had. */
+static int need_signal(const struct thread *threads, long count, int self)
+{
+	uint64_t unused, all;
+	int number, i, size = SIGRTMAX - SIGRTMIN + 1;
+
+	if (asking.signal && is(action_of(asking.signal), answering()))
+		return asking.signal;
+	asking.signal = 0;
+	for (number = SIGNALS; number >= 32; number--)
+		if (take_signal(number, idle(), self)) {
+			asking.reserved = 1;
+			return asking.signal = number;
+		}
+	unused = unused_signals(threads, count, &all);
+	for (i = 0; i < size; i++) {
+		number = SIGRTMIN + (size / 2 + (i % 2 ? size - (i + 1) / 2 : i / 2)) % size;
+		if (unused & SIGNAL(number) && take_signal(number, nothing(), self)) {
+			asking.reserved = 0;
+			return asking.signal = number;
+		}
+	}
+	return 0;
+}
+
+/* Whether a thread was asked and has not answered. */
+static int is_open_question(const struct question *question)
+{
+	return question->number && !__atomic_load_n(&question->left, __ATOMIC_ACQUIRE);
+}
+
+/* The signal may still come: then its handler must be there, whoever has unloaded this file. */
+static int is_expected(int number)
+{
+	int i;
+
+	for (i = 0; i < QUESTIONS; i++)
+		if (is_open_question(&__static_call_questions[i]) &&
+		    __static_call_questions[i].signal == number &&
+		    !is_ended(__static_call_questions[i].thread))
+			return 1;
+	return 0;
+}
+
+/* Gives it back when all have answered; or in any case, with nothing of this file left behind. */
+static void give_signal(int unload)
+{
+	int expected = asking.signal && is_expected(asking.signal);
+
+	if (!asking.signal || (expected && !unload))
+		return;
+	change(asking.signal, answering(), asking.reserved || expected ? idle() : nothing());
+	asking.signal = 0;
+}
+
+/* ---- Asking ---- */
+
+static struct question *question_of(uint64_t number)
+{
+	struct question *question = &__static_call_questions[number % QUESTIONS];
+
+	return number && question->number == number ? question : NULL;
+}
+
+/* One to be used; NULL while all are open. */
+static struct question *new_question(void)
+{
+	struct question *question;
+	int i;
+
+	for (i = 0; i < 2 * QUESTIONS; i++) {
+		asking.last = (asking.last + 1) % QUESTIONS;
+		question = &__static_call_questions[asking.last];
+		if (!is_open_question(question) || (i >= QUESTIONS && is_ended(question->thread)))
+			return question;
+	}
+	return NULL;
+}
+
+static struct question *open_question_to(int thread)
+{
+	int i;
+
+	for (i = 0; i < QUESTIONS; i++)
+		if (__static_call_questions[i].thread == thread &&
+		    is_open_question(&__static_call_questions[i]))
+			return &__static_call_questions[i];
+	return NULL;
+}
+
+/*
+ * Sends a question, or joins one that waits for an answer already, another synchronisation's or one
+ * that its thread has blocked: no thread has more of them than it can take.
+ */
+static int ask(struct thread *thread, int again, const struct thread *threads, long count, int self)
+{
+	int number = need_signal(threads, count, self);
+	struct question *question = again ? NULL : open_question_to(thread->id);
+	long error;
+
+	if (!number)
+		return EAGAIN;
+	if (question && question->signal == number) {
+		thread->question = question->number;
+		return 0;
+	}
+	question = new_question();
+	if (!question)
+		return 0;
+	question->number = 0;
+	question->pc = 0;
+	question->left = 0;
+	question->thread = thread->id;
+	question->signal = number;
+	thread->question = ++asking.serial * QUESTIONS + (uint64_t)asking.last;
+	__atomic_store_n(&question->number, thread->question, __ATOMIC_RELEASE);
+	error = send(thread->id, number, thread->question);
+	if (error) {
+		question->number = 0;
+		thread->question = 0;
+	}
+	/* It has ended, or too many signals are queued: it will be looked at again. */
+	return error == -ESRCH || error == -EAGAIN ? 0 : (int)-error;
+}
+
+/* Where a thread said that it was; 0 if it has not said so yet. */
+static uintptr_t answer_of(struct thread *thread)
+{
+	struct question *question = question_of(thread->question), *other;
+	uintptr_t pc;
+	int i;
+
+	if (!question) { /* none; or it was answered, and another one asked, meanwhile */
+		thread->question = 0;
+		return 0;
+	}
+	if (!__atomic_load_n(&question->left, __ATOMIC_ACQUIRE))
+		return 0;
+	pc = question->pc;
+	thread->question = 0;
+	/* The handler is not interrupted by itself: what was asked before has been passed, too. */
+	for (i = 0; i < QUESTIONS; i++) {
+		other = &__static_call_questions[i];
+		if (other->thread == question->thread && other->number < question->number &&
+		    other->signal == question->signal)
+			other->number = 0;
+	}
+	return pc;
+}
+
+
+/*
+ * Looks at a thread, and asks it: -1 if it is outside of the trampoline, or was since this began, 0
+ * if that is not known yet, or an errno value.
+ */
+static int look_at(struct thread *thread, const struct trampoline *trampoline,
+		   const struct thread *threads, long count, int self)
+{
+	const struct question *question = question_of(thread->question);
+	uint64_t all = ~(uint64_t)0 << (SIGRTMIN - 1);
+	int asked = !!thread->question, looks = thread->looks++;
+	uintptr_t pc = answer_of(thread);
+	struct status status;
+
+	/* One that was asked says so itself; unless it sleeps, blocks the signal or has ended. */
+	if (!pc && (asked ? looks % 8 == 0 : looks == 0 || asking.proc != 1))
+		pc = sleeps_at(thread->id);
+	if (!pc && thread->question && (looks < 16 || looks & (looks - 1)))
+		return 0;
+	/* It runs; or, at times: whoever took the signal from us may have had the question. */
+	if (!pc && proc_tells(self)) {
+		if (!looks)
+			return 0; /* it may be about to sleep */
+		if (!status_of(thread->id, &status) && !status.sleeps) {
+			/*
+			 * One that blocks the signal would be asked later, or take it from sigwait()
+			 * for one of the program's. It is looked at until it sleeps, or takes it.
+			 */
+			if (!(~status.blocked & all) ||
+			    (asking.signal && status.blocked & SIGNAL(asking.signal)) ||
+			    (question && status.pending & SIGNAL(question->signal)))
+				return 0;
+		} else {
+			pc = sleeps_at(thread->id);
+		}
+	}
+	if (pc)
+		return pc < trampoline->start || pc >= trampoline->end ? -1 : 0;
+	return ask(thread, asked && thread->question, threads, count, self);
+}
+
+/* ---- All threads ---- */
 
 /* Whether a thread is qemu-user's own: the second one, and one of ours never blocks SIGBUS there. */
-static int is_translators(int thread, long count)
+static int is_translators(int thread, long place, int self)
 {
-	char text[2048];
-	const char *line;
-	unsigned long long blocked;
+	uint64_t both = SIGNAL(SIGTERM) | SIGNAL(SIGBUS);
+	struct status status;
 
-	if (!own.translated || count != 2 ||
-	    read_of_thread(thread, "status", text, sizeof(text)) <= 0)
-		return 0;
-	line = strstr(text, "SigBlk:");
-	blocked = line ? strtoull(line + 7, NULL, 16) : 0;
-	return (blocked >> (SIGTERM - 1) & 1) && (blocked >> (SIGBUS - 1) & 1);
-}
-
-/* Waits until a thread is outside of the trampoline, or has ended. Takes a signal if it needs one. */
-static int wait_outside(int thread, const struct trampoline *trampoline, int *number)
-{
-	long process = system_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
-	uintptr_t question = 0, pc = 0;
-	long until = now_ms() + LONGEST;
-	int asleep = 0;
-
-	while (now_ms() < until) {
-		pc = question ? __atomic_load_n(&own.answer, __ATOMIC_ACQUIRE) : 0;
-		if (pc == question)
-			pc = 0;
-		else
-			question = 0;
-		if (!pc)
-			pc = sleeps_at(thread);
-		/* If it was asked, too, it wakes up and answers, unless it blocks the signal. */
-		if (pc && question && ++asleep < 100)
-			pc = 0;
-		if (pc && (pc < trampoline->start || pc >= trampoline->end))
-			return 0;
-		if (!question) {
-			siginfo_t info;
-			long error;
-
-			if (!*number)
-				*number = take_signal(SIGRTMAX);
-			if (!*number)
-				return EAGAIN;
-			question = (uintptr_t)&own.answer | ++own.questions << QUESTION_SHIFT;
-			__atomic_store_n(&own.answer, question, __ATOMIC_RELEASE);
-			memset(&info, 0, sizeof(info));
-			info.si_code = SI_QUEUE;
-			info.si_pid = (pid_t)process;
-			info.si_value.sival_ptr = (void *)question;
-			error = system_call(SYS_rt_tgsigqueueinfo, process, thread, *number,
-					    (long)&info, 0, 0);
-			if (error == -ESRCH)
-				return 0;
-			if (error)
-				question = 0; /* too many are queued, or: */
-			if (error == -EINVAL) { /* a translator has fewer signals */
-				give_signal(*number);
-				*number = take_signal(*number - 1);
-			}
-		} else if (system_call(SYS_tgkill, process, thread, 0, 0, 0, 0) == -ESRCH) {
-			return 0;
-		}
-		pause_us(20);
-	}
-	return ETIMEDOUT;
+	return place == 2 && !proc_tells(self) && !status_of(thread, &status) &&
+	       (status.blocked & both) == both;
 }
 
 static long count_threads(void)
 {
 	struct stat task;
-	long error = system_call(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/task", (long)&task, 0, 0, 0);
+	long error = ask_kernel(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/task", (long)&task, 0);
 
 	return error ? error : (long)task.st_nlink - 2;
 }
 
 /*
- * Waits for each thread that a reading of /proc/self/task shows, and counts them. A reading may end
- * at a thread that ends, but then it shows fewer than there were.
+ * Lists the other threads; `count` is how many threads there were before. A thread that is new since
+ * then started outside of the trampoline. Returns how many are listed, or less than 0.
+ *
+ * A reading may end early, at a thread that ends; it is whole if it shows `count` or more. For the
+ * kernel lists them in the order in which they were made: if it missed one of those there were, it
+ * has come to none that is newer, and shows fewer.
  */
-static long wait_for_threads(long count, const struct trampoline *trampoline, int *number)
+static long list_threads(long count, struct thread *threads, long size, int self)
 {
-	long size = (count * 2 + 64) * 32, done, at, seen = 0;
-	int self = (int)thread_id(), error = 0;
-	char *entries;
-	long fd = system_call(SYS_openat, AT_FDCWD, (long)"/proc/self/task",
-			      O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
+	char *entries = (char *)threads;
+	long fd = open_of_thread(0, ""), done, at, seen = 0, listed = 0;
+	struct thread other = { 0, 0, 0 };
+	unsigned short length;
 
 	if (fd < 0)
 		return fd;
-	entries = (char *)malloc((size_t)size);
-	done = entries ? system_call(SYS_getdents64, fd, (long)entries, size, 0, 0, 0) : -ENOMEM;
-	system_call(SYS_close, fd, 0, 0, 0, 0, 0);
-	for (at = 0; at < done && !error; at += *(unsigned short *)(entries + at + 16)) {
-		int thread = atoi(entries + at + 19); /* struct linux_dirent64: d_name */
-
-		seen += thread != 0;
-		if (thread && thread != self && !is_translators(thread, seen))
-			error = wait_outside(thread, trampoline, number);
+	done = ask_kernel(SYS_getdents64, fd, (long)entries, size, 0);
+	ask_kernel(SYS_close, fd, 0, 0, 0);
+	/* Each entry, a struct linux_dirent64, is larger than what is stored over it. */
+	for (at = 0; at < done; at += length) {
+		memcpy(&length, entries + at + 16, sizeof(length));
+		other.id = atoi(entries + at + 19);
+		if (!other.id)
+			continue;
+		seen++;
+		if (other.id != self && !is_translators(other.id, seen, self))
+			threads[listed++] = other;
 	}
-	free(entries);
-	return error ? -error : done < 0 ? done : seen;
+	return done < 0 ? done : seen < count ? -EAGAIN : listed;
 }
 
-int __static_call_synchronize(const struct static_call_key *key, void (*tramp)(void))
+static long now_us(void)
 {
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Waits until each of the threads was outside of the trampoline. */
+static int wait_for_threads(struct thread *threads, long count, const struct trampoline *trampoline,
+			    long until, int self)
+{
+	long i, left = count, pause = 500, began, looked;
+	uint64_t signals;
+	int error, late;
+
+	for (;;) {
+		began = now_us();
+		late = until >= 0 && began >= until; /* they are looked at once more */
+		for (i = 0; i < left;) {
+			signals = begin_asking();
+			error = look_at(&threads[i], trampoline, threads, left, self);
+			end_asking(signals);
+			if (error > 0)
+				return error;
+			if (error)
+				threads[i] = threads[--left];
+			else
+				i++;
+		}
+		if (!left || late)
+			return left ? ETIMEDOUT : 0;
+		/* For most of the time no signal is blocked, and the CPU is the others'. */
+		looked = now_us() - began;
+		pause_us(pause > looked * 16 ? pause : looked < 1250 ? looked * 16 : 20000);
+		if (pause < 5000)
+			pause += pause / 8;
+	}
+}
+
+int __static_call_synchronize_timeout(void (*tramp)(void), int ms)
+{
+	struct thread some[128], *threads = some;
 	struct trampoline trampoline;
-	unsigned int self = thread_id();
-	int number = 0, readings;
-	long count = 0, seen = 0;
-	uint64_t signals = 0;
-	int fd, error = recognise(tramp, &trampoline);
+	long count, size = sizeof(some), until = ms < 0 ? -1 : now_us() + ms * 1000L;
+	int self = (int)thread_id(), error = recognise(tramp, &trampoline);
+	uint64_t signals;
 
-	(void)key;
-
-	if (!error)
-		error = take(&own.synchronizing, self);
 	if (error)
 		return error;
-	set_signals(~(uint64_t)0, &signals);
-	fd = begin_to_write(self); /* which finds out whether there is a translator */
-	error = fd < 0 ? -fd : 0;
-	if (fd >= 0)
-		end_of_writing(self, fd);
-	set_signals(signals, NULL);
-	for (readings = 0; !error && readings < 100; readings++) {
+	do {
 		count = count_threads();
-		seen = count < 0 ? count : wait_for_threads(count, &trampoline, &number);
-		error = seen < 0 ? (int)-seen : 0;
-		if (seen >= count)
-			break;
-	}
-	if (!error && seen < count)
-		error = ETIMEDOUT;
-	/* A translator may have kept the signal for a thread that blocks it: that would be its end. */
-	if (number && !(own.translated && error == ETIMEDOUT))
-		give_signal(number);
-	release(&own.synchronizing);
+		if (count < 0)
+			return (int)-count;
+		if ((count + 8) * 32 > size) {
+			if (threads != some)
+				munmap(threads, (size_t)size);
+			size = (count * 2 + 64) * 32;
+			threads = (struct thread *)mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE,
+							MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			if (threads == MAP_FAILED)
+				return ENOMEM;
+		}
+		signals = begin_asking();
+		count = list_threads(count, threads, size, self);
+		end_asking(signals);
+	} while (count == -EAGAIN && (until < 0 || now_us() < until));
+	error = count == -EAGAIN ? ETIMEDOUT :
+		count < 0	 ? (int)-count :
+				   wait_for_threads(threads, count, &trampoline, until, self);
+	signals = begin_asking();
+	give_signal(0);
+	end_asking(signals);
+	if (threads != some)
+		munmap(threads, (size_t)size);
 	return error;
+}
+
+int __static_call_synchronize(void (*tramp)(void))
+{
+	return __static_call_synchronize_timeout(tramp, STATIC_CALL_TIMEOUT);
+}
+
+/* Reserves a signal, if no other copy has, and the program does not use any yet. */
+__attribute__((__constructor__(101))) static void reserve_signal(void)
+{
+	struct thread threads[128];
+	uint64_t signals = begin_asking(), all = 0;
+	int self = (int)thread_id(), number = SIGNALS;
+	long count;
+
+	proc_tells(self);
+	while (number && !is(action_of(number), idle()))
+		number--;
+	if (!number && __libc_allocate_rtsig) {
+		count = list_threads(0, threads, sizeof(threads), 0);
+		number = unused_signals(threads, count, &all) == all ? 0 : -1;
+	}
+	while (!number && __libc_allocate_rtsig) {
+		number = __libc_allocate_rtsig(0);
+		if (number > 0 && change(number, nothing(), idle()) && can_be_sent(number, self))
+			break;
+		if (number > 0) {
+			change(number, idle(), nothing());
+			number = 0;
+		}
+	}
+	end_asking(signals);
+}
+
+/* Whether a thread may be in the handler: it was asked, and does not have the signal before it. */
+static int is_answering(int self)
+{
+	const struct question *question;
+	struct status status;
+	int i;
+
+	for (i = 0; i < QUESTIONS; i++) {
+		question = &__static_call_questions[i];
+		if (!is_open_question(question) || is_ended(question->thread))
+			continue;
+		if (!proc_tells(self) || status_of(question->thread, &status) ||
+		    !(status.pending & SIGNAL(question->signal)))
+			return 1;
+	}
+	return 0;
+}
+
+/*
+ * Leaves no handler in this file behind when it is unloaded. A thread that was asked and has not
+ * answered will get the signal later, or is on its way through the handler: that is waited for.
+ */
+__attribute__((__destructor__)) static void leave_signal(void)
+{
+	uint64_t signals = begin_asking();
+	long until = now_us() + 1000000;
+
+	give_signal(1);
+	while (is_answering((int)thread_id()) && now_us() < until)
+		pause_us(100);
+	end_asking(signals);
 }
 
 /* Also when the object is unloaded, or the program ends: then other threads may be updating. */

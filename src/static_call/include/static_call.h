@@ -21,6 +21,7 @@
  *	static_call_update(name, func)			calls func from now on			*
  *	static_call_update_flags(name, func, flags)	the same, with weaker promises		*
  *	static_call_synchronize(name)			waits for threads in the trampoline	*
+ *	static_call_synchronize_timeout(name, ms)	the same, for so long at most		*
  *	static_call_close()				closes the file that updates need	*
  *
  * A static call belongs to the program or shared object that defines it, and is hidden from others
@@ -146,10 +147,18 @@ enum {
 /*
  * Waits until each other thread of the process was outside of the trampoline once. So after an
  * update none is on its way to an old function: they are in it or past it. Returns 0 or an errno
- * value, and may not be called in a signal handler.
+ * value: ETIMEDOUT if of some thread that was not known in STATIC_CALL_TIMEOUT milliseconds.
+ *
+ * The old function's code may go (dlclose, munmap, free) when besides no thread is *in* it, which
+ * only the program can know: see "When may the old function's memory go?" in docs/c.md.
  */
-#define static_call_synchronize(name)                                                              \
-	__static_call_synchronize(&STATIC_CALL_KEY(name), __STATIC_CALL_ADDRESS(name))
+#define static_call_synchronize(name) __static_call_synchronize(__STATIC_CALL_ADDRESS(name))
+
+/* The same with a time limit of so many milliseconds; without one if it is negative. */
+#define static_call_synchronize_timeout(name, ms)                                                  \
+	__static_call_synchronize_timeout(__STATIC_CALL_ADDRESS(name), ms)
+
+enum { STATIC_CALL_TIMEOUT = 10000 };
 
 /* ---- What follows is not for use. ---------------------------------------------------------- */
 
@@ -315,7 +324,9 @@ extern struct __static_call_zero *__static_call_return0(void)
 extern int __static_call_update(struct static_call_key *key, void (*tramp)(void),
 				void (*func)(void), unsigned int flags)
 	__attribute__((__visibility__("hidden")));
-extern int __static_call_synchronize(const struct static_call_key *key, void (*tramp)(void))
+extern int __static_call_synchronize(void (*tramp)(void))
+	__attribute__((__visibility__("hidden")));
+extern int __static_call_synchronize_timeout(void (*tramp)(void), int ms)
 	__attribute__((__visibility__("hidden")));
 extern void static_call_close(void) __attribute__((__visibility__("hidden")));
 

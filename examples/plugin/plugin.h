@@ -1,0 +1,8 @@
+/* What the host and its plugins agree on. */
+#ifndef PLUGIN_H
+#define PLUGIN_H
+
+/* A plugin's function, found by its name, plugin_work. */
+typedef unsigned work_function(unsigned);
+
+#endif
