@@ -760,7 +760,7 @@ static long ask_kernel(long number, long a, long b, long c, long d)
 	return system_call(number, a, b, c, d);
 }
 
-/* Nothing that is begun here is left by a handler's longjmp(). */
+/* What is done until end_asking() is not left by a handler's longjmp(). */
 static uint64_t begin_asking(void)
 {
 	uint64_t before = 0;
@@ -1225,7 +1225,8 @@ static long count_threads(void)
  *
  * A reading may end early, at a thread that ends; it is whole if it shows `count` or more. For the
  * kernel lists them in the order in which they were made: if it missed one of those there were, it
- * has come to none that is newer, and shows fewer.
+ * has come to none that is newer, and shows fewer. ENOTSUP if this thread is not shown: then /proc is
+ * of another PID namespace, where threads have other numbers.
  */
 static long list_threads(long count, struct thread *threads, long size, int self)
 {
@@ -1233,6 +1234,7 @@ static long list_threads(long count, struct thread *threads, long size, int self
 	long fd = open_of_thread(0, ""), done, at, seen = 0, listed = 0;
 	struct thread other = { 0, 0, 0 };
 	unsigned short length;
+	int is_ours = !self;
 
 	if (fd < 0)
 		return fd;
@@ -1245,10 +1247,11 @@ static long list_threads(long count, struct thread *threads, long size, int self
 		if (!other.id)
 			continue;
 		seen++;
+		is_ours |= other.id == self;
 		if (other.id != self && !is_translators(other.id, seen, self))
 			threads[listed++] = other;
 	}
-	return done < 0 ? done : seen < count ? -EAGAIN : listed;
+	return done < 0 ? done : !is_ours ? -ENOTSUP : seen < count ? -EAGAIN : listed;
 }
 
 static long now_us(void)
