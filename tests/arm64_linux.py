@@ -68,6 +68,10 @@ PYTHON = "usr/bin/python3.11"
 CPU = "max,pauth-impdef=on"
 """QEMU's model of a CPU with all features that it knows, pointers signed in a way that is fast."""
 
+CPU_WITHOUT_MOPS = "neoverse-n2,pauth-impdef=on"
+"""One that has FEAT_BTI and no FEAT_MOPS, which `max` cannot be without. The guest's kernel does
+not use it with `arm64.nomops` on its command line; user-mode emulation needs such a CPU."""
+
 DONE = "static-call: the job's exit status is "
 
 INIT = """\
@@ -135,12 +139,13 @@ def python(
     environment: Mapping[str, str] | None = None,
     seconds: float = 120,
     new: bool = False,
+    cpu: str = CPU,
 ) -> subprocess.CompletedProcess[str]:
     """Runs the arm64 Python under user-mode emulation, with additions to this environment.
 
-    new  as for `user_mode`
+    new, cpu  as for `user_mode`
     """
-    command = [*user_mode(new=new), str(root() / PYTHON), *map(str, arguments)]
+    command = [*user_mode(new=new, cpu=cpu), str(root() / PYTHON), *map(str, arguments)]
     return subprocess.run(
         command,
         env=os.environ | (environment or {}),
@@ -152,13 +157,14 @@ def python(
     )
 
 
-def user_mode(*, new: bool = False) -> list[str]:
+def user_mode(*, new: bool = False, cpu: str = CPU) -> list[str]:
     """The command that runs an arm64 program with the root directory's C library.
 
     new  by the cache's QEMU; else by the one that is installed
+    cpu  the CPUs' model, by QEMU's name
     """
     program = "qemu-aarch64"
-    return [*(qemu(program) if new else [program]), "-cpu", CPU, "-L", str(root())]
+    return [*(qemu(program) if new else [program]), "-cpu", cpu, "-L", str(root())]
 
 
 def in_guest(

@@ -83,6 +83,7 @@ def in_user_mode(programs: Path, folder: Path, *, new: bool = False) -> str:
         environment=environment("user-mode", SOURCE, tests, programs),
         seconds=SECONDS,
         new=new,
+        cpu=arm64_linux.CPU_WITHOUT_MOPS if new else arm64_linux.CPU,
     )
     if not report.exists():
         pytest.fail(f"pytest: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
@@ -90,8 +91,8 @@ def in_user_mode(programs: Path, folder: Path, *, new: bool = False) -> str:
 
 
 def in_new_user_mode(programs: Path, folder: Path) -> str:
-    """Runs the tests under user-mode emulation by QEMU 10, which keeps no translation of old code
-    and knows guarded pages and FEAT_MOPS."""
+    """The same by QEMU 10, which sees that the kernel writes code. Its CPU has no FEAT_MOPS, with
+    which a write need not be one store."""
     return in_user_mode(programs, folder, new=True)
 
 
