@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -25,17 +25,24 @@ _PACKAGES = {
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
     "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu",
     "aarch64-linux-gnu-ar": "binutils-aarch64-linux-gnu",
+    "aarch64-linux-gnu-ld.gold": "binutils-aarch64-linux-gnu",
+    "aarch64-linux-gnu-strip": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-as": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-objdump": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-readelf": "binutils-aarch64-linux-gnu",
     "clang": "clang",
     "clang++": "clang",
+    "clang-19": "clang-19",
+    "clang++-19": "clang-19",
     "ld.lld": "lld",
+    "ld.lld-19": "lld-19",
+    "ld.mold": "mold",
     "git": "git",
     "make": "make",
     "perl": "perl",
     "pkg-config": "pkg-config",
     "qemu-aarch64": "qemu-user",
+    "setarch": "util-linux",
 }
 
 
@@ -82,14 +89,24 @@ def run_qemu(
     text: str = "",
     ok: bool = True,
     sysroot: str | None = None,
+    prefix: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Runs an arm64 program under qemu-aarch64 on a CPU that has all features.
 
-    sysroot  where its libraries are; SYSROOT if None
+    sysroot    where its libraries are; SYSROOT if None
+    prefix     a command that runs the emulator
+    variables  of the program's environment, besides those of the test
     """
-    need("qemu-aarch64")
-    command = ("qemu-aarch64", "-cpu", "max", "-L", sysroot or SYSROOT, program, *arguments)
-    return run(*command, text=text, ok=ok, timeout=30)
+    need("qemu-aarch64", *prefix[:1])
+    root = sysroot or SYSROOT
+    # Or a C library of the machine's own would be used with the other's dynamic linker.
+    given = {"LD_LIBRARY_PATH": f"{root}/lib"} if sysroot is None else {}
+    given |= variables or {}
+    options = [part for name, value in given.items() for part in ("-E", f"{name}={value}")]
+    command = (*prefix, "qemu-aarch64", "-cpu", "max", "-L", root, *options, program, *arguments)
+    return run(*command, text=text, ok=ok, timeout=timeout)
 
 
 @dataclass(frozen=True)
@@ -126,6 +143,14 @@ CLANG = Compiler("clang", ("clang", *_CLANG), ("clang++", *_CLANG), ("clang", "c
 CLANG_LLD = Compiler(
     "clang-lld", ("clang", *_LLD), ("clang++", *_LLD), ("clang", "clang++", "ld.lld", *_CROSS)
 )
+CLANG_19 = Compiler(
+    "clang-19",
+    ("clang-19", *_LLD),
+    ("clang++-19", *_LLD),
+    ("clang-19", "clang++-19", "ld.lld-19", *_CROSS),
+)
+"""With the lld of its own version. It has what the other clang has not: kCFI."""
+
 MUSL_ROOT = Path("/usr/lib/aarch64-linux-musl")
 """Where Debian puts musl for arm64, in the package musl-dev:arm64."""
 
