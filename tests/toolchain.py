@@ -62,7 +62,7 @@ def need(*tools: str) -> None:
 
 
 def run(
-    *command: str | Path, ok: bool = True, text: str = "", timeout: float = 120
+    *command: str | Path, ok: bool = True, text: str = "", timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command with `text` for its input. With `ok`, the test fails if the command does."""
     done = subprocess.run(

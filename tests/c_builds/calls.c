@@ -121,8 +121,10 @@ DEFINE_STATIC_CALL(later_call, later);
 DEFINE_STATIC_CALL(in_line_call, in_line);
 DEFINE_STATIC_CALL(feeble_call, feeble);
 DEFINE_STATIC_CALL(abs_call, ABS);
+#ifndef NO_IFUNC /* in a static glibc they are IFUNCs */
 DEFINE_STATIC_CALL(strlen_call, strlen);
 DEFINE_STATIC_CALL(memcpy_call, memcpy);
+#endif
 
 static int later(int a)
 {
@@ -131,17 +133,12 @@ static int later(int a)
 
 static void targets(void)
 {
-	char text[8] = "";
-
 	CHECK(static_call(later_call)(5), 506);
 	CHECK(static_call(in_line_call)(5), 504);
 	CHECK(static_call(feeble_call)(5), 505);
 	CHECK(static_call(concealed_call)(5), 503);
 	CHECK(static_call(LONG_NAME)(5), 501);
 	CHECK(static_call(abs_call)(-5), 5);
-	CHECK(static_call(strlen_call)("four"), 4);
-	static_call(memcpy_call)(text, "four", 5);
-	CHECK(strcmp(text, "four"), 0);
 	CHECK(static_call_update(later_call, in_line), 0);
 	CHECK(static_call_update(in_line_call, feeble), 0);
 	CHECK(static_call_update(feeble_call, later), 0);
@@ -187,8 +184,10 @@ static int chosen_one(int a)
 		       __no_sanitize_undefined__))
 #endif
 
-__attribute__((__used__, __no_instrument_function__, __no_profile_instrument_function__)) PLAIN
-static int (*choose(void))(int)
+int (*choose(void))(int);
+__attribute__((__used__, __visibility__("hidden"), __no_instrument_function__,
+	       __no_profile_instrument_function__)) PLAIN
+int (*choose(void))(int)
 {
 	return chosen_one;
 }
@@ -198,6 +197,11 @@ DEFINE_STATIC_CALL(chosen_call, chosen);
 
 static void ifunc(void)
 {
+	char text[8] = "";
+
+	CHECK(static_call(strlen_call)("four"), 4);
+	static_call(memcpy_call)(text, "four", 5);
+	CHECK(strcmp(text, "four"), 0);
 	CHECK(static_call(chosen_call)(5), 509);
 	CHECK(static_call_update(chosen_call, one), 0);
 	CHECK(static_call(chosen_call)(5), 501);
@@ -347,7 +351,7 @@ static void jump(void)
 {
 	volatile int seen = 0;
 
-	for (volatile int i = 1; i < 4; i++) {
+	for (volatile int i = 1; i < 4; i = i + 1) {
 		int result = setjmp(back);
 
 		if (!result)
@@ -454,7 +458,10 @@ static void *update_on(void *updates)
 	return NULL;
 }
 
-/* At least 20 updates of each updater's, and a synchronize, while others call. */
+/*
+ * Some updates of each updater's, and a synchronize, while others call. On a machine that is busy
+ * with more than this, a thread may take longer to say where it is than it is waited for.
+ */
 static void load(void)
 {
 	long calls = 0, updates = 0;
@@ -462,10 +469,12 @@ static void load(void)
 		start(call_on, &calls), start(call_on, &calls), start(update_on, &updates),
 		start(update_on, &updates),
 	};
+	int error;
 
 	while (__atomic_load_n(&updates, __ATOMIC_RELAXED) < 40)
 		usleep(1000);
-	CHECK(static_call_synchronize(op), 0);
+	error = static_call_synchronize(op);
+	CHECK(error == 0 || error == ETIMEDOUT, 1);
 	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
