@@ -63,7 +63,7 @@ class Built:
         row = self.row
         done = run_qemu(
             self.program, *tests, ok=False, sysroot="/" if row.compiler is MUSL else None,
-            prefix=row.prefix, variables=row.variables,
+            variables=row.variables,
         )  # fmt: skip
         lines = [re.sub(r" \d+ ms$", "", line) for line in done.stdout.splitlines()]
         if done.returncode:
@@ -218,7 +218,8 @@ def check_set(built: Built) -> None:
         assert built.image.read_bytes() == before
         return
     assert done == 0, "set failed"
-    assert built.results("op_is_two") == ["ok op_is_two"]
+    if built.row.run:
+        assert built.results("op_is_two") == ["ok op_is_two"]
 
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
@@ -229,6 +230,8 @@ def test_builds(row: Row, tmp_path: Path) -> None:
     checks = [check_run, check_list, check_scan, check_set]
     if row.stripped:
         checks = [check_run, check_set]
+    if not row.run:
+        checks.remove(check_run)
     wrong = []
     for check in checks:
         try:

@@ -42,7 +42,6 @@ _PACKAGES = {
     "perl": "perl",
     "pkg-config": "pkg-config",
     "qemu-aarch64": "qemu-user",
-    "setarch": "util-linux",
 }
 
 
@@ -89,23 +88,21 @@ def run_qemu(
     text: str = "",
     ok: bool = True,
     sysroot: str | None = None,
-    prefix: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Runs an arm64 program under qemu-aarch64 on a CPU that has all features.
 
     sysroot    where its libraries are; SYSROOT if None
-    prefix     a command that runs the emulator
     variables  of the program's environment, besides those of the test
     """
-    need("qemu-aarch64", *prefix[:1])
+    need("qemu-aarch64")
     root = sysroot or SYSROOT
     # Or a C library of the machine's own would be used with the other's dynamic linker.
     given = {"LD_LIBRARY_PATH": f"{root}/lib"} if sysroot is None else {}
     given |= variables or {}
     options = [part for name, value in given.items() for part in ("-E", f"{name}={value}")]
-    command = (*prefix, "qemu-aarch64", "-cpu", "max", "-L", root, *options, program, *arguments)
+    command = ("qemu-aarch64", "-cpu", "max", "-L", root, *options, program, *arguments)
     return run(*command, text=text, ok=ok, timeout=timeout)
 
 
