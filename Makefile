@@ -1,5 +1,6 @@
 # make demo          sets up what it needs and runs the main job on examples/
 # make test          runs all tests but those of test-kernel
+# make test-builds   builds and runs the C programs under all combinations of settings
 # make test-kernel   builds Linux kernels with the port and runs the tests in them, in QEMU
 # make torture       runs the tests' torture for twenty times as long, half an hour or more
 # make random-designs  the checker on 20,000 designs at random, half an hour or more
@@ -13,7 +14,7 @@ BIN    := $(VENV)/bin
 
 # What the tests run; the demo needs none of it.
 DEBIAN := gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross binutils-aarch64-linux-gnu \
-          clang lld llvm mold qemu-user pkg-config musl-dev:arm64 \
+          clang lld clang-19 lld-19 llvm mold qemu-user pkg-config musl-dev:arm64 \
           git perl linux-source-6.1 linux-source-6.12
 
 # What builds and boots kernels.
@@ -21,7 +22,7 @@ DEBIAN_KERNEL := gcc make bc bison flex libssl-dev libelf-dev xz-utils ccache km
                  linux-source-6.1 gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
                  binutils-aarch64-linux-gnu clang
 
-.PHONY: demo test test-kernel torture random-designs fuzz bench bench-kernel lint clean
+.PHONY: demo test test-builds test-kernel torture random-designs fuzz bench bench-kernel lint clean
 
 demo: $(VENV)/package
 	@scripts/demo $(BIN) $(BUILD)/demo
@@ -38,6 +39,10 @@ fuzz: $(VENV)/tests
 	@scripts/debian $(DEBIAN)
 	MUTANTS=20000 $(BIN)/pytest -s tests/test_elf_mutations.py
 	KILLS=100 $(BIN)/pytest -s -k killed tests/test_set.py
+
+test-builds: $(VENV)/tests
+	@scripts/debian $(DEBIAN)
+	BUILDS=all $(BIN)/pytest -n 2 tests/test_c_builds.py
 
 torture: $(VENV)/tests
 	@scripts/debian $(DEBIAN)

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -26,6 +26,8 @@ _PACKAGES = {
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
     "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu",
     "aarch64-linux-gnu-ar": "binutils-aarch64-linux-gnu",
+    "aarch64-linux-gnu-ld.gold": "binutils-aarch64-linux-gnu",
+    "aarch64-linux-gnu-strip": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-as": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-objdump": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-readelf": "binutils-aarch64-linux-gnu",
@@ -33,6 +35,8 @@ _PACKAGES = {
     "apt-get": "apt",
     "clang": "clang",
     "clang++": "clang",
+    "clang-19": "clang-19",
+    "clang++-19": "clang-19",
     "ld.lld": "lld",
     "llvm-objdump": "llvm",
     "llvm-readelf": "llvm",
@@ -41,6 +45,7 @@ _PACKAGES = {
     "aarch64-linux-gnu-nm": "binutils-aarch64-linux-gnu",
     "dpkg-deb": "dpkg",
     "git": "git",
+    "ld.lld-19": "lld-19",
     "ld.mold": "mold",
     "make": "make",
     "mold": "mold",
@@ -67,7 +72,7 @@ def need(*tools: str) -> None:
 
 
 def run(
-    *command: str | Path, ok: bool = True, text: str = "", timeout: float = 120
+    *command: str | Path, ok: bool = True, text: str = "", timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command with `text` for its input. With `ok`, the test fails if the command does."""
     done = subprocess.run(
@@ -94,14 +99,22 @@ def run_qemu(
     text: str = "",
     ok: bool = True,
     sysroot: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Runs an arm64 program under qemu-aarch64 on a CPU that has all features.
 
-    sysroot  where its libraries are; SYSROOT if None
+    sysroot    where its libraries are; SYSROOT if None
+    variables  of the program's environment, besides those of the test
     """
     need("qemu-aarch64")
-    command = ("qemu-aarch64", "-cpu", "max", "-L", sysroot or SYSROOT, program, *arguments)
-    return run(*command, text=text, ok=ok, timeout=30)
+    root = sysroot or SYSROOT
+    # Or a C library of the machine's own would be used with the other's dynamic linker.
+    given = {"LD_LIBRARY_PATH": f"{root}/lib"} if sysroot is None else {}
+    given |= variables or {}
+    options = [part for name, value in given.items() for part in ("-E", f"{name}={value}")]
+    command = ("qemu-aarch64", "-cpu", "max", "-L", root, *options, program, *arguments)
+    return run(*command, text=text, ok=ok, timeout=timeout)
 
 
 @dataclass(frozen=True)
@@ -144,6 +157,14 @@ CLANG_MOLD = Compiler(
     ("clang++", *_CLANG, "-fuse-ld=mold"),
     ("clang", "clang++", "ld.mold", *_CROSS),
 )
+CLANG_19 = Compiler(
+    "clang-19",
+    ("clang-19", *_LLD),
+    ("clang++-19", *_LLD),
+    ("clang-19", "clang++-19", "ld.lld-19", *_CROSS),
+)
+"""With the lld of its own version. It has what the other clang has not: kCFI."""
+
 MUSL_ROOT = Path("/usr/lib/aarch64-linux-musl")
 """Where Debian puts musl for arm64, in the package musl-dev:arm64."""
 

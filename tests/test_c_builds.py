@@ -1,0 +1,312 @@
+"""Each row of the table in c_rows.py: a program with static calls is built without a warning and
+does what it should; `static-call` finds in its file what is there, and changes it.
+
+BUILDS=all runs all combinations of the rows' compilers, flags, kinds of link and languages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from c_rows import HERE, KINDS, ROWS, Row, product
+from linked import Linked
+from toolchain import CLANG_19, CLANG_LLD, GCC, MUSL, Compiler, need, run, run_qemu
+
+from static_call.cli import main
+
+INCLUDE = Path(__file__).parents[1] / "src" / "static_call" / "include"
+SOURCE = INCLUDE / "static_call.c"
+WARNINGS = (
+    "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror", "-pthread",
+    f"-I{INCLUDE}", f"-I{HERE.parent / 'guest_c'}",
+)  # fmt: skip
+ALL = os.environ.get("BUILDS") == "all"
+TABLE = list(product()) if ALL else list(ROWS)
+
+# Name: what it calls when it is linked; and of those that call nothing or return 0, the form.
+CALLS = {
+    "op": "one",
+    "concealed_call": "concealed",
+    "later_call": "later",
+    "in_line_call": "in_line",
+    "feeble_call": "feeble",
+    "sum_call": "sum",
+    "wide_call": "widen",
+    "floats_call": "scale",
+    "pair_call": "add_pairs",
+    "many_call": "many",
+    "thread_call": "count_in_thread",
+    "leap_call": "leap",
+}
+EMPTY = {"hook": "null", "zero": "ret0"}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A program, and the file that its static calls are in."""
+
+    row: Row
+    program: Path
+    image: Path
+
+    def results(self, *tests: str) -> list[str]:
+        """What the tests say, each in a line without its time; with what ended the program."""
+        row = self.row
+        done = run_qemu(
+            self.program, *tests, ok=False, sysroot="/" if row.compiler is MUSL else None,
+            variables=row.variables,
+        )  # fmt: skip
+        lines = [re.sub(r" \d+ ms$", "", line) for line in done.stdout.splitlines()]
+        if done.returncode:
+            lines.append(f"exit status {done.returncode}: {done.stderr[-2000:]}")
+        return lines
+
+
+def build(row: Row, folder: Path) -> Built:
+    """Compiles and links the program of a row, without a warning."""
+    row.need()
+    language = ["-x", "c++"] if row.cxx else []
+    if "-std=" not in row.flags:
+        language.append("-std=c++17" if row.cxx else "-std=gnu11")
+    flags = [*language, *WARNINGS]
+    if not row.ifunc:
+        flags.append("-DNO_IFUNC")
+    sources = [HERE / "calls.c", HERE / "others.c", SOURCE]
+    more: list[str | Path] = []
+    if row.hooks:
+        hooks = folder / "hooks.o"
+        row.compiler("-O2", "-fPIC", "-c", HERE / "hooks.c", "-o", hooks)
+        more = ["-x", "none", hooks]
+    program, library = folder / "program", folder / "libcalls.so"
+    # The compiler's counters go to the folder, not to where the test was started.
+    if any(flag in row.flags for flag in ("--coverage", "-fprofile-generate")):
+        flags += [f"-fprofile-dir={folder}"]
+    if not row.in_library:
+        row.compiler(
+            *flags, *row.compile_flags, *row.link_flags, HERE / "main.c", *sources, *more,
+            "-o", program, cxx=row.cxx,
+        )  # fmt: skip
+        return Built(row, program, program)
+    row.compiler(
+        *flags, *row.compile_flags, *row.link_flags, *sources, *more, "-o", library, cxx=row.cxx
+    )
+    # The program is as ordinary as can be, but for what a library asks of its program.
+    asks = [flag for flag in row.flags.split() if flag.startswith("-fsanitize=")]
+    asks = [flag for flag in asks if flag.partition("=")[2] in ("address", "thread", "undefined")]
+    finds = [f'-DLIBRARY="{library}"', "-ldl"] if row.kind == "dlopen" else [library]
+    row.compiler(
+        *flags, "-O1", *asks, "-DTWO_COPIES", HERE / "main.c", SOURCE, "-x", "none", *finds,
+        f"-Wl,-rpath,{folder}", "-o", program, cxx=row.cxx,
+    )  # fmt: skip
+    return Built(row, program, library)
+
+
+def names_of_tests(row: Row) -> list[str]:
+    """The tests that calls.c has in a row, as it is preprocessed."""
+    text = (HERE / "calls.c").read_text()
+    names = re.findall(r'^\t{ "(\w+)"', text, re.MULTILINE)
+    left_out = {"op_is_two", *row.skip}
+    left_out |= set() if row.ifunc else {"ifunc"}
+    left_out |= set() if row.cxx else {"exceptions"}
+    return [name for name in names if name not in left_out]
+
+
+def check_run(built: Built) -> None:
+    """Near, far, NULL, RET0, every kind of target and of argument, threads, fork, exceptions."""
+    names = names_of_tests(built.row)
+    assert built.results(*names) == [f"ok {name}" for name in names]
+
+
+def words(image: Linked, at: int) -> list[int]:
+    """Some instructions as they are in the file."""
+    code = image.read(at, 16)
+    return [int.from_bytes(code[i : i + 4], "little") for i in range(0, len(code), 4)]
+
+
+def form_and_target(image: Linked, trampoline: int) -> tuple[str, int]:
+    """What a trampoline's slot says, read by Arm's encoding of B, MOVZ and RET alone."""
+    slot = words(image, trampoline)[1]
+    assert slot >> 26 == 0b000101, "linkers start every trampoline in a form with a branch"
+    target = trampoline + 4 + (((slot & 0x3FFFFFF) ^ 0x2000000) - 0x2000000) * 4
+    code = [word for word in words(image, target) if word != 0xD503245F]  # bti c
+    if trampoline <= target < trampoline + 64 and code[0] == 0xD65F03C0:  # ret
+        return "null", target
+    if trampoline <= target < trampoline + 64 and code[0] == 0xD2800000:  # mov x0, #0
+        return "ret0", target
+    return "near", target
+
+
+def by_nm(path: Path) -> dict[str, int]:
+    """The names of a file that are defined, and their addresses."""
+    need("aarch64-linux-gnu-nm")
+    lines = [line.split() for line in run("aarch64-linux-gnu-nm", path).stdout.splitlines()]
+    return {line[2]: int(line[0], 16) for line in lines if len(line) == 3}
+
+
+def trampolines(symbols: Mapping[str, int]) -> dict[str, int]:
+    """Those of the names that are static calls, and their addresses."""
+    return {
+        name.removeprefix("__SCT__"): at
+        for name, at in symbols.items()
+        if re.fullmatch(r"__SCT__\w+", name)
+    }
+
+
+def base(name: str) -> str:
+    """A function's name in its source: compilers add to it with a dot, and C++ mangles it."""
+    mangled = re.fullmatch(r"_ZL?(\d+)(\w+)", name.partition(".")[0])
+    return mangled[2][: int(mangled[1])] if mangled else name.partition(".")[0]
+
+
+def listed_in(path: Path, *options: str) -> list[dict[str, Any]]:
+    """What `static-call list` prints of a file."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(["list", "--json", *options, str(path)]) == 0, "list failed"
+    found: list[dict[str, Any]] = json.loads(printed.getvalue())["static_calls"]
+    return found
+
+
+def check_list(built: Built) -> None:
+    """`static-call list` shows the names that nm does, the form and the target that slot has."""
+    image = Linked(built.image)
+    symbols = by_nm(built.image)
+    listed = {one["name"]: one for one in listed_in(built.image)}
+    assert {name: one["address"] for name, one in listed.items()} == trampolines(symbols)
+    functions: dict[str, set[int]] = {}
+    for name, at in symbols.items():
+        functions.setdefault(base(name), set()).add(at)
+    for name, one in listed.items():
+        form, target = form_and_target(image, one["address"])
+        assert (name, one["form"]) == (name, form)
+        if name in EMPTY:
+            assert (name, form) == (name, EMPTY[name])
+        elif name in CALLS:
+            # By way of a PLT entry or a veneer, it is what is reached that is shown.
+            assert one["target"]["address"] in functions[CALLS[name]], one
+        if form == "near" and not one["target"]["via"]:
+            assert one["target"]["address"] == target, one
+
+
+def check_scan(built: Built) -> None:
+    """Without its names, `static-call list --scan` finds the same trampolines and no others."""
+    bare = built.image.with_name("bare")
+    need("aarch64-linux-gnu-strip")
+    run("aarch64-linux-gnu-strip", built.image, "-o", bare)
+    wanted = trampolines(by_nm(built.image)).values()
+    assert sorted(one["address"] for one in listed_in(bare, "--scan")) == sorted(wanted)
+
+
+def check_set(built: Built) -> None:
+    """After `static-call set FILE op=two` the program calls two, and updates from there."""
+    before = built.image.read_bytes()
+    two = "two"
+    if not built.row.stripped:
+        two = next(name for name in by_nm(built.image) if base(name) == "two")
+    done = main(["set", str(built.image), f"op={two}"])
+    if built.row.stripped and "__SCT__op" not in Linked(built.image).exported:
+        assert done != 0, "there are no names"
+        assert built.image.read_bytes() == before
+        return
+    assert done == 0, "set failed"
+    if built.row.run:
+        assert built.results("op_is_two") == ["ok op_is_two"]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=str)
+def test_builds(row: Row, tmp_path: Path) -> None:
+    """Each way to build the program: it compiles without a warning; it does what it should; `list`
+    and `list --scan` show of its file what binutils do, and `set` changes what it does."""
+    built = build(row, tmp_path)
+    checks = [check_run, check_list, check_scan, check_set]
+    if row.stripped:
+        checks = [check_run, check_set]
+    if not row.run:
+        checks.remove(check_run)
+    wrong = []
+    for check in checks:
+        try:
+            check(built)
+        except AssertionError as error:
+            wrong.append(f"{check.__name__}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+SETTINGS = {
+    "-O0", "-O1", "-O2", "-O3", "-Os", "--coverage", "-fprofile-generate",
+    "-finstrument-functions", "-fsanitize=address", "-fsanitize=undefined", "-fsanitize=thread",
+    "-fsanitize-coverage=trace-pc", "-flto", "-flto=thin", "-flto-partition=max",
+    "-flto-partition=one", "-fsanitize=cfi-icall", "-fsanitize=kcfi",
+    "-mbranch-protection=standard", "-Wl,--gc-sections", "-Wl,--icf=all", "-Wl,-z,now",
+    "-Wl,-z,lazy", "-Wl,-Bsymbolic", "-mcmodel=tiny", "-mcmodel=large", "-ffixed-x18", "-fno-plt",
+    "-fvisibility=hidden", "-mno-outline-atomics", "-Wl,--emit-relocs",
+    "-Wl,-z,pack-relative-relocs", "-Wl,--strip-all", "-g", "-fuse-ld=gold", "-fuse-ld=mold",
+}  # fmt: skip
+
+
+def test_the_table_has_every_setting() -> None:
+    """Each setting that docs/c.md promises is in the table, with each kind of link and compiler."""
+    flags = {flag for row in ROWS for flag in row.flags.split()}
+    assert flags >= SETTINGS
+    assert {row.kind for row in ROWS} == set(KINDS)
+    assert {row.cxx for row in ROWS} == {False, True}
+    assert {row.compiler for row in ROWS if row.in_library} >= {GCC, MUSL}
+    assert {str(row) for row in ROWS} <= {str(row) for row in product()} | {
+        str(row) for row in ROWS if "-std=" in row.flags
+    }
+
+
+@pytest.mark.parametrize("compiler", [GCC, CLANG_LLD, CLANG_19], ids=str)
+def test_updates_in_guarded_pages(compiler: Compiler, tmp_path: Path) -> None:
+    """With `-z force-bti` and pages that are guarded, every form's calls land, by a branch and by a
+    register; without a C library, for Debian's has no landing pads in its start files."""
+    program = tmp_path / "guarded"
+    flags = [*WARNINGS, "-static", "-fno-pie", "-O2", "-std=gnu11"]
+    compiler(
+        *flags, "-mbranch-protection=standard", "-nostdlib", "-mno-outline-atomics",
+        "-ffunction-sections",
+        "-Wl,--gc-sections", "-Wl,-z,force-bti", "-Wl,--section-start=.far=0x20000000",
+        HERE / "guarded.c", SOURCE, "-o", program,
+    )  # fmt: skip
+    need("aarch64-linux-gnu-readelf")
+    assert "BTI" in run("aarch64-linux-gnu-readelf", "-n", program).stdout
+    assert run_qemu(program, ok=False).returncode == 0
+
+
+ALIKE = [
+    Row(compiler, kind, flags)
+    for compiler in (GCC, CLANG_19, MUSL)
+    for kind in ("pie", "no-pie")
+    for flags in ("-O2", "-O2 -fno-plt", "-O0 -Wl,-z,now", "-O2 -Wl,-Bsymbolic")
+    if compiler is not MUSL or kind == "pie"
+] + [Row(GCC, "pie", "-O2 -fuse-ld=gold"), Row(CLANG_19, "pie", "-O2 -fuse-ld=mold")]
+
+
+@pytest.mark.parametrize("exported", [False, True], ids=["hidden", "exported"])
+@pytest.mark.parametrize("row", ALIKE, ids=str)
+def test_three_of_one_name(row: Row, exported: bool, tmp_path: Path) -> None:
+    """A program and two libraries with a static call of one name: an update changes what its own
+    object calls, or says that it did not."""
+    row.need()
+    flags = [*WARNINGS, "-std=gnu11", *row.flags.split(), *(["-DEXPORTED"] if exported else [])]
+    libraries = []
+    for number, name in enumerate(("first", "second"), start=2):
+        libraries.append(tmp_path / f"lib{name}.so")
+        row.compiler(
+            *flags, "-fPIC", "-shared", f"-DOBJECT={name}", f"-DNUMBER={number}",
+            HERE / "alike.c", SOURCE, "-o", libraries[-1],
+        )  # fmt: skip
+    row.compiler(
+        *flags, *KINDS[row.kind], "-DMAIN", "-DOBJECT=main", "-DNUMBER=1", HERE / "alike.c",
+        SOURCE, *libraries, f"-Wl,-rpath,{tmp_path}", "-o", tmp_path / "program",
+    )  # fmt: skip
+    assert Built(row, tmp_path / "program", libraries[0]).results() == []
