@@ -40,7 +40,6 @@ _PACKAGES = {
     "ld.lld": "lld",
     "llvm-objdump": "llvm",
     "llvm-readelf": "llvm",
-    "aarch64-linux-gnu-ld.gold": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-objcopy": "binutils-aarch64-linux-gnu",
     "aarch64-linux-gnu-nm": "binutils-aarch64-linux-gnu",
     "dpkg-deb": "dpkg",
