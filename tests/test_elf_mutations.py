@@ -177,6 +177,8 @@ def test_mutants(
     """No traceback, no status but 0 to 2, one line where it is not 0; what was set is set."""
     designs = longest_first(notation.load(name) for name in notation.shipped())
     monkeypatch.setattr(cli, "_load_designs", lambda _: designs)
+    parser = cli._parser()  # made once: it takes longer than all the rest
+    monkeypatch.setattr(cli, "_parser", lambda: parser)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     rng = random.Random(int(os.environ.get("SEED", "1")))
     path, output = tmp_path / "mutant", tmp_path / "output"
