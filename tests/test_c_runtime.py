@@ -284,7 +284,7 @@ int quiet(int a) noexcept { return a; }
 Point move(Point a) { return a; }
 DEFINE_STATIC_CALL(area_call, int(int));
 DEFINE_STATIC_CALL_NULL(quiet_call, quiet);
-DEFINE_STATIC_CALL_NULL(move_call, Point(Point));
+DECLARE_STATIC_CALL(move_call, Point(Point));
 template <typename T> T generic(T a) { return a; }
 int all()
 {
@@ -364,7 +364,6 @@ def test_needs_no_heap(compiler: Compiler, tmp_path: Path) -> None:
         if name not in reached:
             reached.add(name)
             waiting += functions.get(name, ())
-    assert {name for name in reached if name not in functions} <= {
-        "__aarch64_cas4_acq",  # of the compiler: an atomic operation
-        "getauxval",
-    }
+    outside = {name for name in reached if name not in functions}
+    # The compiler's own atomic operations are functions, too.
+    assert {name for name in outside if not name.startswith("__aarch64_")} == {"getauxval"}

@@ -228,7 +228,7 @@ INSTRUMENTED = [
         "-O2 --coverage", "-O0 --coverage -fprofile-update=atomic", "-O1 -fprofile-generate",
         "-O3 -fprofile-generate -fprofile-update=atomic", "-O0 -finstrument-functions",
         "-O3 -finstrument-functions", "-O2 -fsanitize-coverage=trace-pc",
-        "-O0 -fsanitize=undefined -fno-sanitize-recover", "-O1 -pg -static",
+        "-O0 -fsanitize=undefined -fno-sanitize-recover",
         "-O2 -mbranch-protection=standard -static", "-O2 -mbranch-protection=pac-ret+leaf",
         "-O2 -ffixed-x18", "-O2 -fstack-protector-all -fstack-clash-protection",
         "-O2 -mcmodel=tiny -static", "-O2 -mcmodel=large -fno-pie -no-pie", "-O3 -fipa-pta -flto",
