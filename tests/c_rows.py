@@ -85,6 +85,12 @@ class Row:
         return not any(flag in self.flags for flag in no)
 
     @property
+    def checks_pointers(self) -> bool:
+        """Whether a call by a pointer traps where the function has no mark of its type, as one that
+        is written in assembly has none."""
+        return "cfi-icall" in self.flags or "kcfi" in self.flags
+
+    @property
     def hooks(self) -> bool:
         """Whether the compiler calls functions that the program has to have."""
         return "-finstrument" in self.flags or "trace-pc" in self.flags
@@ -221,7 +227,7 @@ _CLANG_ROWS = [
     Row(CLANG_19, "pie", f"-O2 -fsanitize=kcfi {_BTI}"),
     Row(CLANG_19, "static", f"-O2 {_CFI}"),
     Row(CLANG_19, "pie", f"-O2 {_CFI} -flto=thin"),
-    Row(CLANG_19, "pie", "-O2 -fsanitize-coverage=trace-pc"),
+    Row(CLANG_19, "pie", "-O2 -fsanitize-coverage=trace-pc -fno-sanitize-link-runtime"),
     Row(CLANG_19, "no-pie", "-O1 -finstrument-functions"),
     Row(CLANG_19, "pie", "-O1 -fsanitize=undefined -fsanitize-trap=all"),
     Row(CLANG_19, "static", "-Oz -moutline -flto"),

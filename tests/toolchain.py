@@ -109,10 +109,10 @@ def run_qemu(
     need("qemu-aarch64")
     root = sysroot or SYSROOT
     # Or a C library of the machine's own would be used with the other's dynamic linker.
-    given = {"LD_LIBRARY_PATH": f"{root}/lib"} if sysroot is None else {}
-    given |= variables or {}
-    options = [part for name, value in given.items() for part in ("-E", f"{name}={value}")]
-    command = ("qemu-aarch64", "-cpu", "max", "-L", root, *options, program, *arguments)
+    path = ("-E", f"LD_LIBRARY_PATH={root}/lib") if sysroot is None else ()
+    # The emulator's own, too: sanitizers read /proc/self/environ, which is that.
+    given = ("env", *(f"{name}={value}" for name, value in (variables or {}).items()))
+    command = (*given, "qemu-aarch64", "-cpu", "max", "-L", root, *path, program, *arguments)
     return run(*command, text=text, ok=ok, timeout=timeout)
 
 

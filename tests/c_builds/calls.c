@@ -17,6 +17,13 @@ extern "C" {
 
 #define NOINLINE __attribute__((__noinline__))
 
+/* Where a call by a pointer is checked, a function that is written in assembly may not be called. */
+#ifdef CHECKS_POINTERS
+#define CHECK_ZERO(func) CHECK((func) != NULL, 1)
+#else
+#define CHECK_ZERO(func) CHECK((func)(5), 0)
+#endif
+
 static void to_op(int (*func)(int), int result)
 {
 	CHECK(static_call_update(op, func), 0);
@@ -40,7 +47,7 @@ static void near_and_far(void)
 			to_op(targets[to], results[to]);
 			CHECK(static_call_update(op, __static_call_return0), 0);
 			CHECK(call_op(5), 0);
-			CHECK(static_call_query(op)(5), 0);
+			CHECK_ZERO(static_call_query(op));
 			to_op(targets[to], results[to]);
 		}
 	to_op(one, 501);
@@ -53,7 +60,7 @@ static void null_and_ret0(void)
 	CHECK(static_call_query(hook) == NULL, 1);
 	CHECK(call_hook(&counter), 0);
 	CHECK(static_call(zero)(5), 0);
-	CHECK(static_call_query(zero)(5), 0);
+	CHECK_ZERO(static_call_query(zero));
 	CHECK(update_op(two), 0);
 	CHECK(call_hook(&counter), 1);
 	CHECK(call_op(5), 502);

@@ -4,7 +4,7 @@
  * by a register. The exit status is the number of the step that went wrong, or 0.
  *
  * static_call.c asks the C library for one thing in an update, the auxiliary vector; what else it
- * needs is for static_call_synchronize(), which --gc-sections drops here.
+ * needs is for static_call_synchronize(), which nobody calls here: its symbols stay unresolved.
  */
 #include "static_call.h"
 
