@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import INCLUDE, calls, refused, tool
 from test_design import BY_HAND
+from test_elf import bounded
 from test_kernel_image import trampoline
 from toolchain import CLANG_LLD, CLANG_MOLD, GCC, Compiler, need, run
 
 from static_call import a64, find, notation
+from static_call.cli import main
 from static_call.design import Design
 from static_call.elf import Image
 from static_call.scan import candidates, overlap
@@ -448,3 +450,43 @@ def test_relocations_of_a_kind_that_is_not_known_are_refused(tmp_path: Path) -> 
             data[header + 4 : header + 8] = b"\x14\0\0\x40"
     made.write_bytes(data)
     assert "relocations of a kind that is not known" in refused("list", made)
+
+
+# Damage
+
+
+@pytest.mark.parametrize("kind", ["object", "executable", "mold"])
+def test_no_damage_ends_in_a_traceback(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is changed where: a listing, or one line on stderr."""
+    source, path = tmp_path / "a.c", tmp_path / "a"
+    source.write_text(
+        SOURCE + "void f(void *);\nstatic struct { } key;\nvoid g(void) { f(&key); }\n"
+    )
+    flags: dict[str, tuple[Compiler, Sequence[str]]] = {
+        "object": (GCC, ("-c",)),
+        "executable": (GCC, ("-nostdlib", "-shared", "-fPIC")),
+        "mold": (CLANG_MOLD, ("-nostdlib", "-shared", "-fPIC")),
+    }
+    compiler, options = flags[kind]
+    compiler("-O1", *options, f"-I{INCLUDE}", source, "-o", path)
+    good = path.read_bytes()
+    rng = random.Random(kind)
+    special = [0, 1, 7, 255, 0xFFF1, 0xFFFF, 1 << 31, (1 << 32) - 1, 1 << 63, (1 << 64) - 1]
+    for _ in range(120):
+        data = bytearray(good)
+        for _ in range(rng.randint(1, 4)):
+            width = rng.choice([1, 2, 4, 8])
+            at = rng.choice([0, len(data) // 2, len(data) - 2000]) + rng.randrange(2000)
+            value = rng.choice(special) if rng.random() < 0.5 else rng.getrandbits(64)
+            at = min(at, len(data) - width) // width * width
+            data[at : at + width] = (value % (1 << 8 * width)).to_bytes(width, "little")
+        path.write_bytes(data)
+        for asked in (["--scan"], ["--json", "--sites", "--scan"], ["--sites"]):
+            with bounded(30):
+                status = main(["list", *asked, str(path)])
+            printed, said = capsys.readouterr()
+            assert status in (0, 1)
+            assert bool(printed) or said.count("\n") == 1, said
+            assert not said or said.startswith("static-call: ")
