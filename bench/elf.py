@@ -33,6 +33,18 @@ with open(sys.argv[1], "rb") as file:
     table = ELFFile(file).get_section_by_name(".symtab")
     print(sum(symbol.name.startswith("__SCT__") for symbol in table.iter_symbols()))
 """
+COUNT = """
+import os, sys
+from elftools.elf.elffile import ELFFile
+with open(sys.argv[1], "rb") as file:
+    sections = [one.header for one in ELFFile(file).iter_sections() if one["sh_flags"] & 4]
+    total = 0
+    for one in sections:
+        for at in range(one.sh_offset, one.sh_offset + one.sh_size, 1 << 17):
+            total += os.pread(file.fileno(), 1 << 17, at).count(bytes.fromhex("00021fd6"))
+    print(total)
+"""
+"""The pass that --scan is held against: one word counted in all code, with what Python has."""
 
 
 class Run(NamedTuple):
@@ -96,6 +108,13 @@ def report(file: Path, folder: Path, runs: int) -> None:
             "static-call list": [TOOL, "list", name],
             "readelf -sW": [READELF, "-sW", name],
             "static-call list --sites": [TOOL, "list", "--sites", name],
+        },
+        runs,
+    )
+    results |= compare(
+        {
+            "static-call list --scan": [TOOL, "list", "--scan", name],
+            "counting br x16 by bytes": [sys.executable, "-c", COUNT, name],
         },
         runs,
     )

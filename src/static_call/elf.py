@@ -857,7 +857,11 @@ class Image:
             return hex(addend)
         table = self._first(_SHT_SYMTAB)
         inside = table is not None and ENTRY_SIZE * (index + 1) <= table.size
-        name = (inside and self._symbol_tables[0][index].name) or f"symbol {index}"
+        name = self._symbol_tables[0][index].name if inside else ""
+        section = self._object_symbols.section(index)
+        if not name and 0 < section < len(self.sections):
+            name = self._section_name(self.sections[section])
+        name = name or f"symbol {index}"
         return f"{name}{addend:+#x}" if addend else name
 
     def locate(self, address: int) -> tuple[str, int]:

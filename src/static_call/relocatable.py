@@ -163,16 +163,24 @@ class Symbols:
             )
         return from_u64s(words)
 
-    def _base(self, index: int, section: int, value: int) -> int | None:
+    def section(self, index: int) -> int:
+        """The number of the section that a symbol is in, or one of the ELF gABI's special ones."""
+        return self._section(index, self._entry(index)[0])
+
+    def _section(self, index: int, number: int) -> int:
+        if number == _EXTENDED and 4 * index + 4 <= self._extended_size:
+            return int.from_bytes(self._read(self._extended + 4 * index, 4), "little")
+        return number
+
+    def _base(self, index: int, number: int, value: int) -> int | None:
         """What a symbol's value counts from; None where its address is made up."""
-        if section == _EXTENDED and 4 * index + 4 <= self._extended_size:
-            section = int.from_bytes(self._read(self._extended + 4 * index, 4), "little")
-        elif section == _ABSOLUTE:
+        if number == _ABSOLUTE:
             return 0
-        elif section >= _RESERVED:
+        section = self._section(index, number)
+        if (number >= _RESERVED and number != _EXTENDED) or section >= len(self._bases):
             return None
-        known = section < len(self._bases) and self._bases[section]
-        return self._bases[section] if known and value < _TOP - self._bases[section] else None
+        known = self._bases[section]
+        return known if known and value < _TOP - known else None
 
     def _entry(self, index: int) -> tuple[int, int]:
         """The number of a symbol's section, of 16 bits, and its value."""
