@@ -342,7 +342,7 @@ def test_labels_and_names(latest: Path, tmp_path: Path) -> None:
         ("near: b target", "near: cbz x1, target", "cbz x1, target: the kernel makes B reach"),
         ("far: nop", "far: b target", "far: b target: the kernel makes B reach a near target"),
         ("str     w1, [x0]", "str     x1, [x0]", "does not store the contents of one cell"),
-        ("dc      cvau, x0", "dc      cvau, x9", "dc cvau, x9 is not about a cell"),
+        ("dc      cvau, x0", "dc      cvau, x1", "dc cvau, x1 is not about a cell"),
     ):
         assert old in OWN
         own.write_text(OWN.replace("        .claims cmodx\n", "").replace(old, new))
