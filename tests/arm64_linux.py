@@ -72,6 +72,10 @@ CPU_WITHOUT_MOPS = "neoverse-n2,pauth-impdef=on"
 """One that has FEAT_BTI and no FEAT_MOPS, which `max` cannot be without. The guest's kernel does
 not use it with `arm64.nomops` on its command line; user-mode emulation needs such a CPU."""
 
+MAY_WRITE = "proc_mem.force_override=always"
+"""For the command line of a kernel that else lets only a tracer write code through /proc/PID/mem:
+7.3's default, CONFIG_PROC_MEM_FORCE_PTRACE. A write gives EIO there."""
+
 DONE = "static-call: the job's exit status is "
 
 INIT = """\
@@ -129,7 +133,7 @@ def kernel_new() -> Path:
     """The newest arm64 kernel that Debian has for an older release: 7.3 or later.
 
     On a CPU with FEAT_MOPS its memcpy() is CPYP, CPYM and CPYE; not with `arm64.nomops` on its
-    command line.
+    command line. It does not let a process write its own code: see MAY_WRITE.
     """
     return _cached("kernel-new", lambda to: _make_kernel(to, KERNEL_NEW), *KERNEL_NEW.key())
 

@@ -186,7 +186,7 @@ def test_torture(kind: str, updaters: int, tmp_path: Path) -> None:
     assert [row[0] for row in rows] == list(MODES)
     for row in rows:
         values = dict(zip(head, row))
-        assert (values["wrong"], values["stale"]) == ("0", "0")
+        assert (values["wrong"], values["stale"], values["unfetched"]) == ("0", "0", "0")
         assert int(values["calls"]) >= 50000
         assert int(values["updates"]) >= 300
 
@@ -195,7 +195,7 @@ def test_torture(kind: str, updaters: int, tmp_path: Path) -> None:
     ("line", "instead", "column"),
     [
         # Nobody sees the new slot.
-        ("	maintain(trampoline->slot);\n", "", "stale"),
+        ("	maintain(trampoline->slot);\n", "", "unfetched"),
         # The update is not made before it is said to be.
         (
             "	error = store(fd, trampoline->slot, &slot, sizeof(slot));\n",

@@ -27,6 +27,7 @@ REACH = 128 * MIB
 FULL = "calls=10000000 updates=50000"
 SHORT = "calls=1000000 updates=5000"
 PARALLEL = "calls=1000000 updates=1000"
+FOUR_CPUS = "calls=1000000 updates=100"  # each waits for all of them, on two of this host
 
 KERNELS = [
     Kernel("6.12", "6.12", without=("ARM64_BTI_KERNEL",)),  # not with gcc: its bug 106671
@@ -125,6 +126,8 @@ def run_under_load(kernel: Kernel, mode: str, cpus: int) -> None:
     append, parameters = {"turns": ("nokaslr", SHORT), "parallel": ("", PARALLEL)}[mode]
     if (kernel.name, mode) == ("6.12", "turns"):
         parameters = FULL
+    if cpus == 4:
+        parameters = FOUR_CPUS
     text = console(kernel, parameters, append, mode, cpus)
     check_log(text)
     asked = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", parameters)}

@@ -8,7 +8,7 @@
  *	-u	threads that update (1)
  *	-c, -n	how many calls and updates each mode makes at least (1,000,000 and 10,000)
  *	-s	a mode that has not made them after so many seconds has failed (60)
- *	-e	what is the emulator's fault does not fail a mode: see below
+ *	-e	unfetched calls do not fail a mode: for a machine that QEMU emulates, see below
  *
  * Every target returns a value that tells which one it is. The updaters number their updates. When
  * the update with number n begins, `begun` is set to n, and when it has returned 0, `done` is. A
@@ -18,9 +18,10 @@
  *
  * Between `done` and the call the caller reads slot and literal, too. Where these led to a target
  * that was right, and the call still went to an older one, then it ran an instruction that was in
- * memory no more. A CPU may do that if a cache was not maintained or its context not synchronised;
- * QEMU has no caches and no pipeline, so there it is QEMU's own fault: it went on with a
- * translation of code that has changed. Those calls are not stale, and counted as the emulator's.
+ * memory no more: it is counted as unfetched and not as stale. A CPU may do that if a cache was not
+ * maintained or its context not synchronised. A translator of user programs may, too, where it is
+ * not told of what was written. QEMU's whole machine has no caches and no pipeline: there it is
+ * QEMU's own fault, which went on with a translation of code that has changed.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -86,7 +87,7 @@ static struct {
 static struct mode *mode;
 static int stop;
 static struct {
-	unsigned long calls, updates, wrong, stale, emulator, failed, handled, in_trampoline, children;
+	unsigned long calls, updates, wrong, stale, unfetched, failed, handled, in_trampoline, children;
 } counted;
 
 /* On lines of their own, so that callers wait for nothing but the trampoline. */
@@ -237,7 +238,7 @@ static uintptr_t leads_to(void)
 /* Finds them, of a trampoline of the design inline-stub or adrp-stub. */
 static void look_at_hook(void)
 {
-	const uint32_t *tramp = (const uint32_t *)STATIC_CALL_TRAMP(hook);
+	const uint32_t *tramp = (const uint32_t *)(uintptr_t)STATIC_CALL_TRAMP(hook);
 	int error;
 
 	hook_at.slot = tramp + 1;
@@ -279,7 +280,7 @@ static void call(struct caller *caller, long argument)
 	number since[MOST], until;
 	uintptr_t told;
 	long result;
-	int i, emulator = 0;
+	int i, unfetched = 0;
 
 	for (i = 0; i < wanted.updaters; i++) {
 		since[i] = __atomic_load_n(&updaters[i].done, __ATOMIC_ACQUIRE);
@@ -298,7 +299,7 @@ static void call(struct caller *caller, long argument)
 			if (result == result_of(&updaters[i], n, argument))
 				return;
 			else
-				emulator |= is_target(&updaters[i], n, told);
+				unfetched |= is_target(&updaters[i], n, told);
 		/* So many updates that every target was in between. */
 		if (until >= since[i] + RING && !mode->fresh && is_known(result, argument))
 			return;
@@ -309,8 +310,8 @@ static void call(struct caller *caller, long argument)
 	}
 	if (!is_known(result, argument))
 		COUNT(wrong, 1);
-	else if (emulator)
-		COUNT(emulator, 1);
+	else if (unfetched)
+		COUNT(unfetched, 1);
 	else
 		COUNT(stale, 1);
 }
@@ -463,12 +464,12 @@ static void *copy_all(void *none)
 		if (child < 0)
 			die("fork");
 		if (!child) {
-			counted.wrong = counted.stale = counted.emulator = counted.failed = 0;
+			counted.wrong = counted.stale = counted.unfetched = counted.failed = 0;
 			for (int i = 0; i < 10; i++)
 				call(NULL, -i - 1);
 			wanted.updaters = 1;
 			if (counted.wrong || counted.stale ||
-			    (counted.emulator && !wanted.forgiving))
+			    (counted.unfetched && !wanted.forgiving))
 				_exit(1);
 			_exit(!update_alone(20) || counted.failed);
 		}
@@ -538,9 +539,9 @@ static int run(struct mode *chosen)
 	for (i = 0; i < wanted.callers; i++)
 		pthread_join(callers[i].thread, NULL);
 	seconds = now() - begin;
-	printf("%-8s  %7d  %8d  %10lu  %8lu  %5lu  %5lu  %8lu  %7.1f", mode->name, wanted.callers,
+	printf("%-8s  %7d  %8d  %10lu  %8lu  %5lu  %5lu  %9lu  %7.1f", mode->name, wanted.callers,
 	       wanted.updaters, counted.calls, counted.updates, counted.wrong, counted.stale,
-	       counted.emulator, seconds);
+	       counted.unfetched, seconds);
 	if (mode->signals)
 		printf("  %lu signals, %lu in the trampoline", counted.handled,
 		       counted.in_trampoline);
@@ -555,7 +556,7 @@ static int run(struct mode *chosen)
 	printf("\n");
 	fflush(stdout);
 	return late || counted.wrong || counted.stale || counted.failed ||
-	       (counted.emulator && !wanted.forgiving);
+	       (counted.unfetched && !wanted.forgiving);
 }
 
 int main(int argc, char **argv)
@@ -600,7 +601,7 @@ int main(int argc, char **argv)
 	action.sa_flags = SA_SIGINFO | SA_RESTART;
 	sigaction(SIGUSR1, &action, NULL);
 	look_at_hook();
-	printf("mode      callers  updaters       calls   updates  wrong  stale  emulator  seconds\n");
+	printf("mode      callers  updaters       calls   updates  wrong  stale  unfetched  seconds\n");
 	for (int i = optind; i < argc; i++) {
 		int at = 0;
 
