@@ -193,20 +193,27 @@ enum { STATIC_CALL_TIMEOUT = 10000 };
  * another one's: GNU ld leaves a protected function's to the dynamic linker, and musl's takes the
  * first of that name. (A call that the compiler makes through the entry, under -fno-plt, does go
  * there.) So the entry must agree with the hidden name, which leads to nothing else but this
- * object's own, and is 0 where there is none.
+ * object's own. Where there is none, its entry is like that of a name that nobody defines: 0, or with
+ * gold the object's start.
  */
+#define __STATIC_CALL_HIDDEN(symbol)                                                               \
+	__extension__({                                                                            \
+		void (*__static_call_is)(void);                                                    \
+		__asm__("	.weak	" symbol "\n"                                               \
+			"	.hidden	" symbol "\n"                                               \
+			__STATIC_CALL_GOT(symbol)                                                  \
+			: "=r"(__static_call_is));                                                 \
+		__static_call_is;                                                                  \
+	})
 #define __STATIC_CALL_ADDRESS(name)                                                                \
 	__extension__({                                                                            \
 		void (*__static_call_at)(void);                                                    \
-		void (*__static_call_own)(void);                                                   \
 		__asm__("	.variant_pcs	" __STATIC_CALL_TRAMP_STR(name) "\n"                \
 			__STATIC_CALL_GOT(__STATIC_CALL_TRAMP_STR(name))                           \
 			: "=r"(__static_call_at));                                                 \
-		__asm__("	.weak	" __STATIC_CALL_OWN_STR(name) "\n"                          \
-			"	.hidden	" __STATIC_CALL_OWN_STR(name) "\n"                          \
-			__STATIC_CALL_GOT(__STATIC_CALL_OWN_STR(name))                             \
-			: "=r"(__static_call_own));                                                \
-		__static_call_agreed(__static_call_at, __static_call_own);                         \
+		__static_call_agreed(__static_call_at,                                             \
+				     __STATIC_CALL_HIDDEN(__STATIC_CALL_OWN_STR(name)),            \
+				     __STATIC_CALL_HIDDEN("__static_call_nobody"));                \
 	})
 
 /*
@@ -366,9 +373,10 @@ extern int __static_call_synchronize_timeout(void (*tramp)(void), int ms)
 	__attribute__((__visibility__("hidden")));
 extern void static_call_close(void) __attribute__((__visibility__("hidden")));
 
-static inline void (*__static_call_agreed(void (*tramp)(void), void (*own)(void)))(void)
+static inline void (*__static_call_agreed(void (*tramp)(void), void (*own)(void),
+					 void (*nobody)(void)))(void)
 {
-	return !own || own == tramp ? tramp : 0;
+	return own == nobody || own == tramp ? tramp : 0;
 }
 
 static inline void (*__static_call_func(const struct static_call_key *key))(void)
