@@ -46,6 +46,11 @@ int OWN(query)(int a)
 	return static_call_query(policy)(a);
 }
 
+/* Whether calls may go to another object's while queries ask this one's: see docs/c.md. */
+#ifndef CALLS_BY_GOT
+#define CALLS_BY_GOT 0
+#endif
+
 #ifdef MAIN
 int first_call(int a);
 int first_update(int to_fast);
@@ -76,7 +81,7 @@ int main(void)
 				printf("update of %d returned %d, now %d calls %d\n", i, error, j, now);
 				wrong = 1;
 			}
-			if (held != now) {
+			if (held != now && !CALLS_BY_GOT) {
 				printf("%d calls %d, its query says %d\n", j, now, held);
 				wrong = 1;
 			}

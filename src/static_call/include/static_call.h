@@ -85,11 +85,12 @@ struct static_call_key {
  */
 #define DEFINE_STATIC_CALL(name, func)                                                             \
 	__STATIC_CALL_DEFINE(name, func, __STATIC_CALL_CAST(void (*)(void), func), "%0",           \
-			     "S"(func), "i"(__STATIC_CALL_MAY_BE_NULL(func)))
+			     "S"(__STATIC_CALL_START(func)),                                       \
+			     "i"(__STATIC_CALL_MAY_BE_NULL(func)))
 
 /* Defines one that returns at once; `func` gives its type, as in DECLARE_STATIC_CALL. */
 #define DEFINE_STATIC_CALL_NULL(name, func)                                                        \
-	__STATIC_CALL_DEFINE(name, func, __STATIC_CALL_START(STATIC_CALL_TRAMP(name)), "3f",       \
+	__STATIC_CALL_DEFINE(name, func, __STATIC_CALL_START(__STATIC_CALL_OWN(name)), "3f",       \
 			     "i"(0), "i"(0));                                                      \
 	__STATIC_CALL_ASSERT_X0(STATIC_CALL_TRAMP(name))
 
@@ -169,6 +170,9 @@ enum { STATIC_CALL_TIMEOUT = 10000 };
 #define __STATIC_CALL_KEY(name) __STATIC_CALL_PASTE(__SCK__, name)
 #define __STATIC_CALL_KEY_STR(name) __STATIC_CALL_STR(__STATIC_CALL_KEY(name))
 #define __STATIC_CALL_TRAMP_STR(name) __STATIC_CALL_STR(STATIC_CALL_TRAMP(name))
+#define __STATIC_CALL_OWN(name) __STATIC_CALL_PASTE(__SCO__, name)
+#define __STATIC_CALL_OWN_STR(name) __STATIC_CALL_STR(__STATIC_CALL_OWN(name))
+#define __STATIC_CALL_STUB_STR(name) __STATIC_CALL_STR(__STATIC_CALL_PASTE(__SCS__, name))
 #define __STATIC_CALL_EXPORT_STR(name) __STATIC_CALL_STR(__STATIC_CALL_PASTE(__SCE__, name))
 
 /*
@@ -180,36 +184,58 @@ enum { STATIC_CALL_TIMEOUT = 10000 };
 	"	ldr	%0, [%0, :got_lo12:" symbol "]"
 
 /*
- * The trampoline that this object's calls go to. The mark has the dynamic linker bind the calls
- * when it fills this entry: an object that is loaded between the two may have the same name. (It
- * is for functions whose arguments lazy binding might spoil, which a static call's may be.)
+ * The trampoline that this object's calls go to, or NULL if that cannot be told. The mark has the
+ * dynamic linker bind the calls when it fills this entry: an object that is loaded between the two
+ * may have the same name. (It is for functions whose arguments lazy binding might spoil, which a
+ * static call's may be.)
+ *
+ * An object that defines the static call calls its own trampoline directly, though the entry may say
+ * another one's: GNU ld leaves a protected function's to the dynamic linker, and musl's takes the
+ * first of that name. (A call that the compiler makes through the entry, under -fno-plt, does go
+ * there.) So the entry must agree with the hidden name, which leads to nothing else but this
+ * object's own. Where there is none, its entry is like that of a name that nobody defines: 0, or with
+ * gold the object's start.
  */
+#define __STATIC_CALL_HIDDEN(symbol)                                                               \
+	__extension__({                                                                            \
+		void (*__static_call_is)(void);                                                    \
+		__asm__("	.weak	" symbol "\n"                                               \
+			"	.hidden	" symbol "\n"                                               \
+			__STATIC_CALL_GOT(symbol)                                                  \
+			: "=r"(__static_call_is));                                                 \
+		__static_call_is;                                                                  \
+	})
 #define __STATIC_CALL_ADDRESS(name)                                                                \
 	__extension__({                                                                            \
 		void (*__static_call_at)(void);                                                    \
 		__asm__("	.variant_pcs	" __STATIC_CALL_TRAMP_STR(name) "\n"                \
 			__STATIC_CALL_GOT(__STATIC_CALL_TRAMP_STR(name))                           \
 			: "=r"(__static_call_at));                                                 \
-		__static_call_at;                                                                  \
+		__static_call_agreed(__static_call_at,                                             \
+				     __STATIC_CALL_HIDDEN(__STATIC_CALL_OWN_STR(name)),            \
+				     __STATIC_CALL_HIDDEN("__static_call_nobody"));                \
 	})
 
 /*
- * A function's first instruction; under clang's CFI its address is that of a jump table's entry.
+ * A function's first instruction; under clang's CFI its address is that of a jump table's entry, or
+ * an expression where it is a weak one.
+ *
  * Whether it is a weak one, which may have no address: where the compiler cannot tell, it may.
  */
 #ifdef __has_builtin
 #if __has_builtin(__builtin_function_start)
-#define __STATIC_CALL_START(func) ((void (*)(void))__builtin_function_start(func))
+#define __STATIC_CALL_START(func)                                                                  \
+	__STATIC_CALL_CAST(void (*)(void), __builtin_function_start(func))
 #endif
 #endif
 #ifndef __STATIC_CALL_START
 #define __STATIC_CALL_START(func) __STATIC_CALL_CAST(void (*)(void), func)
 #endif
 #if defined __cplusplus && !defined __clang__
-#define __STATIC_CALL_MAY_BE_NULL(func)                                                            \
-	(sizeof(__static_call_address<__typeof__(+(func)), (func)>(0)) - 1)
+#define __STATIC_CALL_MAY_BE_NULL(func) (sizeof(__static_call_address<(func)>(0)) - 1)
 #elif defined __clang__
-#define __STATIC_CALL_MAY_BE_NULL(func) (!__builtin_constant_p(!(__UINTPTR_TYPE__)(func)))
+#define __STATIC_CALL_MAY_BE_NULL(func)                                                            \
+	(!__builtin_constant_p(!__STATIC_CALL_CAST(__UINTPTR_TYPE__, func)))
 #else
 #define __STATIC_CALL_MAY_BE_NULL(func) (!__builtin_constant_p(!(func)))
 #endif
@@ -225,26 +251,30 @@ enum { STATIC_CALL_TIMEOUT = 10000 };
 
 #ifdef __cplusplus
 extern "C++" {
+/*
+ * What a function, or a pointer to one, is a function of: by deduction, since g++ warns where a type
+ * that is given for a parameter has attributes, as those of many library functions have.
+ */
 template <typename T> struct __static_call_type {
 	typedef T type;
 };
-template <typename T> struct __static_call_type<T *> {
-	typedef T type;
-};
+template <typename T> __static_call_type<T> __static_call_type_of(T *);
 
+#ifndef __clang__
 /* A char for a function whose address is known not to be null, and two for another. */
 template <bool> struct __static_call_known {
 	typedef char type;
 };
-template <typename T, T func>
+template <auto func>
 static constexpr typename __static_call_known<(func != nullptr)>::type __static_call_address(int)
 {
 	return 0;
 }
-template <typename T, T func> static constexpr short __static_call_address(long)
+template <auto func> static constexpr short __static_call_address(long)
 {
 	return 0;
 }
+#endif
 
 /* Whether a function's result is in x0 alone, or there is none. */
 template <typename T> struct __static_call_result {
@@ -272,8 +302,9 @@ struct __static_call_function<R (*)(A..., ...) noexcept> : __static_call_result<
 }
 #define __STATIC_CALL_IN_X0(type) (__static_call_function<type>::in_x0)
 #define __STATIC_CALL_FLAGS(type, target, flags)                                                   \
-	((unsigned int)(flags) | (__STATIC_CALL_IN_X0(type) ? 0 : __STATIC_CALL_WIDE))
-#define __STATIC_CALL_TYPE(func) __static_call_type<__typeof__(func)>::type
+	(static_cast<unsigned int>(flags) | (__STATIC_CALL_IN_X0(type) ? 0 : __STATIC_CALL_WIDE))
+#define __STATIC_CALL_TYPE(func)                                                                   \
+	decltype(__static_call_type_of(*static_cast<__typeof__(func) *>(nullptr)))::type
 #define __STATIC_CALL_CAST(type, value) (reinterpret_cast<type>(value))
 extern "C" {
 #else
@@ -281,19 +312,31 @@ extern "C" {
 #define __STATIC_CALL_CAST(type, value) ((type)(value))
 /*
  * C cannot take a function's type apart, so what is known is that it is not one of these, and that
- * only where no argument is of a type like char or float.
+ * only where no argument is of a type like char or float. In C23, where `()` is `(void)`, it is known
+ * only of functions without arguments.
  */
 __extension__ typedef __int128 __static_call_int128;
 __extension__ typedef unsigned __int128 __static_call_uint128;
-#define __STATIC_CALL_RETURNS(type, result) __builtin_types_compatible_p(type, result (*)())
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpragmas"
+#pragma GCC diagnostic ignored "-Wpedantic"
+#pragma GCC diagnostic ignored "-Wstrict-prototypes"
+typedef float __static_call_float();
+typedef double __static_call_double();
+typedef long double __static_call_long_double();
+typedef _Complex float __static_call_complex_float();
+typedef _Complex double __static_call_complex_double();
+typedef _Complex long double __static_call_complex_long_double();
+typedef __static_call_int128 __static_call_wide();
+typedef __static_call_uint128 __static_call_unsigned_wide();
+#pragma GCC diagnostic pop
+#define __STATIC_CALL_IS(type, other) __builtin_types_compatible_p(type, __static_call_##other *)
 #define __STATIC_CALL_IN_X0(type)                                                                  \
-	(!(__STATIC_CALL_RETURNS(type, float) || __STATIC_CALL_RETURNS(type, double) ||            \
-	   __STATIC_CALL_RETURNS(type, long double) ||                                             \
-	   __STATIC_CALL_RETURNS(type, _Complex float) ||                                          \
-	   __STATIC_CALL_RETURNS(type, _Complex double) ||                                         \
-	   __STATIC_CALL_RETURNS(type, _Complex long double) ||                                    \
-	   __STATIC_CALL_RETURNS(type, __static_call_int128) ||                                          \
-	   __STATIC_CALL_RETURNS(type, __static_call_uint128)))
+	(!(__STATIC_CALL_IS(type, float) || __STATIC_CALL_IS(type, double) ||                      \
+	   __STATIC_CALL_IS(type, long_double) || __STATIC_CALL_IS(type, complex_float) ||         \
+	   __STATIC_CALL_IS(type, complex_double) ||                                               \
+	   __STATIC_CALL_IS(type, complex_long_double) || __STATIC_CALL_IS(type, wide) ||          \
+	   __STATIC_CALL_IS(type, unsigned_wide)))
 #define __STATIC_CALL_FLAGS(type, target, flags)                                                   \
 	((unsigned int)(flags) | (__STATIC_CALL_IN_X0(type) ? 0 : __STATIC_CALL_WIDE) |            \
 	 (unsigned int)(0 * sizeof(struct {                                                        \
@@ -329,6 +372,12 @@ extern int __static_call_synchronize(void (*tramp)(void))
 extern int __static_call_synchronize_timeout(void (*tramp)(void), int ms)
 	__attribute__((__visibility__("hidden")));
 extern void static_call_close(void) __attribute__((__visibility__("hidden")));
+
+static inline void (*__static_call_agreed(void (*tramp)(void), void (*own)(void),
+					 void (*nobody)(void)))(void)
+{
+	return own == nobody || own == tramp ? tramp : 0;
+}
 
 static inline void (*__static_call_func(const struct static_call_key *key))(void)
 {
@@ -425,7 +474,8 @@ template <typename T> struct __static_call_target {
 
 /*
  * Operands: the function, whether it may be none, the key. One that may be none has a stub after
- * the trampoline, for its first target: only when it is loaded is it known where that leads.
+ * the trampoline, for its first target: only when it is loaded is it known where that leads. The stub
+ * loads a literal of its own: GNU ld has one entry in the GOT for all local symbols of a section.
  *
  * Where ld --gc-sections keeps a trampoline, it keeps what it needs to be changed.
  */
@@ -438,14 +488,24 @@ template <typename T> struct __static_call_target {
 	"	.hidden	" key "\n"                                                                 \
 	"	.endif\n"                                                                          \
 	"	.type	" tramp ", %%function\n"                                                   \
+	"	.weak	" __STATIC_CALL_OWN_STR(name) "\n"                                          \
+	"	.hidden	" __STATIC_CALL_OWN_STR(name) "\n"                                         \
+	__STATIC_CALL_OWN_STR(name) ":\n"                                                          \
 	tramp ":\n"                                                                                \
 	"	.if	%c1\n"                                                                     \
 	__STATIC_CALL_CODE(tramp, "4f")                                                            \
+	"	.type	" __STATIC_CALL_STUB_STR(name) ", %%function\n"                            \
+	__STATIC_CALL_STUB_STR(name) ":\n"                                                         \
 	"4:	hint	34\n"                                                                      \
-	"	adrp	x16, :got:%0\n"                                                            \
-	"	ldr	x16, [x16, :got_lo12:%0]\n"                                                \
+	"	adrp	x16, 5f\n"                                                                 \
+	"	ldr	x16, [x16, :lo12:5f]\n"                                                    \
 	"	cbz	x16, 3b\n"                                                                 \
 	"	br	x16\n"                                                                     \
+	"	.size	" __STATIC_CALL_STUB_STR(name) ", . - " __STATIC_CALL_STUB_STR(name) "\n"  \
+	"	.pushsection .data.rel.ro.static_call, \"aw\", %%progbits\n"                       \
+	"	.p2align 3\n"                                                                      \
+	"5:	.quad	%0\n"                                                                      \
+	"	.popsection\n"                                                                     \
 	"	.else\n"                                                                           \
 	__STATIC_CALL_CODE(tramp, target)                                                          \
 	"	.endif\n"                                                                          \
@@ -477,6 +537,9 @@ template <typename T> struct __static_call_target {
  */
 #define __STATIC_CALL_DEFINE(name, func_type, func_now, target, ...)                               \
 	DECLARE_STATIC_CALL(name, func_type);                                                      \
+	/* In C++ ambiguous if it was declared with another type. */                               \
+	extern __typeof__(STATIC_CALL_TRAMP(name)) __STATIC_CALL_OWN(name)                         \
+		__asm__(__STATIC_CALL_OWN_STR(name)) __attribute__((__visibility__("hidden")));    \
 	__attribute__((__used__, __cold__)) static void                                            \
 		__STATIC_CALL_PASTE(__static_call_define_, name)(void)                             \
 	{                                                                                          \
@@ -490,7 +553,7 @@ template <typename T> struct __static_call_target {
 	}                                                                                          \
 	__attribute__((__used__)) struct static_call_key __STATIC_CALL_KEY(name) = {               \
 		func_now,                                                                          \
-		__STATIC_CALL_START(STATIC_CALL_TRAMP(name)),                                      \
+		__STATIC_CALL_START(__STATIC_CALL_OWN(name)),                                      \
 		0,                                                                                 \
 		0,                                                                                 \
 	}
