@@ -294,8 +294,8 @@ def _designs(options: argparse.Namespace) -> int:
 
 
 def _patches(design: Design) -> str:
-    """Which instructions it patches, and which of them Arm does not allow to be patched live: by any
-    edition of its text, or by some."""
+    """Which instructions it patches, and which of them no edition of Arm's text, or only newer
+    ones, allow to be patched live."""
     held = {insn.name.upper(): insn for insn in design.patched}
     if not held:
         return "patches no instruction"
