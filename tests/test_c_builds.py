@@ -315,3 +315,110 @@ def test_three_of_one_name(row: Row, exported: bool, tmp_path: Path) -> None:
         SOURCE, *libraries, f"-Wl,-rpath,{tmp_path}", "-o", tmp_path / "program",
     )  # fmt: skip
     assert Built(row, tmp_path / "program", libraries[0]).results() == []
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Row(compiler, kind, flags)
+        for kind in ("pie", "no-pie")
+        for compiler, flags in (
+            (GCC, "-O2"), (GCC, "-O2 -fno-plt"), (GCC, "-O2 -fuse-ld=gold"),
+            (CLANG_LLD, "-O2"), (CLANG_19, "-O2 -fuse-ld=mold"), (MUSL, "-O2"),
+        )
+    ],
+    ids=str,
+)  # fmt: skip
+def test_anothers_is_updated(row: Row, tmp_path: Path) -> None:
+    """A program that defines no static call updates an exported one of a library, with each linker
+    (they differ in what a name that nobody defines is)."""
+    row.need()
+    library, program, source = (tmp_path / name for name in ("lib.so", "program", "lib.c"))
+    source.write_text(
+        '#include "static_call.h"\nint slow(int a);\nint library_call(int a);\n'
+        "int slow(int a) { return a + 1; }\nDEFINE_STATIC_CALL(policy, slow);\n"
+        "EXPORT_STATIC_CALL(policy);\n"
+        "int library_call(int a) { int b = static_call(policy)(a); return b; }\n"
+    )
+    flags = [*WARNINGS, "-std=gnu11", *row.flags.split()]
+    row.compiler(*flags, "-fPIC", "-shared", source, "-o", library)
+    source = tmp_path / "program.c"
+    source.write_text(
+        '#include <stdio.h>\n#include "static_call.h"\nint slow(int a);\nint library_call(int a);\n'
+        "static int fast(int a) { return a + 3; }\nDECLARE_STATIC_CALL(policy, slow);\n"
+        "int main(void)\n{\n\tint error = static_call_update(policy, fast);\n\n"
+        '\tprintf("%d %d %d\\n", error, static_call(policy)(1), library_call(1));\n'
+        "\treturn 0;\n}\n"
+    )
+    row.compiler(
+        *flags, *KINDS[row.kind], source, SOURCE, library, f"-Wl,-rpath,{tmp_path}", "-o", program
+    )
+    assert Built(row, program, library).results() == ["0 4 4"]
+
+
+LIBRARY_FUNCTIONS = """#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "static_call.h"
+DEFINE_STATIC_CALL(length, strlen);
+DEFINE_STATIC_CALL(print, printf);
+DEFINE_STATIC_CALL(copy, memcpy);
+DEFINE_STATIC_CALL(end, abort);
+DECLARE_STATIC_CALL(sort, qsort);
+DEFINE_STATIC_CALL_NULL(release, free);
+DEFINE_STATIC_CALL_RET0(compare, strcmp);
+int update(void);
+int update(void)
+{
+	return static_call_update(length, strlen) | static_call_update(compare, strcmp) |
+		static_call_update(print, printf) | static_call_update(release, NULL);
+}
+"""
+
+
+@pytest.mark.parametrize("cxx", [False, True], ids=["C", "C++"])
+@pytest.mark.parametrize("compiler", [GCC, CLANG_LLD, CLANG_19], ids=str)
+def test_functions_with_attributes(compiler: Compiler, cxx: bool, tmp_path: Path) -> None:
+    """Static calls of a C library's functions, whose types have attributes, give no warning."""
+    source = tmp_path / "source.c"
+    source.write_text(LIBRARY_FUNCTIONS)
+    language = ("-x", "c++", "-std=c++17", "-Wold-style-cast") if cxx else ("-std=c11",)
+    if cxx:
+        source.write_text(LIBRARY_FUNCTIONS.replace("NULL)", "nullptr)"))
+    compiler(*language, *WARNINGS, "-Wstrict-prototypes" if not cxx else "-Wextra", "-O1",
+             "-c", source, "-o", tmp_path / "source.o", cxx=cxx)  # fmt: skip
+
+
+@pytest.mark.parametrize("cxx", [False, True], ids=["C", "C++"])
+@pytest.mark.parametrize("compiler", [CLANG_LLD, CLANG_19], ids=str)
+def test_a_weak_function_under_cfi(compiler: Compiler, cxx: bool, tmp_path: Path) -> None:
+    """Where CFI makes a weak function's address an expression (its type is called by a
+    pointer), the static call is NULL where nobody defines it, and can be updated."""
+    source, program = tmp_path / "source.c", tmp_path / "program"
+    source.write_text(
+        '#include <stdio.h>\n#include "static_call.h"\n'
+        "extern int nowhere(int) __attribute__((weak));\n"
+        "static int two(int a) { return a + 2; }\nstatic int (*volatile pointer)(int) = two;\n"
+        "DEFINE_STATIC_CALL(call, nowhere);\n"
+        "int main(void)\n{\n\tint error, empty = static_call_query(call) == NULL;\n\n"
+        "\tpointer(1);\n\tstatic_call(call)(5);\n\terror = static_call_update(call, two);\n"
+        '\tprintf("%d %d %d\\n", empty, error, static_call(call)(5));\n\treturn 0;\n}\n'
+    )
+    language = ("-x", "c++", "-std=c++17") if cxx else ("-std=c11",)
+    compiler(*language, f"-I{INCLUDE}", "-O2", "-pthread", "-flto", "-fsanitize=cfi-icall",
+             "-fno-sanitize-ignorelist", "-fvisibility=hidden", "-fPIE", "-pie", source, SOURCE,
+             "-o", program, cxx=cxx)  # fmt: skip
+    assert run_qemu(program).stdout == "1 0 7\n"
+
+
+@pytest.mark.parametrize("kind", ["static", "no-pie", "pie"])
+def test_a_stub_has_a_name(kind: str, tmp_path: Path) -> None:
+    """`list` names the stub by which a weak function is called that nobody defines."""
+    source, program = tmp_path / "source.c", tmp_path / "program"
+    source.write_text(
+        '#include "static_call.h"\nextern int nowhere(int) __attribute__((weak));\n'
+        "DEFINE_STATIC_CALL(call, nowhere);\nint main(void) { return static_call(call)(0); }\n"
+    )
+    GCC(f"-I{INCLUDE}", *KINDS[kind], source, "-o", program)
+    found = listed_in(program)[0]["target"]
+    assert "__SCS__call" in (found["name"], found["via"]), found

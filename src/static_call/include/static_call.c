@@ -755,11 +755,6 @@ static struct {
 	int proc; /* 1 if /proc tells of this process's threads, 2 if of a translator's, 0 unknown */
 } asking;
 
-static long ask_kernel(long number, long a, long b, long c, long d)
-{
-	return system_call(number, a, b, c, d);
-}
-
 /* What is done until end_asking() is not left by a handler's longjmp(). */
 static uint64_t begin_asking(void)
 {
@@ -789,10 +784,10 @@ static int open_of_thread(int thread, const char *name)
 	while (count)
 		path[size++] = digits[--count];
 	memcpy(path + size, name, strlen(name) + 1);
-	fd = ask_kernel(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
+	fd = system_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd >= 0 && fd < 3) { /* 0, 1 and 2 have a meaning to everybody */
-		higher = ask_kernel(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
-		ask_kernel(SYS_close, fd, 0, 0, 0);
+		higher = system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
+		system_call(SYS_close, fd, 0, 0, 0);
 		fd = higher;
 	}
 	return (int)fd;
@@ -800,7 +795,7 @@ static int open_of_thread(int thread, const char *name)
 
 static int is_ended(int thread)
 {
-	return ask_kernel(SYS_tgkill, ask_kernel(SYS_getpid, 0, 0, 0, 0), thread, 0, 0) == -ESRCH;
+	return system_call(SYS_tgkill, system_call(SYS_getpid, 0, 0, 0, 0), thread, 0, 0) == -ESRCH;
 }
 
 static uint64_t after_tab(const char *text, const char *name)
@@ -827,8 +822,8 @@ static int status_of(int thread, struct status *status)
 	if (fd < 0)
 		return fd;
 	/* The lines SigPnd to SigCgt are 125 bytes; those before them may be of any length. */
-	while (found < 0 && (done = ask_kernel(SYS_read, fd, (long)(text + kept),
-						(long)sizeof(text) - 1 - kept, 0)) > 0) {
+	while (found < 0 && (done = system_call(SYS_read, fd, (long)(text + kept),
+						 (long)sizeof(text) - 1 - kept, 0)) > 0) {
 		kept += done;
 		text[kept] = 0;
 		status->sleeps |= strstr(text, "\nState:") && !strstr(text, "\nState:\tR");
@@ -842,7 +837,7 @@ static int status_of(int thread, struct status *status)
 			kept = 256;
 		}
 	}
-	ask_kernel(SYS_close, fd, 0, 0, 0);
+	system_call(SYS_close, fd, 0, 0, 0);
 	return found;
 }
 
@@ -868,10 +863,10 @@ static uintptr_t sleeps_at(int thread)
 	const char *last;
 	uintptr_t pc;
 	int fd = open_of_thread(thread, "/syscall");
-	long done = fd < 0 ? fd : ask_kernel(SYS_read, fd, (long)text, (long)sizeof(text) - 1, 0);
+	long done = fd < 0 ? fd : system_call(SYS_read, fd, (long)text, (long)sizeof(text) - 1, 0);
 
 	if (fd >= 0)
-		ask_kernel(SYS_close, fd, 0, 0, 0);
+		system_call(SYS_close, fd, 0, 0, 0);
 	if (done <= 0)
 		return is_ended(thread) ? ENDED : 0;
 	text[done] = 0;
@@ -890,7 +885,7 @@ static struct action action_of(int number)
 {
 	struct action found = { 0, 0, 0, 0 };
 
-	if (ask_kernel(SYS_rt_sigaction, number, 0, (long)&found, 8))
+	if (system_call(SYS_rt_sigaction, number, 0, (long)&found, 8))
 		found.handler = 1; /* not for us */
 	return found;
 }
@@ -932,7 +927,7 @@ static int change(int number, struct action expected, struct action next)
 	struct action found, last;
 
 	if (!is(action_of(number), expected) ||
-	    ask_kernel(SYS_rt_sigaction, number, (long)&next, (long)&found, 8))
+	    system_call(SYS_rt_sigaction, number, (long)&next, (long)&found, 8))
 		return 0;
 	if (is(found, expected))
 		return 1;
@@ -940,7 +935,7 @@ static int change(int number, struct action expected, struct action next)
 	for (;;) {
 		last = next;
 		next = found;
-		ask_kernel(SYS_rt_sigaction, number, (long)&next, (long)&found, 8);
+		system_call(SYS_rt_sigaction, number, (long)&next, (long)&found, 8);
 		if (is(found, last))
 			return 0;
 	}
@@ -948,16 +943,16 @@ static int change(int number, struct action expected, struct action next)
 
 static long send(int thread, int number, uint64_t question)
 {
-	long process = ask_kernel(SYS_getpid, 0, 0, 0, 0);
+	long process = system_call(SYS_getpid, 0, 0, 0, 0);
 	siginfo_t info;
 
 	memset(&info, 0, sizeof(info));
 	info.si_signo = number;
 	info.si_code = SI_QUEUE;
 	info.si_pid = (pid_t)process;
-	info.si_uid = (uid_t)ask_kernel(SYS_getuid, 0, 0, 0, 0);
+	info.si_uid = (uid_t)system_call(SYS_getuid, 0, 0, 0, 0);
 	info.si_value.sival_ptr = (void *)(uintptr_t)question;
-	return ask_kernel(SYS_rt_tgsigqueueinfo, process, thread, number, (long)&info);
+	return system_call(SYS_rt_tgsigqueueinfo, process, thread, number, (long)&info);
 }
 
 /* A translator has fewer signals than the C library thinks: sending them fails. */
@@ -1214,7 +1209,7 @@ static int is_translators(int thread, long place, int self)
 static long count_threads(void)
 {
 	struct stat task;
-	long error = ask_kernel(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/task", (long)&task, 0);
+	long error = system_call(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/task", (long)&task, 0);
 
 	return error ? error : (long)task.st_nlink - 2;
 }
@@ -1238,8 +1233,8 @@ static long list_threads(long count, struct thread *threads, long size, int self
 
 	if (fd < 0)
 		return fd;
-	done = ask_kernel(SYS_getdents64, fd, (long)entries, size, 0);
-	ask_kernel(SYS_close, fd, 0, 0, 0);
+	done = system_call(SYS_getdents64, fd, (long)entries, size, 0);
+	system_call(SYS_close, fd, 0, 0, 0);
 	/* Each entry, a struct linux_dirent64, is larger than what is stored over it. */
 	for (at = 0; at < done; at += length) {
 		memcpy(&length, entries + at + 16, sizeof(length));

@@ -473,9 +473,10 @@ template <typename T> struct __static_call_target {
 	"	.size	" tramp ", . - " tramp "\n"
 
 /*
- * Operands: the function, whether it may be none, the key. One that may be none has a stub after
- * the trampoline, for its first target: only when it is loaded is it known where that leads. The stub
- * loads a literal of its own: GNU ld has one entry in the GOT for all local symbols of a section.
+ * Operands: the function, whether it may be none, the key, the trampoline's hidden name. A function
+ * that may be none has a stub after the trampoline, for its first target: only when it is loaded is
+ * it known where that leads. The stub loads a literal of its own: GNU ld has one entry in the GOT for
+ * all local symbols of a section.
  *
  * Where ld --gc-sections keeps a trampoline, it keeps what it needs to be changed.
  */
@@ -488,20 +489,18 @@ template <typename T> struct __static_call_target {
 	"	.hidden	" key "\n"                                                                 \
 	"	.endif\n"                                                                          \
 	"	.type	" tramp ", %%function\n"                                                   \
-	"	.weak	" __STATIC_CALL_OWN_STR(name) "\n"                                          \
-	"	.hidden	" __STATIC_CALL_OWN_STR(name) "\n"                                         \
-	__STATIC_CALL_OWN_STR(name) ":\n"                                                          \
+	"	.weak	%3\n"                                                                      \
+	"	.hidden	%3\n"                                                                     \
+	"%3:\n"                                                                                    \
 	tramp ":\n"                                                                                \
 	"	.if	%c1\n"                                                                     \
 	__STATIC_CALL_CODE(tramp, "4f")                                                            \
-	"	.type	" __STATIC_CALL_STUB_STR(name) ", %%function\n"                            \
 	__STATIC_CALL_STUB_STR(name) ":\n"                                                         \
 	"4:	hint	34\n"                                                                      \
 	"	adrp	x16, 5f\n"                                                                 \
 	"	ldr	x16, [x16, :lo12:5f]\n"                                                    \
 	"	cbz	x16, 3b\n"                                                                 \
 	"	br	x16\n"                                                                     \
-	"	.size	" __STATIC_CALL_STUB_STR(name) ", . - " __STATIC_CALL_STUB_STR(name) "\n"  \
 	"	.pushsection .data.rel.ro.static_call, \"aw\", %%progbits\n"                       \
 	"	.p2align 3\n"                                                                      \
 	"5:	.quad	%0\n"                                                                      \
@@ -548,7 +547,8 @@ template <typename T> struct __static_call_target {
 		__asm__ volatile(                                                                  \
 			__STATIC_CALL_TEXT(name, __STATIC_CALL_TRAMP_STR(name), "%2", target)      \
 			__STATIC_CALL_RETURN0                                                      \
-			: : __VA_ARGS__, "S"(&__STATIC_CALL_KEY(name)));                           \
+			: : __VA_ARGS__, "S"(&__STATIC_CALL_KEY(name)),                            \
+			"S"(__STATIC_CALL_START(__STATIC_CALL_OWN(name))));                        \
 		_Pragma("GCC diagnostic pop")                                                      \
 	}                                                                                          \
 	__attribute__((__used__)) struct static_call_key __STATIC_CALL_KEY(name) = {               \
