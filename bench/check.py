@@ -39,7 +39,8 @@ def cold() -> None:
     from static_call.check import executions, model, questions
 
     for cached in (
-        questions._scene, questions.targets, verdicts.explored, verdicts.executions, verdicts.wrong_call,
+        questions._scene, questions.targets, verdicts.explored, verdicts.executions,
+        verdicts.wrong_call,
     ):  # fmt: skip
         cached.cache_clear()
     executions._shapes.clear()

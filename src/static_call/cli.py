@@ -285,8 +285,7 @@ def _designs(options: argparse.Namespace) -> int:
 
 
 def _patches(design: Design) -> str:
-    """Which instructions it patches, and which of them Arm does not allow to be patched live: by any
-    edition of its text, or by some."""
+    """Which instructions it patches, and which of them Arm does not allow to be patched live."""
     held = {insn.name.upper(): insn for insn in design.patched}
     wrong = [name for name, insn in held.items() if not insn.cmodx]
     newer = [name for name, insn in held.items() if insn.cmodx == "newer"]
@@ -296,7 +295,8 @@ def _patches(design: Design) -> str:
     if wrong:
         text += f": {', '.join(wrong)} may not be modified while it may execute (Arm ARM B2.2.5)"
     if newer:
-        text += f"{';' if wrong else ':'} {', '.join(newer)} may by newer editions of B2.2.5 only"
+        names = ", ".join(newer)
+        text += f"{';' if wrong else ':'} {names} may be, by newer editions of Arm ARM B2.2.5 only"
     return text
 
 
