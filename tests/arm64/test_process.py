@@ -258,7 +258,7 @@ def test_synchronize(call: StaticCall, callers: Callers) -> None:
         with callers.running(call.address, 3) as seen:
             for number in range(2):
                 call.update([callers.one, callers.two][number % 2])
-                host.synchronize()
+                host.synchronize(120)
     finally:
         os.write(write, b"x")
         waiting.join()
