@@ -206,7 +206,7 @@ class OwnProcess:
         except OSError as error:
             raise UpdateFailed(
                 f"cannot write to text through /proc/self/mem: {error.strerror}; "
-                "the kernel may forbid it (proc_mem.force_override)"
+                "the kernel may forbid it (boot with proc_mem.force_override=always)"
             ) from None
         if done != len(data):
             raise UpdateFailed(f"only {done} of {len(data)} bytes were written at {address:#x}")
