@@ -9,6 +9,7 @@ __attribute__((visibility("protected"))) uint64_t library_one(uint64_t argument)
 __attribute__((visibility("protected"))) uint64_t library_two(uint64_t argument);
 
 DEFINE_STATIC_CALL(policy, library_one);
+EXPORT_STATIC_CALL(policy);
 DEFINE_STATIC_CALL_NULL(hook, library_one);
 DEFINE_STATIC_CALL_RET0(quota, library_one);
 
