@@ -677,3 +677,16 @@ def _row(path: Path, capsys: pytest.CaptureFixture[str], name: str) -> str:
     rows: list[str] = capsys.readouterr().out.splitlines()
     first: Callable[[str], bool] = lambda row: row.startswith(name)  # noqa: E731
     return next(filter(first, rows))
+
+
+@pytest.mark.parametrize("name", ["\udcff\udcfe", "one\udcff"])
+def test_names_that_are_no_text(built: dict[str, Path], name: str,
+                                capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """Bytes of a command line that are not UTF-8 are a name that the file has not: one line."""
+    before = built["static"].read_bytes()
+    for arguments in (["set", f"alpha={name}"], ["set", f"{name}=one"], ["show", name],
+                      ["call", name]):  # fmt: skip
+        verb, *rest = arguments
+        assert main([verb, str(built["static"]), *rest]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+    assert built["static"].read_bytes() == before

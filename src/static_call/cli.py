@@ -535,7 +535,7 @@ def _call(options: argparse.Namespace) -> int:
 
 def _argument(text: str) -> int | bytes:
     if text.startswith(_TEXT):
-        return text.removeprefix(_TEXT).encode() + b"\0"
+        return os.fsencode(text.removeprefix(_TEXT)) + b"\0"
     try:
         return int(text, 0)
     except ValueError:
