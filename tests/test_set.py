@@ -19,7 +19,7 @@ import pytest
 from elf_files import readelf
 from toolchain import CLANG_LLD, GCC, need, qemu, run
 
-from static_call import relocation
+from static_call import find, notation, relocation
 from static_call.cli import main
 from static_call.elf import Image
 from static_call.places.elf_file import ElfFile, NotAsAsked, Unsafe
@@ -677,3 +677,57 @@ def _row(path: Path, capsys: pytest.CaptureFixture[str], name: str) -> str:
     rows: list[str] = capsys.readouterr().out.splitlines()
     first: Callable[[str], bool] = lambda row: row.startswith(name)  # noqa: E731
     return next(filter(first, rows))
+
+
+@pytest.mark.parametrize("name", ["\udcff\udcfe", "one\udcff"])
+def test_names_that_are_no_text(built: dict[str, Path], name: str,
+                                capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """Bytes of a command line that are not UTF-8 are a name that the file has not: one line."""
+    before = built["static"].read_bytes()
+    for arguments in (["set", f"alpha={name}"], ["set", f"{name}=one"], ["show", name],
+                      ["call", name]):  # fmt: skip
+        verb, *rest = arguments
+        assert main([verb, str(built["static"]), *rest]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+    assert built["static"].read_bytes() == before
+
+
+@pytest.mark.parametrize(("closed", "said"), [(1, ""), (2, ""), (None, "it is set")])
+def test_output_that_cannot_be_written(built: dict[str, Path], tmp_path: Path,
+                                       closed: int | None, said: str) -> None:  # fmt: skip
+    """Closed streams are no matter; a full one is said, and that the file is set all the same."""
+    path = tmp_path / "copy"
+    shutil.copy(built["static"], path)
+    command = [sys.executable, "-m", "static_call", "set", str(path), "alpha=two"]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        close = None if closed is None else lambda: os.close(closed)
+        done = subprocess.run(
+            command,
+            stdout=full if closed is None else None if closed == 1 else subprocess.PIPE,
+            stderr=subprocess.PIPE if closed != 2 else None,
+            text=True,
+            preexec_fn=close,
+            check=False,
+            timeout=300,
+        )
+    assert done.returncode == (1 if closed is None else 0)
+    assert "Traceback" not in (done.stderr or "")
+    assert said in (done.stderr or "")
+    assert (done.stderr or "").count("\n") == (closed is None)
+    with Image.open(path) as image:
+        assert (
+            image.symbol("two").value
+            == find.lookup(
+                image, find.longest_first(map(notation.load, notation.shipped())), ["alpha"]
+            )[0].known.target
+        )
+
+
+def test_arguments_of_a_call_fit(built: dict[str, Path],
+                                 capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """An integer of more than 64 bits is refused, and not cut."""
+    for number in (1 << 64, -(1 << 63) - 1):
+        assert main(["call", str(built["static"]), "one", str(number)]) == 2
+        assert "64 bits" in capsys.readouterr().err
+    assert main(["call", str(built["static"]), "one", hex((1 << 64) - 1), "--bits", "32"]) == 0
+    assert capsys.readouterr().out == "0 = 0x0\n"

@@ -46,9 +46,11 @@ class Misuse(StaticCallError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit status. Every refusal is one line on stderr."""
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):  # a symbol may have any character in its name
-        if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors="backslashreplace")
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is None:  # closed: so no file of ours gets its number
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        elif reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")  # a symbol may have any character in its name
     run: _Run = options.run
     try:
         status = run(options)
@@ -494,10 +496,18 @@ def _set(options: argparse.Namespace) -> int:
         written = set_calls(image, designs, targets, options.output)
     if keyless := [one.name for one in written if one.key is None]:
         _refuse(f"{', '.join(keyless)}: no key is known, so the trampoline alone is set")
-    for name, one in zip(changes, written):
-        _, form, target = _says(one)
-        target = _key(one) if one.goal and one.goal.name == RETURN0 and one.key else target
-        print(f"{name} = {_WORDS.get(target, target)} ({form})")
+    try:
+        for name, one in zip(changes, written):
+            _, form, target = _says(one)
+            target = _key(one) if one.goal and one.goal.name == RETURN0 and one.key else target
+            print(f"{name} = {_WORDS.get(target, target)} ({form})")
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = None  # keep the interpreter from flushing again
+        path = options.output or options.file
+        raise StaticCallError(
+            f"{path}: it is set, but standard output cannot be written: {error.strerror}"
+        ) from None
     return 0
 
 
@@ -535,11 +545,14 @@ def _call(options: argparse.Namespace) -> int:
 
 def _argument(text: str) -> int | bytes:
     if text.startswith(_TEXT):
-        return text.removeprefix(_TEXT).encode() + b"\0"
+        return os.fsencode(text.removeprefix(_TEXT)) + b"\0"
     try:
-        return int(text, 0)
+        number = int(text, 0)
     except ValueError:
         raise Misuse(f"argument {text}: expected an integer or {_TEXT}TEXT") from None
+    if not -(1 << 63) <= number < 1 << 64:
+        raise Misuse(f"argument {text}: a register has 64 bits")
+    return number
 
 
 def _target(text: str) -> Target | str:

@@ -12,13 +12,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from static_call.elf import ElfError, Image
+from static_call.elf import ElfError, Image, Section
 
 DIRECTORIES = ("/usr/lib/debug",)
 """Where distributions put these files."""
 
 _PIECE = 1 << 20
-_ALLOC = 2  # SHF_ALLOC
+_ALLOC, _NOBITS = 2, 8  # SHF_ALLOC, SHT_NOBITS
 
 
 class WrongDebugFile(ElfError):
@@ -85,8 +85,9 @@ def _link(image: Image) -> tuple[str, int]:
 def _differs(image: Image, debug: Image) -> str:
     """Why a file has not the symbols of an image; "" where it has.
 
-    The build-id says so. Without one, the CRC of .gnu_debuglink does; without either, the sections
-    must lie at the same addresses.
+    The build-id says so. Without one, the CRC of .gnu_debuglink does; without either, the file
+    must be the whole program, the same in all that is loaded: symbols alone may be an older
+    build's, whose functions lie elsewhere in sections of the same sizes.
     """
     ours, theirs = image.build_id, debug.build_id
     if ours or theirs:
@@ -96,12 +97,34 @@ def _differs(image: Image, debug: Image) -> str:
     if name:
         found = _crc(debug)
         return "" if found == crc else f"its CRC is {found:#010x}, not {crc:#010x}"
-    placed = [
-        [(one.address, one.size) for one in each.sections if one.flags & _ALLOC]
-        for each in (image, debug)
-    ]
-    same = placed[0] == placed[1] and placed[0]
-    return "" if same else "neither has a build-id, and their sections lie elsewhere"
+    loaded = [[one for one in each.sections if one.flags & _ALLOC] for each in (image, debug)]
+    placed = [[(one.address, one.size) for one in each] for each in loaded]
+    if placed[0] != placed[1] or not placed[0]:
+        return "neither has a build-id, and their sections lie elsewhere"
+    pairs = [pair for pair in zip(*loaded) if pair[0].type != _NOBITS]
+    if any(theirs.type == _NOBITS for _, theirs in pairs):
+        return (
+            "nothing says that they are: link with -Wl,--build-id, or name the file with "
+            "objcopy --add-gnu-debuglink"
+        )
+    same = all(
+        one == other
+        for ours, theirs in pairs
+        for one, other in zip(_pieces(image, ours), _pieces(debug, theirs), strict=True)
+    )
+    if same:
+        return ""
+    return (
+        "neither has a build-id, and they differ in what is loaded: if it was set since, name the "
+        "file with objcopy --add-gnu-debuglink"
+    )
+
+
+def _pieces(image: Image, section: Section) -> Iterator[bytes]:
+    """What the file holds of a section."""
+    for at in range(section.offset, section.offset + section.size, _PIECE):
+        size = min(_PIECE, section.offset + section.size - at)
+        yield os.pread(image.fileno(), size, at) if at < image.stat.st_size else b""
 
 
 def _crc(image: Image) -> int:

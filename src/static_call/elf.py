@@ -308,7 +308,7 @@ class Image:
         ]
         if not self.linked:
             self.sections = self._read_sections(shoff, shentsize, shnum)
-            self._check_code(symbols_only=False)
+            self._check_code(symbols_only)
             self._lay_out()
             self._others: dict[int, Segment] = {}
             self._notes: list[Segment] = []

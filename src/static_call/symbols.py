@@ -90,7 +90,7 @@ class SymbolTable:
 
         A name may be the end of another one, as linkers merge them.
         """
-        texts = tuple(start.encode() for start in starts)
+        texts = tuple(start.encode(errors="surrogateescape") for start in starts)
         found = (at for text in texts for at in self._occurrences(text))
         wanted = set(islice(found, _OCCURRENCES))
         if len(wanted) < _OCCURRENCES:
