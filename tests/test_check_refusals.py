@@ -358,7 +358,6 @@ CHANGED = [
     ("tbz w2, #31, null\nnop", "a call returns"),
     ("b.vs null\nnop", "a call returns"),
     ("cbnz x16, null\nnop", "a call returns"),
-    ("ldr x17, [x3]\ncbz x17, null", "a call returns"),
     ("ldr x17, [sp]\ncbz x17, null", "a call returns"),
     ("brk #1\nnop", "a call executes an undefined instruction at byte 4 of the trampoline"),
 ]
@@ -395,6 +394,10 @@ REFUSED = [
     ("adr x17, literal\nstr x16, [x17]", "which is not in a stack frame of its own"),
     ("adr x17, slot\nstr w16, [x17]", "which is not in a stack frame of its own"),
     ("str x16, [x0]\nnop", "which is not in a stack frame of its own"),
+    ("ldr x17, [x3]\ncbz x17, null", "reads from where there need not be memory"),
+    ("ldr x16, [x0]\nnop", "reads from where there need not be memory"),  # X0 may be 0
+    ("mov x16, #0\nldr x16, [x16]", "reads from where there need not be memory"),
+    ("ldp x16, x17, [x17]\nnop", "reads from where there need not be memory"),
     ("sub sp, sp, #8\nldr x16, [sp]", "must be a multiple of 16"),
     ("loop: cbz x0, loop\nnop", "stays in the trampoline"),
     ("paciasp\npaciasp", "of what is no plain address"),
@@ -439,7 +442,7 @@ def test_behind_a_call_registers_hold_what_a_function_may_leave(behind: str, liv
 
 @pytest.mark.parametrize(
     "behind", ["cbz x9, slot", "late: { near: nop | null: nop }",
-               "ldr x16, [x9]\nadr x17, slot\nldr w17, [x17]",
+               "ldr x16, [sp]\nadr x17, slot\nldr w17, [x17]",
                "adr x16, back\nbr x16\nback: bti c"]
 )  # fmt: skip
 def test_what_changes_behind_a_call_is_refused(behind: str) -> None:

@@ -362,6 +362,7 @@ def _scene(question: Question) -> Scene:
     start = entry
     if question.kind == "settled":
         start = _CALLER
+        data[_FLAG] = bytes(8)
         lines = ["ldar x16, [x17]", f"cbz x16, {_CALLER + 0x100:#x}"]
         lines += ["isb"] * question.isb + ["mov x16, x18", f"b {entry:#x}"]  # x16 may hold anything
         code |= {at: _assembled(line, at) for at, line in zip(count(start, 4), lines)}
