@@ -723,6 +723,27 @@ def test_output_that_cannot_be_written(built: dict[str, Path], tmp_path: Path,
         )
 
 
+def test_trampolines_in_data_are_none(built: dict[str, Path], tmp_path: Path,
+                                      capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """A copy of a trampoline in .rodata is not code: by its address it is not set."""
+    with Image.open(built["static"]) as image:
+        words = image.read(image.symbol("__SCT__alpha").value, 64)
+    source, path = tmp_path / "blob.c", tmp_path / "blob"
+    data = ",".join(map(str, words))
+    source.write_text(SOURCE + MAIN.replace("<stdio.h>", "<stdio.h>\n#define ext one") + (
+        'asm(".section .rodata\\n.globl blob, __SCT__blob\\n.balign 64\\nblob: __SCT__blob:"\n'
+        f'".byte {data}\\n.previous");\n'
+    ))  # fmt: skip
+    GCC("-O2", "-static", "-no-pie", f"-I{INCLUDE}", source, "-o", path)
+    before = path.read_bytes()
+    with Image.open(path) as image:
+        address = image.symbol("blob").value
+    for name in (f"{address:#x}", "blob"):
+        assert main(["set", str(path), f"{name}=ret0"]) == 1
+        assert f"the bytes at {address:#x} are no trampoline" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_arguments_of_a_call_fit(built: dict[str, Path],
                                  capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     """An integer of more than 64 bits is refused, and not cut."""

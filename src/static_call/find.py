@@ -194,8 +194,8 @@ def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
 
 
 def recognise(image: Image, entry: int, designs: Sequence[Design]) -> Recognised | None:
-    """What the bytes at an address are: of these designs the first that fits."""
-    for design in designs:
+    """What the bytes at an address are: of these designs the first that fits. Data is none."""
+    for design in designs if image.executable(entry) else ():
         if state := design.recognise(entry, image.read):
             return state
     return None
