@@ -211,7 +211,7 @@ def test_every_answer_says_what_it_rests_on(capsys: pytest.CaptureFixture[str]) 
     assert cli.main(["check", "--json", "--unroll", "7", "inline-stub"]) == 0
     held = json.loads(capsys.readouterr().out)["assumptions"]
     assert "7 rounds" in held["loops"]
-    for key in ("changes", "threads", "lines", "pads", "edition"):
+    for key in ("changes", "threads", "lines", "pads", "stack", "edition"):
         assert held[key] in out
 
 

@@ -76,6 +76,7 @@ def assumptions(result: dict[Design, Verdicts], limits: Limits) -> dict[str, str
         "lines": "one word in a cache line",
         "loops": f"at most {limits.unroll} rounds of a loop, {limits.steps} instructions",
         "pads": "bti c or paciasp at every function called",
+        "stack": "no arguments on the stack where SP is moved before a call",
         "edition": "cmodx by the list that every edition of Arm ARM DDI 0487, B2.2.5 has, without "
         "what issue M.a adds to it and with rewriting a word as it was (its known issue D25021)",
     }
