@@ -398,6 +398,7 @@ REFUSED = [
     ("ldr x16, [x0]\nnop", "reads from where there need not be memory"),  # X0 may be 0
     ("mov x16, #0\nldr x16, [x16]", "reads from where there need not be memory"),
     ("ldp x16, x17, [x17]\nnop", "reads from where there need not be memory"),
+    ("ldr x17, [sp, #4096]\nnop", "reads from where there need not be memory"),
     ("sub sp, sp, #8\nldr x16, [sp]", "must be a multiple of 16"),
     ("loop: cbz x0, loop\nnop", "stays in the trampoline"),
     ("paciasp\npaciasp", "of what is no plain address"),

@@ -55,8 +55,8 @@ class Thread:
     handler    where an undefined instruction takes it; None to end there
     any        the values in its registers, in its flags and in memory that the program does not
                mention stand for any: what depends on one goes both ways. It has a stack, below the
-               SP that it starts with, and writes nowhere else; it reads by SP, or what the program
-               mentions
+               SP that it starts with, and writes nowhere else; it reads that, by SP, the 16 bytes
+               above it, and what the program mentions
     """
 
     entry: int
@@ -572,10 +572,13 @@ class _Run:
     ) -> tuple[int, int, int]:  # fmt: skip
         """Reads; returns the value and the reads that it comes from (dep and pick)."""
         self.mark(state)
-        if self.thread.any and base != SP and not self.program.places(address, size * elements):
+        whole = size * elements
+        top = self.thread.registers.get(SP, 0)
+        stack = base == SP and address <= top + 16 - whole
+        if self.thread.any and not (stack or self.program.places(address, whole)):
             raise Unmodelled(
                 f"{state.pc - a64.WORD:#x}: {decode(state.trace[-1].word, state.pc)} reads from "
-                "where there need not be memory: neither by SP nor what the trampoline has"
+                "where there need not be memory: neither its stack nor what the trampoline has"
             )
         value = dep = pick = 0
         for at, part in self.accesses(address, size, elements):
