@@ -14,6 +14,7 @@ static int one(int a)
 }
 
 DEFINE_STATIC_CALL(shared, one);
+EXPORT_STATIC_CALL(shared);
 
 typedef int number_function(int);
 

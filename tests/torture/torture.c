@@ -237,7 +237,7 @@ static uintptr_t leads_to(void)
 /* Finds them, of a trampoline of the design inline-stub or adrp-stub. */
 static void look_at_hook(void)
 {
-	const uint32_t *tramp = (const uint32_t *)STATIC_CALL_TRAMP(hook);
+	const uint32_t *tramp = (const uint32_t *)(uintptr_t)STATIC_CALL_TRAMP(hook);
 	int error;
 
 	hook_at.slot = tramp + 1;
