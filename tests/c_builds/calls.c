@@ -358,12 +358,13 @@ static void jump(void)
 {
 	volatile int seen = 0;
 
-	for (volatile int i = 1; i < 4; i = i + 1) {
+	for (volatile int i = 1; i < 4;) {
 		int result = setjmp(back);
 
 		if (!result)
 			static_call(leap_call)(i);
 		seen = seen + result;
+		i = i + 1;
 	}
 	CHECK(seen, 6);
 }
