@@ -26,6 +26,11 @@ SECONDS = 280
 """That the guest takes at most, for one time."""
 
 
+UNFETCHED = (5, 50)
+"""Calls of the emulator's fault that a row in parallel may have, and one of `killed`, where 18 came at
+once; kernels showed single ones in other modes."""
+
+
 class Row(NamedTuple):
     """One mode of torture.c, as it prints it."""
 
@@ -104,7 +109,7 @@ def test_torture(name: str, tmp_path: Path, record_property: Callable[[str, obje
     translation of code that has changed, until the slot is written again. After a fork the first
     store is to a new page, which other CPUs translate meanwhile. Seen: memory had the new word
     before and after the call, and the caller's own DC, IC, DSB and ISB changed nothing. torture.c
-    tells such calls from stale ones by what is in memory, and they are allowed there only.
+    tells such calls from stale ones by what is in memory. In parallel a few are allowed.
     """
     run = RUNS[name]
     options = f"-c {run.calls * TIMES} -n {run.updates * TIMES}"
@@ -124,9 +129,8 @@ def test_torture(name: str, tmp_path: Path, record_property: Callable[[str, obje
         (mode, number) for number in run.updaters for mode in MODES
     ]
     assert not [row for row in found if row.wrong or row.stale]
-    assert not [
-        row for row in found if row.unfetched and (row.mode, run.parallel) != ("killed", True)
-    ]
+    for row in found:
+        assert row.unfetched <= (UNFETCHED[row.mode == "killed"] if run.parallel else 0), row
     if not run.parallel:
         assert sum(row.calls for row in found) >= 10_000_000
         assert sum(row.updates for row in found) >= 100_000
