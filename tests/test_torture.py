@@ -27,8 +27,8 @@ SECONDS = 280
 
 
 UNFETCHED = (5, 50)
-"""Calls of the emulator's fault that a row in parallel may have, and one of `killed`, where 18 came at
-once; kernels showed single ones in other modes."""
+"""Calls of the emulator's fault that a row in parallel may have, and one of `killed`, where 18 came
+at once; kernels showed single ones."""
 
 
 class Row(NamedTuple):

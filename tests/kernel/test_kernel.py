@@ -35,8 +35,8 @@ KERNELS = [
     Kernel("6.1", "6.1", without=("ARM64_BTI_KERNEL",)),
 ]
 EMULATORS = 5
-"""Calls in parallel that go to the old target though memory holds the new one and the CPU itself has
-cleaned, invalidated and synchronised: QEMU 10.0.2 was seen to run such a translation, once in
+"""Calls in parallel that go to the old target though memory holds the new one and the CPU itself
+has cleaned, invalidated and synchronised: QEMU 10.0.2 was seen to run such a translation, once in
 some 3,000 updates of a 6.1 on an idle host."""
 
 TRIES = 6
