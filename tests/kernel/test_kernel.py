@@ -37,7 +37,7 @@ KERNELS = [
 EMULATORS = 5
 """Calls in parallel that go to the old target though memory holds the new one and the CPU itself
 has cleaned, invalidated and synchronised: QEMU 10.0.2 was seen to run such a translation, once in
-some 3,000 updates of a 6.1 on an idle host."""
+some 3,000 updates of 6.1 and 6.12 on an idle host."""
 
 TRIES = 6
 """With KASLR the 2 GiB for modules lie anywhere around the kernel, so that 32 MiB in them are near
