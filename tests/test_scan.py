@@ -25,6 +25,7 @@ from static_call import a64, find, notation
 from static_call.cli import main
 from static_call.design import Design
 from static_call.elf import Image
+from static_call.reader import Reader
 from static_call.scan import candidates, overlap
 
 FUNCTIONS = ".text; .globl _start, other\n_start: bti c; ret\nother: nop; ret\n".replace("; ", "\n")
@@ -369,7 +370,7 @@ def test_an_object_costs_linear_time(
         "trampolines": "",
     }[what]
     read = []
-    original = Image._pread
+    original = Reader.__call__
     for count in (500, 2000):
         text = FUNCTIONS + trampoline("x", BY_HAND["inline-stub"], "other")
         for n in range(count):
@@ -379,14 +380,14 @@ def test_an_object_costs_linear_time(
         run(PREFIX + "as", "-o", made, source)
         total = 0
 
-        def pread(image: Image, offset: int, size: int) -> bytes:
+        def count_reads(file: Reader, offset: int, size: int) -> bytes:
             nonlocal total
-            data = original(image, offset, size)
+            data = original(file, offset, size)
             total += 1000 + len(data)
             return data
 
         with monkeypatch.context() as patched:
-            patched.setattr(Image, "_pread", pread)
+            patched.setattr(Reader, "__call__", count_reads)
             with Image.open(made) as image:
                 found = find.scan(image, shipped())
                 image.sites([one.entry for one in found])

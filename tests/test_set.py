@@ -538,6 +538,19 @@ def test_a_temporary_file_that_is_in_use_stays(program: Path) -> None:
     assert sorted(os.listdir(folder)) == [other.name, "program"]
 
 
+def test_a_temporary_file_is_no_standard_stream(tmp_path: Path) -> None:
+    """With 0 to 2 closed it is at a number from 3 on: what is printed does not go into it."""
+    code = f"""
+import os
+from static_call.places import temporary
+for fd in range(3):
+    os.close(fd)
+with temporary.beside({str(tmp_path / "program")!r}) as (fd, path):
+    os._exit(fd)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode >= 3
+
+
 def test_outputs(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A copy onto itself, onto an existing file, through a link; hard links keep the old file."""
     folder, before = program.parent, program.read_bytes()

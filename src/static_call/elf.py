@@ -24,7 +24,8 @@ from itertools import compress, count, pairwise
 from typing import NamedTuple, TypeVar, overload
 
 from static_call import dynamic, foreign_file, relocatable, relocation
-from static_call.errors import StaticCallError
+from static_call.errors import Damaged as Damaged
+from static_call.errors import ElfError as ElfError
 from static_call.packed import u32s, u64s
 from static_call.reader import Reader
 from static_call.relocation import RelaTables, Relocation
@@ -65,10 +66,6 @@ _NONE = (0, 0)
 Record = TypeVar("Record")
 
 
-class ElfError(StaticCallError):
-    """Something about an ELF file; the text begins with its path."""
-
-
 class NotArm64(ElfError):
     """The file is not an ELF file of the kind that holds static calls."""
 
@@ -79,10 +76,6 @@ class NotLinked(ElfError):
 
 class SymbolsOnly(ElfError):
     """The file has symbols for another one, and neither code nor data."""
-
-
-class Damaged(ElfError):
-    """The file's headers or tables contradict the file."""
 
 
 class NotInFile(ElfError):
@@ -283,7 +276,7 @@ class Image:
     # Headers
 
     def _read_headers(self, symbols_only: bool) -> None:
-        data = self._pread(0, _EHDR.size)
+        data = self._file(0, _EHDR.size)
         if data[:4] != b"\x7fELF":
             raise NotArm64(f"{self.path}: {foreign_file.advice(data, self.path)}")
         if len(data) < _EHDR.size:
@@ -402,17 +395,10 @@ class Image:
                 raise Damaged(f"{where} overlaps the one before it")
             before = one.end
 
-    def _pread(self, offset: int, size: int) -> bytes:
-        """Bytes of the file; fewer where it ends."""
-        return self._file(offset, size)
-
     def _inside(self, offset: int, size: int, what: str) -> bytes:
         """Bytes that must be there: all of them, or Damaged."""
         self._check_inside(offset, size, what)
-        data = self._pread(offset, size)
-        if len(data) < size:
-            raise Damaged(f"{self.path}: the file became shorter while it was read")
-        return data
+        return self._file.whole(offset, size)
 
     def _check_inside(self, offset: int, size: int, what: str) -> None:
         if offset + size > self.stat.st_size:
@@ -437,10 +423,8 @@ class Image:
         if not 0 < self._section_names < len(self.sections):
             return b""
         table = self.sections[self._section_names]
-        names, wanted = (
-            self._inside(table.offset, table.size, "string table"),
-            name.encode() + b"\0",
-        )
+        names = self._inside(table.offset, table.size, "string table")
+        wanted = name.encode() + b"\0"
         for one in self.sections:
             if one.type != _SHT_NOBITS and names.startswith(wanted, one.name):
                 return self._inside(one.offset, one.size, f"section {name}")
@@ -452,7 +436,7 @@ class Image:
         places = [(one.offset, one.file_size) for one in self._notes]
         places += [(one.offset, one.size) for one in self.sections if one.type == _SHT_NOTE]
         for offset, length in places:
-            data = self._pread(offset, min(length, _NOTES))
+            data = self._file(offset, min(length, _NOTES))
             at = 0
             while at + _NOTE.size <= len(data):
                 name_size, size, kind, name = _NOTE.unpack_from(data, at)
@@ -472,7 +456,7 @@ class Image:
         if note is None:
             return False
         self._check_inside(note.offset, note.file_size, "GNU property note")
-        data = self._pread(note.offset, min(note.file_size, _BLOCK))
+        data = self._file(note.offset, min(note.file_size, _BLOCK))
         if len(data) < _NOTE.size:
             return False
         name_size, size, kind, name = _NOTE.unpack_from(data)
@@ -613,7 +597,6 @@ class Image:
         if segment.file_size > _MOST_DYNAMIC:
             raise Damaged(f"{self.path}: its dynamic section has {segment.file_size} bytes")
         # A loader goes by the address, so the offset must mean the same bytes.
-        self._check_inside(segment.offset, segment.file_size, "dynamic section")
         where = self._held(
             segment.address, segment.file_size, f"dynamic section is at {segment.address:#x}"
         )
@@ -885,7 +868,7 @@ class Image:
         names = self.sections[self._section_names]
         self._check_inside(names.offset, names.size, "string table")
         size = max(min(NAME, names.size - section.name), 0)
-        return printable(self._pread(names.offset + section.name, size).partition(b"\0")[0])
+        return printable(self._file(names.offset + section.name, size).partition(b"\0")[0])
 
     # Symbols
 
@@ -1036,7 +1019,7 @@ class Image:
             self._check_inside(offset, size, "code")
             start = max(address, done) + 3 & -4  # nothing twice, even where sections overlap
             for at in range(start - address, size, _CHUNK):
-                data = self._pread(offset + at, min(_CHUNK + more, size - at))
+                data = self._file(offset + at, min(_CHUNK + more, size - at))
                 yield address + at, data, 0 if self.linked else address
             done = max(done, address + size)
 

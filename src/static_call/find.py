@@ -122,7 +122,34 @@ def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> lis
 
     Raises NoSuchCall, and elf.AmbiguousSymbol where several have a name.
     """
+    return _look_up(image, designs, _named(image, designs), names)
+
+
+def lookup_to_change(image: Image, designs: Sequence[Design], names: Iterable[str]) -> list[Found]:
+    """The same, to change each of them: none is there twice, nor has another one its trampoline.
+
+    Raises what lookup raises, and SetTwice.
+    """
     every = _named(image, designs)
+    found = _look_up(image, designs, every, names)
+    chosen: dict[int, Found] = {}
+    for one in found:
+        if one.entry in chosen:
+            raise SetTwice(f"{image.path}: {one.name} at {one.entry:#x} is set twice")
+        chosen[one.entry] = one
+    for other in every:
+        known = chosen.get(other.entry)
+        if known is not None and other.key not in (None, known.key):
+            raise SetTwice(
+                f"{image.path}: {known.name} and {other.name} are one trampoline with two keys, "
+                "of which only one would change"
+            )
+    return found
+
+
+def _look_up(
+    image: Image, designs: Sequence[Design], every: Sequence[Named], names: Iterable[str]
+) -> list[Found]:
     chosen = []
     for name in names:
         if name.startswith("0x"):
@@ -145,25 +172,6 @@ def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> lis
             raise AmbiguousSymbol(f"{image.path}: {name} is at {places}: say which by the address")
         chosen += found
     return _describe(image, chosen, _states(image, designs, chosen))
-
-
-def check_distinct(image: Image, designs: Sequence[Design], found: Sequence[Found]) -> None:
-    """No trampoline is there twice, nor one that another name has, too, with a key of its own.
-
-    Raises SetTwice.
-    """
-    chosen: dict[int, Found] = {}
-    for one in found:
-        if one.entry in chosen:
-            raise SetTwice(f"{image.path}: {one.name} at {one.entry:#x} is set twice")
-        chosen[one.entry] = one
-    for other in _named(image, designs):
-        known = chosen.get(other.entry)
-        if known is not None and other.key not in (None, known.key):
-            raise SetTwice(
-                f"{image.path}: {known.name} and {other.name} are one trampoline with two keys, "
-                "of which only one would change"
-            )
 
 
 def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
@@ -406,8 +414,10 @@ def _describe(
             return Goal(None, symbol)
         if address in (0, one.entry):  # Linux's way to say none, and static_call.h's
             return None
-        if (stub := detour(image.read, address)) and stub.target == one.entry:
-            return None  # under clang's CFI, the trampoline's address is a jump table's
+        # Under clang's CFI the trampoline's address is a jump table's: a stub, so it has a detour.
+        stub = detours[address] and detour(image.read, address)
+        if stub and stub.target == one.entry:
+            return None
         return at(address)
 
     return [

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 
-from static_call.errors import StaticCallError
-
-
-class Shortened(StaticCallError):
-    """The file became shorter while it was read."""
+from static_call.errors import Damaged
 
 
 class Reader:
@@ -43,8 +39,8 @@ class Reader:
         return os.pread(self._fd, size, offset) if 0 <= offset < self.stat.st_size else b""
 
     def whole(self, offset: int, size: int) -> bytes:
-        """Bytes that were there when the file was opened. Raises Shortened."""
+        """Bytes that were there when the file was opened; elf.Damaged where they no longer are."""
         data = self(offset, size)
         if len(data) < size:
-            raise Shortened(f"{self.path}: the file became shorter while it was read")
+            raise Damaged(f"{self.path}: the file became shorter while it was read")
         return data

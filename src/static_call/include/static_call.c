@@ -111,9 +111,9 @@ static unsigned int thread_id(void)
 
 /* ---- Locks --------------------------------------------------------------------------------- */
 
-static int is_thread(unsigned int id)
+static int is_ended(long thread)
 {
-	return system_call(SYS_tgkill, system_call(SYS_getpid, 0, 0, 0, 0), id, 0, 0) != -ESRCH;
+	return system_call(SYS_tgkill, system_call(SYS_getpid, 0, 0, 0, 0), thread, 0, 0) == -ESRCH;
 }
 
 /*
@@ -130,7 +130,7 @@ static unsigned int try_to_take(unsigned int *lock, unsigned int self)
 
 	if (__atomic_compare_exchange_n(lock, &owner, self, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
-	if (owner != self && !is_thread(owner) &&
+	if (owner != self && is_ended(owner) &&
 	    __atomic_compare_exchange_n(lock, &owner, self, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
 	return owner;
@@ -245,7 +245,7 @@ static int take_in_turn(struct static_call_key *key, unsigned int self, uint64_t
 			waits = 0; /* it was passed over */
 		} else if (wait_for(queue, line, ticket, FREE_MS) == -ETIMEDOUT) {
 			owner = __atomic_load_n(lock, __ATOMIC_RELAXED);
-			if (!owner || !is_thread(owner))
+			if (!owner || is_ended(owner))
 				pass_on(queue, turn_of(line));
 		}
 	}
@@ -453,6 +453,22 @@ static void close_file(int fd)
 	system_call(SYS_close, fd, 0, 0, 0);
 }
 
+/*
+ * Opens a file at a number from 3 on: the descriptor, or a negative errno. Where the standard streams
+ * are closed it would be one of them, and what the program prints would go into it. What it prints
+ * in this moment does no harm: nothing is at position 0 of its memory, and other files are only read.
+ */
+static int open_file(const char *path, int flags)
+{
+	long higher, fd = system_call(SYS_openat, AT_FDCWD, (long)path, flags, 0);
+
+	if (fd < 0 || fd > 2)
+		return (int)fd;
+	higher = system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
+	close_file((int)fd);
+	return higher == -EINVAL ? -EMFILE : (int)higher; /* 3 is more than are allowed */
+}
+
 /* What is open of `memory`: this process's, or a parent's. */
 static void close_memory(void)
 {
@@ -465,29 +481,18 @@ static void close_memory(void)
 static int open_memory(void)
 {
 	/* Not /proc/self, which has no memory once the first thread has ended. */
-	long fd = system_call(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/mem",
-			      O_RDWR | O_CLOEXEC, 0);
+	int fd = open_file("/proc/thread-self/mem", O_RDWR | O_CLOEXEC);
 	long error;
 
-	/*
-	 * Where the standard streams are closed it would be one of them, and what the program prints
-	 * would go into its memory. What it prints in this moment doesn't: nothing is at position 0.
-	 */
-	if (fd >= 0 && fd <= 2) {
-		long higher = system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
-
-		close_file((int)fd);
-		fd = higher == -EINVAL ? -EMFILE : higher; /* 3 is more than are allowed */
-	}
 	if (fd < 0)
-		return (int)fd;
+		return fd;
 	error = system_call(SYS_lseek, fd, POSITION, SEEK_SET, 0);
-	error = error < 0 ? error : own.checked ? 0 : -check_writes((int)fd);
+	error = error < 0 ? error : own.checked ? 0 : -check_writes(fd);
 	if (error < 0) {
-		close_file((int)fd);
+		close_file(fd);
 		return (int)error;
 	}
-	return (int)fd;
+	return fd;
 }
 
 /*
@@ -777,25 +782,13 @@ static int open_of_thread(int thread, const char *name)
 {
 	char path[64] = "/proc/self/task/", digits[16];
 	size_t size = strlen(path), count = 0;
-	long fd, higher;
 
 	for (; thread; thread /= 10)
 		digits[count++] = (char)('0' + thread % 10);
 	while (count)
 		path[size++] = digits[--count];
 	memcpy(path + size, name, strlen(name) + 1);
-	fd = system_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd >= 0 && fd < 3) { /* 0, 1 and 2 have a meaning to everybody */
-		higher = system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
-		system_call(SYS_close, fd, 0, 0, 0);
-		fd = higher;
-	}
-	return (int)fd;
-}
-
-static int is_ended(int thread)
-{
-	return system_call(SYS_tgkill, system_call(SYS_getpid, 0, 0, 0, 0), thread, 0, 0) == -ESRCH;
+	return open_file(path, O_RDONLY | O_CLOEXEC);
 }
 
 static uint64_t after_tab(const char *text, const char *name)

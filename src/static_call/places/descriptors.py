@@ -14,6 +14,15 @@ from typing import NamedTuple
 LOWEST = 3
 
 
+def above_standard(fd: int) -> int:
+    """The same open file at a number from LOWEST on; a lower one is then closed. Raises OSError."""
+    if fd >= LOWEST:
+        return fd
+    higher = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOWEST)
+    os.close(fd)
+    return higher
+
+
 class Held:
     """A file that this process keeps open for reading and writing, and finds again.
 

@@ -78,10 +78,9 @@ class EmulatedElf:
     def set_calls(self, changes: Mapping[str, Target | str]) -> None:
         """Retargets static calls by name, or address in the file; their targets likewise.
 
-        Raises find.SetTwice, and what find.lookup and StaticCall.update raise.
+        Raises what find.lookup_to_change and StaticCall.update raise.
         """
-        found = find.lookup(self.image, self._designs, changes)
-        find.check_distinct(self.image, self._designs, found)
+        found = find.lookup_to_change(self.image, self._designs, changes)
         for one, target in zip(found, changes.values()):
             moved = target + self.bias if isinstance(target, int) else target
             one.static_call(self.machine, self.bias, self.resolve).update(moved)

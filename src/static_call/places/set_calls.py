@@ -26,12 +26,11 @@ def set_calls(
              StaticCall.update takes
 
     What is returned is in the order of `changes`, and was read from the new file before that took
-    its name. Raises find.SetTwice, NotAsAsked and what find.lookup, StaticCall.update and
+    its name. Raises NotAsAsked and what find.lookup_to_change, StaticCall.update and
     ElfFile.commit raise: then the file is as it was.
     """
     place = ElfFile(image)
-    found = find.lookup(image, designs, changes)
-    find.check_distinct(image, designs, found)
+    found = find.lookup_to_change(image, designs, changes)
     calls = [one.static_call(place) for one in found]
     asked = []
     for call, target in zip(calls, changes.values()):

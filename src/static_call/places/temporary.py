@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from static_call.places.descriptors import above_standard
+
 _MARK = ".static-call-"
 _NAME = 200  # bytes of the name that is to be taken; names have 255 at most
 
@@ -41,6 +43,7 @@ def _make(folder: str, prefix: str) -> tuple[int, str]:
     while True:
         fd, path = tempfile.mkstemp(prefix=prefix, dir=folder)
         try:
+            fd = above_standard(fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.stat(path), os.fstat(fd)):
                 return fd, path
