@@ -6,7 +6,8 @@ Emulation counts instructions exactly; it says nothing of time on hardware.
 
 from __future__ import annotations
 
-from static_call import RET0, Emulator, notation
+from static_call import RET0, Emulator
+from static_call.design import notation
 
 
 def main() -> None:

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from static_call import notation
 from static_call.check import report, verdicts
-from static_call.check.executions import allowed
-from static_call.check.model import WEAKEST
-from static_call.check.program import Program, explore
 from static_call.check.questions import Question, changes
+from static_call.design import notation
+from static_call.memory_model.executions import allowed
+from static_call.memory_model.model import WEAKEST
+from static_call.memory_model.program import Program, explore
 
 LIMIT = 20.0
 """Seconds after which a series is not continued."""
@@ -36,7 +36,8 @@ def seconds(run: Callable[[], object]) -> float:
 
 def cold() -> None:
     """Forgets what earlier questions left behind."""
-    from static_call.check import executions, model, questions
+    from static_call.check import questions
+    from static_call.memory_model import executions, model
 
     for cached in (
         questions._scene, questions.targets,

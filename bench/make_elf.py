@@ -18,8 +18,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from static_call import a64, notation
-from static_call.design import Design, Quad
+from static_call.design import notation
+from static_call.design.design import Design, Quad
+from static_call.isa import a64
 
 SYMBOLS = 300_000
 CALLS = 1_000

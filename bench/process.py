@@ -24,8 +24,8 @@ from pathlib import Path
 
 import arm64_linux
 
-from static_call import notation
-from static_call.static_call import KEY_SIZE
+from static_call.calls import KEY_SIZE
+from static_call.design import notation
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parent / "src"

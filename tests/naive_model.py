@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import permutations, product
 from math import factorial
 
-from static_call.check.program import Event, Path, Program
+from static_call.memory_model.program import Event, Path, Program
 
 Relation = set[tuple[int, int]]
 Found = tuple[frozenset[tuple[int | None, int]], *tuple[frozenset[tuple[int, int]], ...]]

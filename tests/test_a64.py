@@ -12,7 +12,7 @@ from gnu import disassemble, link, pack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from static_call import a64
+from static_call.isa import a64
 
 BASE = 0x7_1234_0404
 """Where the first instruction lies: not at the start of a page, and ADRP can go both ways."""

@@ -21,7 +21,7 @@ from c_rows import HERE, KINDS, ROWS, Row, product
 from linked import Linked
 from toolchain import CLANG_19, CLANG_LLD, GCC, MUSL, Compiler, need, run, run_qemu
 
-from static_call.cli import main
+from static_call.cli.main import main
 
 INCLUDE = Path(__file__).parents[1] / "src" / "static_call" / "include"
 SOURCE = INCLUDE / "static_call.c"

@@ -10,9 +10,9 @@ import pytest
 from linked import Linked
 from toolchain import CLANG, CLANG_LLD, COMPILERS, GCC, Compiler, need, qemu, run, run_qemu
 
-from static_call.cli import main
-from static_call.design import Design
-from static_call.notation import load
+from static_call.cli.main import main
+from static_call.design.design import Design
+from static_call.design.notation import load
 
 HERE = Path(__file__).parent / "c"
 INCLUDE = Path(__file__).parents[1] / "src" / "static_call" / "include"

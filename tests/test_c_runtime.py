@@ -29,7 +29,7 @@ from toolchain import (
     zig_is_there,
 )
 
-from static_call.cli import main
+from static_call.cli.main import main
 
 HERE = Path(__file__).parent / "guest_c"
 INCLUDE = Path(__file__).parents[1] / "src" / "static_call" / "include"

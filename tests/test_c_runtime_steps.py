@@ -18,10 +18,10 @@ from toolchain import CLANG, GCC, Compiler
 from unicorn import UC_HOOK_CODE
 from unicorn import arm64_const as arm64
 
-from static_call import a64
-from static_call.design import RET0, Target
+from static_call.design.design import RET0, Target
+from static_call.design.retarget import Step
+from static_call.isa import a64
 from static_call.places.emulator import Emulator
-from static_call.retarget import Step
 
 HERE = Path(__file__).parent / "guest_c"
 INCLUDE = Path(__file__).parents[1] / "src" / "static_call" / "include"

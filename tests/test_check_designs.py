@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from static_call import notation
 from static_call.check import report, verdicts
-from static_call.check.model import CACHE_TYPES, WEAKEST
-from static_call.check.program import DEFAULT, Limits
 from static_call.check.questions import (
     Question,
     Unaskable,
@@ -19,9 +16,12 @@ from static_call.check.questions import (
 )
 from static_call.check.remedies import VALID, remedies
 from static_call.check.story import in_order, tell, why
-from static_call.design import PROPERTIES, Design, Unreachable
+from static_call.design import notation
+from static_call.design.design import PROPERTIES, Design, Unreachable
+from static_call.design.retarget import Cse
 from static_call.errors import StaticCallError
-from static_call.retarget import Cse
+from static_call.memory_model.model import CACHE_TYPES, WEAKEST
+from static_call.memory_model.program import DEFAULT, Limits
 
 SINGLE = changes(2)
 ADDRESSES = {change for change in SINGLE if change[1].split()[0] in ("near", "far")}

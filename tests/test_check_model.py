@@ -13,12 +13,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from naive_model import World
 
-from static_call.check import model as tables
-from static_call.check.executions import INITIAL, Execution, allowed, combinations, forbidden
-from static_call.check.instructions import assemble as word
-from static_call.check.litmus import Test, read, run
-from static_call.check.model import AXIOMS, CACHE_TYPES, GLOBAL, INTERNAL, LOCAL, PICK, Model
-from static_call.check.program import Limits, Program, Thread, TooBig, Unmodelled, explore
+from static_call.memory_model import model as tables
+from static_call.memory_model.executions import INITIAL, Execution, allowed, combinations, forbidden
+from static_call.memory_model.instructions import assemble as word
+from static_call.memory_model.litmus import Test, read, run
+from static_call.memory_model.model import AXIOMS, CACHE_TYPES, GLOBAL, INTERNAL, LOCAL, PICK, Model
+from static_call.memory_model.program import Limits, Program, Thread, TooBig, Unmodelled, explore
 
 X, Y = 0x20000, 0x20100
 CASES = {case.name: case for case in (*litmus_tests.APPLICATION, *litmus_tests.IFETCH)}

@@ -13,13 +13,15 @@ from xml.etree import ElementTree
 import pytest
 from patience import patient
 
-from static_call import cli, notation
-from static_call.check import drawing, export, litmus, verdicts
-from static_call.check.litmus_writer import NotExpressible
-from static_call.check.model import CACHE_TYPES
+from static_call.check import drawing, export, verdicts
 from static_call.check.questions import Unaskable, changes
 from static_call.check.story import tell
-from static_call.design import PROPERTIES
+from static_call.cli import main as cli
+from static_call.design import notation
+from static_call.design.design import PROPERTIES
+from static_call.memory_model import litmus
+from static_call.memory_model.litmus_writer import NotExpressible
+from static_call.memory_model.model import CACHE_TYPES
 
 
 @pytest.mark.parametrize("name", notation.shipped())

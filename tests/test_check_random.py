@@ -12,16 +12,16 @@ import pytest
 import random_designs
 from naive_model import World
 
-from static_call import notation
 from static_call.check import export, questions, report, verdicts
-from static_call.check.executions import combinations
-from static_call.check.litmus_writer import NotExpressible
-from static_call.check.program import Limits
 from static_call.check.questions import Change, Question, Unaskable, changes
 from static_call.check.story import tell
 from static_call.check.verdicts import Verdict
-from static_call.design import PROPERTIES, Design
+from static_call.design import notation
+from static_call.design.design import PROPERTIES, Design
 from static_call.errors import StaticCallError
+from static_call.memory_model.executions import combinations
+from static_call.memory_model.litmus_writer import NotExpressible
+from static_call.memory_model.program import Limits
 
 COUNT = int(os.environ.get("RANDOM_DESIGNS", "120"))
 FIRST = int(os.environ.get("RANDOM_FROM", "0"))

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from static_call import cli, notation
 from static_call.check import export, report, verdicts
-from static_call.check.program import Limits
 from static_call.check.questions import Question, changes, parse_change, targets
 from static_call.check.story import tell
-from static_call.design import PROPERTIES, Design
+from static_call.cli import main as cli
+from static_call.design import notation
+from static_call.design.design import PROPERTIES, Design
 from static_call.errors import StaticCallError
+from static_call.memory_model.program import Limits
 
 CLAIMS = ".claims " + " ".join(PROPERTIES) + "\n.align 3\n"
 RETARGET = """retarget:

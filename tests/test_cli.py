@@ -14,7 +14,7 @@ import pytest
 from patience import patient
 from toolchain import GCC, need, qemu, run
 
-from static_call import notation
+from static_call.design import notation
 
 ROOT = Path(__file__).parent.parent
 INCLUDE = ROOT / "src/static_call/include"

@@ -20,11 +20,11 @@ import pytest
 
 import static_call
 from static_call import RET0, Design, Emulator, StaticCall
+from static_call.calls import KEY_SIZE, BadTarget, Closed, NameTaken, Piece
+from static_call.design.trampoline import Trampoline
 from static_call.locks import Deadlock
 from static_call.places import emulator
 from static_call.places.pool import ARENA, Pool
-from static_call.static_call import KEY_SIZE, BadTarget, Closed, NameTaken, Piece
-from static_call.trampoline import Trampoline
 
 # What is raised in a generator that is being dropped is lost, as any signal's exception there.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 PACKAGE = str(Path(static_call.__file__).parent)
 FILES = tuple(
     os.path.join(PACKAGE, name)
-    for name in ("static_call.py", "locks.py", "places/emulator.py", "places/pool.py")
+    for name in ("calls.py", "locks.py", "places/emulator.py", "places/pool.py")
 )
 """What is interrupted: the code that has something to leave behind."""
 
@@ -227,7 +227,7 @@ def test_an_update_is_whole(machine: Emulator, target: Any) -> None:
         if expected is None:
             expected = call.address
         elif expected is RET0:
-            expected = machine.resolve(static_call.static_call.RETURN0)
+            expected = machine.resolve(static_call.calls.RETURN0)
         assert key == expected
         assert [rights for *_, rights in machine.uc.mem_regions()] == before
     assert free(machine, call)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from toolchain import GCC, qemu, run
 
-from static_call import debug_file
-from static_call.cli import main
-from static_call.elf import Image
+from static_call.cli.main import main
+from static_call.elf import debug_file
+from static_call.elf.image import Image
 
 INCLUDE = Path(__file__).parent.parent / "src/static_call/include"
 SOURCE = """
@@ -282,16 +282,17 @@ def test_images_that_are_dropped_close_their_files(whole: dict[str, Path]) -> No
     program = f"""
 import gc, os
 gc.disable()
-from static_call import find, notation
-from static_call.elf import ElfError, Image
-from static_call.find import longest_first
+from static_call import image_calls
+from static_call.design import notation
+from static_call.elf.image import ElfError, Image
+from static_call.image_calls import longest_first
 from static_call.places.elf_file import ElfFile
 designs = longest_first(notation.load(name) for name in notation.shipped())
 def use(path):
     image = Image.open(path)
-    find.find(image, designs)
+    image_calls.find(image, designs)
     place = ElfFile(image)
-    find.lookup(image, designs, ["policy"])[0].static_call(place).update("fast")
+    image_calls.lookup(image, designs, ["policy"])[0].static_call(place).update("fast")
     place.patches()
     image.names({{image.entry}})
     image.function(image.entry)

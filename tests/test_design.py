@@ -19,10 +19,19 @@ from unicorn import UC_ARCH_ARM64, UC_HOOK_CODE, UC_MODE_ARM
 from unicorn.arm64_const import UC_ARM64_REG_LR, UC_ARM64_REG_X0
 from unicorn.unicorn import Uc
 
-from static_call import a64, notation
-from static_call.design import RET0, Cost, Design, Recognised, Target, Unreachable, Unsupported
-from static_call.retarget import steps
-from static_call.trampoline import Trampoline
+from static_call.design import notation
+from static_call.design.design import (
+    RET0,
+    Cost,
+    Design,
+    Recognised,
+    Target,
+    Unreachable,
+    Unsupported,
+)
+from static_call.design.retarget import steps
+from static_call.design.trampoline import Trampoline
+from static_call.isa import a64
 
 GIB = 1 << 30
 REACH = 128 << 20

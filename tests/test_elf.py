@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toolchain import need, run
 
-from static_call import a64, relocation
-from static_call.elf import (
+from static_call.elf import relocation
+from static_call.elf.image import (
     AmbiguousSymbol,
     Damaged,
     ElfError,
@@ -30,10 +30,11 @@ from static_call.elf import (
     NotArm64,
     NotInFile,
 )
+from static_call.elf.sites import count_sites
+from static_call.elf.symbols import FUNC
 from static_call.errors import StaticCallError
+from static_call.isa import a64
 from static_call.places.elf_file import ElfFile
-from static_call.sites import count_sites
-from static_call.symbols import FUNC
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -474,10 +475,10 @@ def test_tables_longer_than_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     expected = (sorted(image.symbols("__SCT__")), words(image, "00000094"))
     assert len(expected[0]) == 300
     assert expected[1] == sorted(one.value for one in expected[0])
-    monkeypatch.setattr("static_call.symbols._SYMBOLS", 7)
-    monkeypatch.setattr("static_call.elf._CHUNK", 4 * 7)
+    monkeypatch.setattr("static_call.elf.symbols._SYMBOLS", 7)
+    monkeypatch.setattr("static_call.elf.image._CHUNK", 4 * 7)
     for size in range(16, 32):
-        monkeypatch.setattr("static_call.symbols._STRINGS", size)
+        monkeypatch.setattr("static_call.elf.symbols._STRINGS", size)
         found = (sorted(image.symbols("__SCT__")), words(image, "00000094"))
         assert found == expected
         assert image.symbol("__SCT__123").value == expected[1][123]

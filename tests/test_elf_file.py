@@ -16,9 +16,13 @@ from elf_files import KINDS, assemble, build, readelf
 from patience import patient
 from toolchain import GCC, qemu, run
 
-from static_call import find, notation, relocation
-from static_call.design import RET0
-from static_call.elf import Image, NotInFile
+from static_call import image_calls
+from static_call.calls import BadTarget
+from static_call.design import notation
+from static_call.design.design import RET0
+from static_call.design.retarget import Retarget, Step
+from static_call.elf import relocation
+from static_call.elf.image import Image, NotInFile
 from static_call.places.elf_file import (
     CannotRun,
     Changed,
@@ -27,8 +31,6 @@ from static_call.places.elf_file import (
     NotWritten,
     ReadOnly,
 )
-from static_call.retarget import Retarget, Step
-from static_call.static_call import BadTarget
 
 RUNNING = [kind for kind in KINDS if kind not in ("shared", "bti")]
 """What runs by itself. Debian's start files have no landing pads, so what is marked doesn't run."""
@@ -133,7 +135,7 @@ def test_static_calls_of_a_c_program_are_retargeted(tmp_path: Path, kind: str) -
     for target, printed in targets:
         image = Image.open(path)
         place = ElfFile(image)
-        found = find.lookup(image, designs, ["policy"])[0]
+        found = image_calls.lookup(image, designs, ["policy"])[0]
         found.static_call(place).update(target)
         place.commit()
         assert qemu(path) == printed
@@ -522,7 +524,7 @@ def test_a_file_that_another_process_changes_is_left_alone(pie: Path) -> None:
 
 WRITER = """
 import sys, time
-from static_call.elf import Image
+from static_call.elf.image import Image
 from static_call.places.elf_file import Changed, ElfFile
 done, end = 0, time.monotonic() + float(sys.argv[2])
 while done < 12 and time.monotonic() < end:

@@ -16,9 +16,10 @@ import pytest
 from linked import Linked
 from toolchain import CLANG_LLD, GCC
 
-from static_call import cli, notation
-from static_call.cli import main
-from static_call.find import longest_first
+from static_call.cli import main as cli
+from static_call.cli.main import main
+from static_call.design import notation
+from static_call.image_calls import longest_first
 
 MUTANTS = int(os.environ.get("MUTANTS", "300"))
 INCLUDE = Path(__file__).parent.parent / "src/static_call/include"
@@ -56,7 +57,7 @@ NUMBERS = (
 )
 RET = 0xD65F03C0
 STEPS = (-0x1000, -24, -8, -4, -1, 1, 4, 8, 24, 0x1000, 0x10000)
-# Offsets of the stubs from the entry, by the offset of the word after BR: designs/*.s.
+# Offsets of the stubs from the entry, by the offset of the word after BR: design/shipped/*.s.
 STUBS = {"inline-stub": {"ret0": 24, "null": 32}, "adrp-stub": {"ret0": 20, "null": 28}}
 
 

@@ -4,11 +4,12 @@ from functools import partial
 
 import pytest
 
-from static_call import RET0, Emulator, StaticCallError, load, notation
-from static_call.a64 import Misaligned
-from static_call.design import Unreachable
+from static_call import RET0, Emulator, StaticCallError, load
+from static_call.calls import BadTarget
+from static_call.design import notation
+from static_call.design.design import Unreachable
+from static_call.isa.a64 import Misaligned
 from static_call.places.emulator import EmulatorFault, OutOfBounds
-from static_call.static_call import BadTarget
 
 ADD_1 = "bti c\nadd x0, x0, #1\nret"
 ADD_100 = "bti c\nadd x0, x0, #100\nret"

@@ -9,8 +9,8 @@ import pytest
 from linked import Linked
 from toolchain import COMPILERS, GCC, ZIG, Compiler, need, qemu, run, run_qemu, zig_is_there
 
-from static_call.cli import main
-from static_call.notation import load
+from static_call.cli.main import main
+from static_call.design.notation import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 REACH = 1 << 27

@@ -16,13 +16,13 @@ import pytest
 from elf_files import assemble
 from toolchain import run
 
-from static_call import notation
-from static_call.cli import main
-from static_call.design import RET0, Design, Target
-from static_call.elf import Image
+from static_call.calls import RETURN0
+from static_call.cli.main import main
+from static_call.design import notation
+from static_call.design.design import RET0, Design, Target
+from static_call.design.trampoline import Trampoline
+from static_call.elf.image import Image
 from static_call.places.elf_file import ElfFile
-from static_call.static_call import RETURN0
-from static_call.trampoline import Trampoline
 
 FAR = 0x20000000  # beyond 128 MiB from the code
 SPACE = 64  # bytes for a trampoline

@@ -14,7 +14,7 @@ import pytest
 from patience import patient
 from toolchain import GCC, need, qemu, run
 
-from static_call import notation
+from static_call.design import notation
 from static_call.kernel import code
 from static_call.kernel.tree import NotATree, Tree
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import litmus_tests
 import pytest
 
-from static_call import cli
-from static_call.check.instructions import assemble
-from static_call.check.litmus import (
+from static_call.cli import main as cli
+from static_call.memory_model.instructions import assemble
+from static_call.memory_model.litmus import (
     LitmusError,
     Test,
     Variable,
@@ -19,9 +19,9 @@ from static_call.check.litmus import (
     run,
     show_instruction,
 )
-from static_call.check.litmus_writer import NotExpressible, write
-from static_call.check.model import CACHE_TYPES, Model
-from static_call.check.program import Limits, Program, Thread
+from static_call.memory_model.litmus_writer import NotExpressible, write
+from static_call.memory_model.model import CACHE_TYPES, Model
+from static_call.memory_model.program import Limits, Program, Thread
 
 MP = r"""AArch64 MP
 "PodWW Rfe PodRR Fre"
@@ -272,7 +272,7 @@ def test_an_error_of_the_checker_is_one_line(
         monkeypatch.undo()
         raise IndexError("of something")
 
-    monkeypatch.setattr("static_call.check.litmus.read", broken)
+    monkeypatch.setattr("static_call.memory_model.litmus.read", broken)
     out, err = io.StringIO(), io.StringIO()
     assert main_litmus([str(good)] * 2, out=out, err=err) == 1
     assert out.getvalue() == MP_REPORT + "\n\n"

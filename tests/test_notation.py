@@ -10,10 +10,11 @@ from gnu import Memory
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from static_call import a64, notation
-from static_call.design import Design, Quad
+from static_call.design import notation
+from static_call.design.design import Design, Quad
+from static_call.design.retarget import Cse
 from static_call.errors import StaticCallError
-from static_call.retarget import Cse
+from static_call.isa import a64
 
 PLAIN = """\
 // Plain: for tests

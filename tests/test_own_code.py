@@ -10,11 +10,13 @@ import unicorn
 from unicorn import arm64_const as arm64
 from unicorn.unicorn import Uc
 
-from static_call import RET0, a64, notation
-from static_call.design import Design, Target
+from static_call import RET0
+from static_call.design import notation
+from static_call.design.design import Design, Target
+from static_call.design.retarget import Retarget
+from static_call.design.trampoline import Trampoline
+from static_call.isa import a64
 from static_call.places import own_code
-from static_call.retarget import Retarget
-from static_call.trampoline import Trampoline
 
 BASE, FAR = 0x1000_0000, 0x40_0000_0000
 CODE, TEXT, DATA, STACK, PARAMETERS = (BASE + 0x10000 * n for n in range(5))

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from static_call import RET0, Emulator, StaticCall, StaticCallError
+from static_call.calls import BadTarget, Closed, KeyStore, NameTaken
+from static_call.design.retarget import Retarget
 from static_call.places import foreign, maps, own_process
 from static_call.places.descriptors import Held
 from static_call.places.maps import Mapping
 from static_call.places.pool import ARENA, REACH, NoRoom, Piece, Pool
-from static_call.retarget import Retarget
-from static_call.static_call import BadTarget, Closed, KeyStore, NameTaken
 
 LIBC = ctypes.CDLL(None)
 INT_INT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)

@@ -24,8 +24,9 @@ from test_elf import bounded
 from test_kernel_image import trampoline
 from toolchain import COMPILERS, Compiler, need, run
 
-from static_call import find, notation
-from static_call.elf import ElfError, Image, NotLinked
+from static_call import image_calls
+from static_call.design import notation
+from static_call.elf.image import ElfError, Image, NotLinked
 from static_call.places.elf_file import ElfFile
 from static_call.places.emulator import Emulator
 
@@ -83,9 +84,11 @@ def listed(path: Path, *options: str) -> dict[str, dict[str, Any]]:
     return {call["name"]: call for call in calls}
 
 
-def listed_calls(image: Image) -> list[find.Found]:
+def listed_calls(image: Image) -> list[image_calls.Found]:
     """The static calls of an image, of any shipped design."""
-    return find.find(image, find.longest_first(map(notation.load, notation.shipped())))
+    return image_calls.find(
+        image, image_calls.longest_first(map(notation.load, notation.shipped()))
+    )
 
 
 def relocations(path: Path) -> Iterator[tuple[str, int, str, str, int]]:
@@ -315,11 +318,11 @@ def damaged_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def use(path: Path) -> None:
     """Asks an object what list, scan and show ask."""
-    designs = find.longest_first(notation.load(name) for name in notation.shipped())
+    designs = image_calls.longest_first(notation.load(name) for name in notation.shipped())
     with Image.open(path) as image:
-        calls = find.find(image, designs) + find.scan(image, designs)
+        calls = image_calls.find(image, designs) + image_calls.scan(image, designs)
         image.sites([call.entry for call in calls])
         for call in calls:
             image.where(call.entry)
             if call.state:
-                list(find.listing(call, image))
+                list(image_calls.listing(call, image))

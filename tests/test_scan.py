@@ -21,12 +21,14 @@ from test_elf import bounded
 from test_kernel_image import trampoline
 from toolchain import CLANG_LLD, CLANG_MOLD, GCC, Compiler, need, run
 
-from static_call import a64, find, notation
-from static_call.cli import main
-from static_call.design import Design
-from static_call.elf import Image
-from static_call.reader import Reader
-from static_call.scan import candidates, overlap
+from static_call import image_calls
+from static_call.cli.main import main
+from static_call.design import notation
+from static_call.design.design import Design
+from static_call.design.scan import candidates, overlap
+from static_call.elf.image import Image
+from static_call.elf.reader import Reader
+from static_call.isa import a64
 
 FUNCTIONS = ".text; .globl _start, other\n_start: bti c; ret\nother: nop; ret\n".replace("; ", "\n")
 NOP, BTI_C, BR_X16, BR_X17, RET, B = (
@@ -53,7 +55,9 @@ def own(folder: Path, name: str, align: int = 3) -> Path:
 
 def shipped(*more: Path) -> list[Design]:
     """All designs as list takes them."""
-    return find.longest_first(notation.load(str(name)) for name in (*more, *notation.shipped()))
+    return image_calls.longest_first(
+        notation.load(str(name)) for name in (*more, *notation.shipped())
+    )
 
 
 def addresses(path: Path, prefix: str = "") -> dict[str, int]:
@@ -86,9 +90,9 @@ def test_every_design_is_found_across_any_seam(
         for name, at in addresses(path, "__SCT__").items()
     }
     assert len(expected) == 2 * len(BY_HAND)
-    monkeypatch.setattr("static_call.elf._CHUNK", chunk)
+    monkeypatch.setattr("static_call.elf.image._CHUNK", chunk)
     with Image.open(path) as image:
-        found = find.scan(image, shipped())
+        found = image_calls.scan(image, shipped())
     assert {one.entry: one.known.design.name for one in found} == expected
 
 
@@ -103,7 +107,7 @@ def test_a_trampoline_is_where_its_alignment_lets_it_be(
     path = assemble(tmp_path, "at", text.replace("; ", "\n") + "literal: .quad 0\n")
     path = path if linked else path.with_suffix(".o")
     with Image.open(path) as image:
-        listed = [image.locate(one.entry) for one in find.scan(image, shipped())]
+        listed = [image.locate(one.entry) for one in image_calls.scan(image, shipped())]
     start = addresses(path)["_start"]
     section = "" if linked else ".text"
     assert listed == ([(section, start + skip)] if found else [])
@@ -120,7 +124,7 @@ def test_nothing_is_found_inside_a_trampoline(tmp_path: Path) -> None:
     loose = tmp_path / "loose.s"
     shipped_text = notation.load("adrp-add")
     assert shipped_text.align == 8
-    folder = Path(notation.__file__).parent / "designs"
+    folder = Path(notation.__file__).parent / "shipped"
     loose.write_text((folder / "adrp-add.s").read_text().replace(".align  3", ".align  2"))
     with Image.open(path) as image:
         lone = [at for at, _ in candidates(image.code(20), [notation.load(str(loose))])]
@@ -389,7 +393,7 @@ def test_an_object_costs_linear_time(
         with monkeypatch.context() as patched:
             patched.setattr(Reader, "__call__", count_reads)
             with Image.open(made) as image:
-                found = find.scan(image, shipped())
+                found = image_calls.scan(image, shipped())
                 image.sites([one.entry for one in found])
         read.append(total)
     assert read[1] < 5 * read[0]
@@ -404,7 +408,7 @@ def test_names_are_found_among_any_number_of_like_ones(
     path = assemble(tmp_path, "like", text)
     expected = Image.open(path).symbols("__SCT__")
     assert {one.name for one in expected} == {f"__SCT__{n}" for n in range(20)}
-    monkeypatch.setattr("static_call.symbols._OCCURRENCES", 7)
+    monkeypatch.setattr("static_call.elf.symbols._OCCURRENCES", 7)
     assert sorted(Image.open(path).symbols("__SCT__")) == sorted(expected)
     assert Image.open(path).symbol("__SCT__1").name == "__SCT__1"
 
@@ -427,9 +431,9 @@ def test_relocations_by_page_whatever_the_order(
     shuffled = tmp_path / "shuffled"
     shuffled.write_bytes(data)
     for pages in (1 << 16, 7, 1):
-        monkeypatch.setattr("static_call.relocation._PAGES", pages)
+        monkeypatch.setattr("static_call.elf.relocation._PAGES", pages)
         for piece in (24, 24 << 12):
-            monkeypatch.setattr("static_call.relocation._PIECE", piece)
+            monkeypatch.setattr("static_call.elf.relocation._PIECE", piece)
             for name in (path, shuffled):
                 other = Image.open(name)
                 assert [one[:4] for one in other.relocations()] == [one[:4] for one in expected]

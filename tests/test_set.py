@@ -19,9 +19,11 @@ import pytest
 from elf_files import readelf
 from toolchain import CLANG_LLD, GCC, need, qemu, run
 
-from static_call import find, notation, relocation
-from static_call.cli import main
-from static_call.elf import Image
+from static_call import image_calls
+from static_call.cli.main import main
+from static_call.design import notation
+from static_call.elf import relocation
+from static_call.elf.image import Image
 from static_call.places.elf_file import ElfFile, NotAsAsked, Unsafe
 
 INCLUDE = Path(__file__).parent.parent / "src/static_call/include"
@@ -493,7 +495,7 @@ def test_killed_at_any_moment_the_file_is_the_old_one_or_the_new_one(
         states[target] = copy.read_bytes()
     kills = int(os.environ.get("KILLS", "10"))
     program = (
-        "import sys, itertools; from static_call.cli import main\n"
+        "import sys, itertools; from static_call.cli.main import main\n"
         "for t in itertools.cycle(('two', 'one')):\n"
         "    main(['set', sys.argv[1], f'alpha={t}'])\n"
         "    sys.stdout.flush()\n"
@@ -731,8 +733,8 @@ def test_output_that_cannot_be_written(built: dict[str, Path], tmp_path: Path,
     with Image.open(path) as image:
         assert (
             image.symbol("two").value
-            == find.lookup(
-                image, find.longest_first(map(notation.load, notation.shipped())), ["alpha"]
+            == image_calls.lookup(
+                image, image_calls.longest_first(map(notation.load, notation.shipped())), ["alpha"]
             )[0].known.target
         )
 

@@ -10,8 +10,8 @@ from elftools.elf.elffile import ELFFile
 from gnu import PREFIX, Memory, assemble, link
 from toolchain import need, run
 
-from static_call import a64
-from static_call.walk import Detour, detour, walk
+from static_call.isa import a64
+from static_call.isa.walk import Detour, detour, walk
 
 GNU_LD, LLD = f"{PREFIX}ld", "ld.lld"
 

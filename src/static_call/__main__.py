@@ -2,6 +2,6 @@
 
 import sys
 
-from static_call.cli import main
+from static_call.cli.main import main
 
 sys.exit(main())

@@ -18,12 +18,6 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
-from static_call import a64
-from static_call.check.instructions import decode
-from static_call.check.litmus import read, run, show_instruction, spell
-from static_call.check.litmus_writer import NotExpressible
-from static_call.check.model import WEAKEST
-from static_call.check.program import DEFAULT, Limits
 from static_call.check.questions import (
     Change,
     Question,
@@ -33,9 +27,15 @@ from static_call.check.questions import (
     stores,
 )
 from static_call.check.verdicts import explored
-from static_call.design import LITERAL, Design, Item
+from static_call.design.design import LITERAL, Design, Item
+from static_call.design.retarget import Cse
 from static_call.errors import StaticCallError
-from static_call.retarget import Cse
+from static_call.isa import a64
+from static_call.memory_model.instructions import decode
+from static_call.memory_model.litmus import read, run, show_instruction, spell
+from static_call.memory_model.litmus_writer import NotExpressible
+from static_call.memory_model.model import WEAKEST
+from static_call.memory_model.program import DEFAULT, Limits
 
 # Registers that no trampoline and no retarget uses: both threads', P0's, and P1's
 _ONE, _ASKED, _ANSWERED, _HEARD, _FLAG = 20, 10, 11, 22, 27

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import count, pairwise, product
 
-from static_call import a64
-from static_call.check.instructions import assemble, decode
-from static_call.check.program import Path, Program, Thread, explore
-from static_call.design import LITERAL, RET0, Design, Target, Unreachable
+from static_call.design.design import LITERAL, RET0, Design, Target, Unreachable
+from static_call.design.retarget import Code, Cse, Retarget
+from static_call.design.trampoline import NotATrampoline, Trampoline
 from static_call.errors import StaticCallError
-from static_call.retarget import Code, Cse, Retarget
-from static_call.trampoline import NotATrampoline, Trampoline
+from static_call.isa import a64
+from static_call.memory_model.instructions import assemble, decode
+from static_call.memory_model.program import Path, Program, Thread, explore
 
 BASE = 0x10_0000_1000
 """Where the trampoline is, but for its alignment (see Scene.base): just above a multiple of 2^32,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from static_call import a64
-from static_call.check.model import WEAKEST
-from static_call.check.program import DEFAULT, Limits
 from static_call.check.questions import Question, maintenance, stores
 from static_call.check.verdicts import Verdict, wrong_call
+from static_call.isa import a64
+from static_call.memory_model.model import WEAKEST
+from static_call.memory_model.program import DEFAULT, Limits
 
 Insert = tuple[tuple[int, str], ...]
 """Lines of assembly, each with the number of the instruction that it comes before."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from static_call.check.model import Model
-from static_call.check.program import DEFAULT, Limits
 from static_call.check.questions import Change, changes, show_change
 from static_call.check.verdicts import Verdict, check
-from static_call.design import PROPERTIES, Design
+from static_call.design.design import PROPERTIES, Design
+from static_call.memory_model.model import Model
+from static_call.memory_model.program import DEFAULT, Limits
 
 Verdicts = dict[Change, list[Verdict]]
 """By change, in the order of PROPERTIES."""

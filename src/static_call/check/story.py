@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import wrap
 
-from static_call.check.executions import (
+from static_call.check.questions import Change, Question, Scene, Unaskable, show_change
+from static_call.check.remedies import remedies
+from static_call.check.report import show_models
+from static_call.check.verdicts import Verdict, check, explored, stops
+from static_call.design.design import PROPERTIES, Design
+from static_call.memory_model.executions import (
     INITIAL,
     Edge,
     Execution,
@@ -14,14 +19,9 @@ from static_call.check.executions import (
     forbidden,
     order_edges,
 )
-from static_call.check.instructions import decode
-from static_call.check.model import WEAKEST
-from static_call.check.program import DEFAULT, Event, Limits, Path
-from static_call.check.questions import Change, Question, Scene, Unaskable, show_change
-from static_call.check.remedies import remedies
-from static_call.check.report import show_models
-from static_call.check.verdicts import Verdict, check, explored, stops
-from static_call.design import PROPERTIES, Design
+from static_call.memory_model.instructions import decode
+from static_call.memory_model.model import WEAKEST
+from static_call.memory_model.program import DEFAULT, Event, Limits, Path
 
 _WIDTH = 54
 

@@ -21,11 +21,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from static_call import a64
-from static_call.check.executions import Execution, allowed
-from static_call.check.instructions import decode
-from static_call.check.model import CACHE_TYPES, WEAKEST, Model
-from static_call.check.program import DEFAULT, Explored, Limits, Path, TooBig, Unmodelled, explore
 from static_call.check.questions import (
     Change,
     NotTaken,
@@ -36,9 +31,22 @@ from static_call.check.questions import (
     show_change,
     stores,
 )
-from static_call.design import LITERAL, PROPERTIES, Design
+from static_call.design.design import LITERAL, PROPERTIES, Design
+from static_call.design.retarget import Cse
 from static_call.errors import StaticCallError
-from static_call.retarget import Cse
+from static_call.isa import a64
+from static_call.memory_model.executions import Execution, allowed
+from static_call.memory_model.instructions import decode
+from static_call.memory_model.model import CACHE_TYPES, WEAKEST, Model
+from static_call.memory_model.program import (
+    DEFAULT,
+    Explored,
+    Limits,
+    Path,
+    TooBig,
+    Unmodelled,
+    explore,
+)
 
 Says = tuple[str, Execution]
 """What is wrong, and an execution in which it is."""

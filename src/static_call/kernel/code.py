@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from static_call import a64, notation
-from static_call.design import LITERAL, NEW, Contents, Design, Item, Quad
+from static_call.design import notation
+from static_call.design.design import LITERAL, NEW, Contents, Design, Item, Quad
+from static_call.design.retarget import steps
 from static_call.errors import StaticCallError
-from static_call.retarget import steps
+from static_call.isa import a64
 
 _FOLDER = Path(__file__).parent / "templates"
 _RETURN0 = "__static_call_return0"

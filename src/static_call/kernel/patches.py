@@ -11,11 +11,11 @@ from email.utils import formatdate
 from importlib.metadata import version
 from pathlib import Path
 
-from static_call.design import Design
+from static_call.design.design import Design
+from static_call.design.retarget import Cse
 from static_call.errors import StaticCallError
 from static_call.kernel.port import Part, applied
 from static_call.kernel.tree import Tree
-from static_call.retarget import Cse
 
 _MESSAGES = Path(__file__).parent / "messages"
 

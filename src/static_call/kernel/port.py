@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from static_call.design import Design
+from static_call.design.design import Design
+from static_call.design.notation import NotationError
 from static_call.errors import StaticCallError
 from static_call.kernel import code
 from static_call.kernel.tree import Tree
-from static_call.notation import NotationError
 
 HEADER = "arch/arm64/include/asm/static_call.h"
 TRANSFORM = "arch/arm64/kernel/static_call.c"

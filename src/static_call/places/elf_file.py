@@ -14,13 +14,13 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from static_call import dynamic, plt, relocation
-from static_call.elf import Damaged, ElfError, Image, NoSuchSymbol, NotInFile
+from static_call.calls import BadTarget, KeyStore, Sharing
+from static_call.design.retarget import Retarget
+from static_call.elf import dynamic, plt, relocation
+from static_call.elf.image import Damaged, ElfError, Image, NoSuchSymbol, NotInFile
+from static_call.elf.relocation import RELA, WORD, Relocation
+from static_call.elf.symbols import IFUNC
 from static_call.places import temporary
-from static_call.relocation import RELA, WORD, Relocation
-from static_call.retarget import Retarget
-from static_call.static_call import BadTarget, KeyStore, Sharing
-from static_call.symbols import IFUNC
 
 _COPY = 1 << 20
 _PAGE = 1 << 12  # the smallest that arm64 has

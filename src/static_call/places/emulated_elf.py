@@ -13,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from static_call import find, notation, plt, relocation
-from static_call.design import Target
-from static_call.elf import Image, NoSuchSymbol
+from static_call import image_calls
+from static_call.calls import StaticCall
+from static_call.design import notation
+from static_call.design.design import Target
+from static_call.elf import plt, relocation
+from static_call.elf.image import Image, NoSuchSymbol
+from static_call.elf.relocation import Relocation
+from static_call.elf.symbols import IFUNC
 from static_call.errors import StaticCallError
-from static_call.relocation import Relocation
-from static_call.static_call import StaticCall
-from static_call.symbols import IFUNC
 
 if TYPE_CHECKING:
     from static_call.places.emulator import Emulator, Function
@@ -46,7 +48,7 @@ class EmulatedElf:
         self.image = Image.open(path)
         self.image.require_linked()
         names = (*designs, *notation.shipped())
-        self._designs = find.longest_first(notation.load(name) for name in names)
+        self._designs = image_calls.longest_first(notation.load(name) for name in names)
         self.bias = self._map()
         for segment in self.image.segments:
             for at in range(segment.address, segment.address + segment.file_size, _PIECE):
@@ -58,7 +60,7 @@ class EmulatedElf:
     @cached_property
     def static_calls(self) -> dict[str, StaticCall]:
         """Its static calls whose design is known: by name, or where several have it by address."""
-        found = [one for one in find.find(self.image, self._designs) if one.state]
+        found = [one for one in image_calls.find(self.image, self._designs) if one.state]
         names = Counter(one.name for one in found)
         return {
             one.name if names[one.name] == 1 else hex(one.entry): one.static_call(
@@ -70,17 +72,17 @@ class EmulatedElf:
     def static_call(self, name: str) -> StaticCall:
         """A static call by its name or its trampoline's address in the file, 0x...
 
-        Raises find.NoSuchCall, NotATrampoline.
+        Raises image_calls.NoSuchCall, NotATrampoline.
         """
-        (found,) = find.lookup(self.image, self._designs, [name])
+        (found,) = image_calls.lookup(self.image, self._designs, [name])
         return found.static_call(self.machine, self.bias)
 
     def set_calls(self, changes: Mapping[str, Target | str]) -> None:
         """Retargets static calls by name, or address in the file; their targets likewise.
 
-        Raises what find.lookup_to_change and StaticCall.update raise.
+        Raises what image_calls.lookup_to_change and StaticCall.update raise.
         """
-        found = find.lookup_to_change(self.image, self._designs, changes)
+        found = image_calls.lookup_to_change(self.image, self._designs, changes)
         for one, target in zip(found, changes.values()):
             moved = target + self.bias if isinstance(target, int) else target
             one.static_call(self.machine, self.bias, self.resolve).update(moved)
@@ -91,7 +93,7 @@ class EmulatedElf:
             return self.static_call(name).address
         try:
             return self.static_call(name).address
-        except find.NoSuchCall:
+        except image_calls.NoSuchCall:
             return self.resolve(name)
 
     def function(self, name: str, *, bits: int = 64) -> Function:

@@ -16,12 +16,7 @@ from unicorn import UC_PROT_ALL, UC_PROT_EXEC, UC_PROT_READ, UC_PROT_WRITE
 from unicorn import arm64_const as arm64
 from unicorn.unicorn import Uc, UcError
 
-from static_call import a64
-from static_call.design import Design, Target
-from static_call.elf import NoSuchSymbol
-from static_call.errors import StaticCallError
-from static_call.retarget import Cse, Retarget
-from static_call.static_call import (
+from static_call.calls import (
     KEY_SIZE,
     RETURN0,
     BadTarget,
@@ -31,10 +26,15 @@ from static_call.static_call import (
     Sharing,
     StaticCall,
 )
-from static_call.trampoline import Trampoline
+from static_call.design.design import Design, Target
+from static_call.design.retarget import Cse, Retarget
+from static_call.design.trampoline import Trampoline
+from static_call.elf.image import NoSuchSymbol
+from static_call.errors import StaticCallError
+from static_call.isa import a64
 
 if TYPE_CHECKING:
-    from static_call.elf import Segment
+    from static_call.elf.image import Segment
     from static_call.places.emulated_elf import EmulatedElf
 
 _PAGE = 0x1000

@@ -13,13 +13,15 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from static_call import a64, find, notation
-from static_call.elf import ElfError, Image
+from static_call import image_calls
+from static_call.calls import StaticCall
+from static_call.design import notation
+from static_call.elf.image import ElfError, Image
+from static_call.elf.symbols import IFUNC
 from static_call.errors import StaticCallError
+from static_call.isa import a64
 from static_call.places import maps
 from static_call.places.maps import Mapping
-from static_call.static_call import StaticCall
-from static_call.symbols import IFUNC
 
 if TYPE_CHECKING:
     from static_call.places.own_process import OwnProcess
@@ -63,8 +65,8 @@ class LoadedObject:
         self.static_calls: dict[str, StaticCall] = {}
         self._refused: dict[str, str] = {}
         names = (*designs, *notation.shipped())
-        longest = find.longest_first(notation.load(name) for name in names)
-        for one in find.find(image, longest) if image else ():
+        longest = image_calls.longest_first(notation.load(name) for name in names)
+        for one in image_calls.find(image, longest) if image else ():
             if one.state is None:
                 continue
             call = one.static_call(process, bias, self.resolve)
@@ -98,13 +100,13 @@ class LoadedObject:
         return iter(self.static_calls.values())
 
     def __getitem__(self, name: str) -> StaticCall:
-        """A static call by name. Raises find.NoSuchCall, and Unreadable."""
+        """A static call by name. Raises image_calls.NoSuchCall, and Unreadable."""
         if self.unreadable:
             raise Unreadable(f"{self.path}: {self.unreadable}")
         if name in self._refused:
-            raise find.NoSuchCall(f"{self.path}: {name}: {self._refused[name]}")
+            raise image_calls.NoSuchCall(f"{self.path}: {name}: {self._refused[name]}")
         if name not in self.static_calls:
-            raise find.NoSuchCall(f"{self.path} has no static call {name} in this process")
+            raise image_calls.NoSuchCall(f"{self.path} has no static call {name} in this process")
         return self.static_calls[name]
 
     def resolve(self, name: str) -> int:
@@ -268,7 +270,7 @@ def _differs(process: OwnProcess, image: Image, bias: int, *, code: bool) -> str
 
     code  whether code counts, but for sections that trampolines are in
     """
-    entries = [one.value for one in image.symbols(find.TRAMPOLINE)] if code else []
+    entries = [one.value for one in image.symbols(image_calls.TRAMPOLINE)] if code else []
     compared = False
     for section in image.sections:
         end = section.address + section.size

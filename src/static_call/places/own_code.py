@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from static_call import a64
-from static_call.a64 import Row
+from static_call.design.retarget import Code, Cse
 from static_call.errors import StaticCallError
-from static_call.retarget import Code, Cse
+from static_call.isa import a64
+from static_call.isa.a64 import Row
 
 _EXCLUSIVE = (
     Row("cmp", "11101011000 m5 000000 n5 11111", "x:n, x:m"),

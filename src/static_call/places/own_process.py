@@ -18,15 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from static_call import a64
-from static_call.design import Design, Target
-from static_call.errors import StaticCallError
-from static_call.locks import Deadlock as Deadlock
-from static_call.places import descriptors, foreign, maps, own_code
-from static_call.places.pool import Pool
-from static_call.places.synchronize import Asker, is_thread
-from static_call.retarget import Code, Cse, Retarget
-from static_call.static_call import (
+from static_call.calls import (
     KEY_SIZE,
     RETURN0,
     KeyStore,
@@ -35,7 +27,15 @@ from static_call.static_call import (
     Sharing,
     StaticCall,
 )
-from static_call.trampoline import Trampoline
+from static_call.design.design import Design, Target
+from static_call.design.retarget import Code, Cse, Retarget
+from static_call.design.trampoline import Trampoline
+from static_call.errors import StaticCallError
+from static_call.isa import a64
+from static_call.locks import Deadlock as Deadlock
+from static_call.places import descriptors, foreign, maps, own_code
+from static_call.places.pool import Pool
+from static_call.places.synchronize import Asker, is_thread
 
 _SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
 _SYS_MEMBARRIER = 283

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from static_call import find
-from static_call.design import Design, Target
-from static_call.elf import Image
-from static_call.find import Found
+from static_call import image_calls
+from static_call.calls import RETURN0, StaticCall
+from static_call.design.design import Design, Target
+from static_call.elf.image import Image
+from static_call.image_calls import Found
 from static_call.places.elf_file import ElfFile, NotAsAsked
-from static_call.static_call import RETURN0, StaticCall
 
 
 def set_calls(
@@ -21,16 +21,16 @@ def set_calls(
 ) -> list[Found]:
     """Changes the file, or writes a changed copy to `output`; returns what was read from it.
 
-    designs  the longest first: see find.longest_first
+    designs  the longest first: see image_calls.longest_first
     changes  by a static call's name or its trampoline's address as text, 0x...: what
              StaticCall.update takes
 
     What is returned is in the order of `changes`, and was read from the new file before that took
-    its name. Raises NotAsAsked and what find.lookup_to_change, StaticCall.update and
+    its name. Raises NotAsAsked and what image_calls.lookup_to_change, StaticCall.update and
     ElfFile.commit raise: then the file is as it was.
     """
     place = ElfFile(image)
-    found = find.lookup_to_change(image, designs, changes)
+    found = image_calls.lookup_to_change(image, designs, changes)
     calls = [one.static_call(place) for one in found]
     asked = []
     for call, target in zip(calls, changes.values()):
@@ -48,7 +48,7 @@ def set_calls(
     def read_back(copy: Image) -> None:
         if image.debug is not None:
             copy.use_symbols_of(image.debug)
-        written[:] = find.lookup(copy, designs, changes)
+        written[:] = image_calls.lookup(copy, designs, changes)
         reader = ElfFile(copy)
         for before, now, (state, key) in zip(found, written, asked):
             same = (before.name, before.entry, before.key) == (now.name, now.entry, now.key)

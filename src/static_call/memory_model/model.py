@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from static_call.check.program import Event
+from static_call.memory_model.program import Event
 
 
 class Rule(NamedTuple):

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
-from static_call.packed import from_u64s, u16s, u64s
-from static_call.relocation import RelaTables
-from static_call.symbols import ENTRY_SIZE
+from static_call.elf.packed import from_u64s, u16s, u64s
+from static_call.elf.relocation import RelaTables
+from static_call.elf.symbols import ENTRY_SIZE
 
 _UNDEFINED, _RESERVED, _ABSOLUTE, _EXTENDED = 0, 0xFF00, 0xFFF1, 0xFFFF
 _SPACING = 16  # bytes between the addresses of what is not in this file's memory

@@ -13,12 +13,12 @@ from functools import cache
 from io import StringIO
 from typing import NamedTuple
 
-from static_call import a64
-from static_call.design import FORMS, LITERAL, NEW, PROPERTIES, Contents, Design, Item, Quad
+from static_call.design.design import FORMS, LITERAL, NEW, PROPERTIES, Contents, Design, Item, Quad
+from static_call.design.retarget import RETARGET, Cse, allowed, registers
 from static_call.errors import StaticCallError
-from static_call.retarget import RETARGET, Cse, allowed, registers
+from static_call.isa import a64
 
-SHIPPED = os.path.join(os.path.dirname(__file__), "designs")
+SHIPPED = os.path.join(os.path.dirname(__file__), "shipped")
 """The folder with the designs that the package ships."""
 
 MAX_CELLS = 8

@@ -14,7 +14,7 @@ from itertools import compress, count
 from operator import attrgetter
 from typing import NamedTuple
 
-from static_call.packed import from_u64s, u32s, u64s
+from static_call.elf.packed import from_u64s, u32s, u64s
 
 NONE = 0
 ABS64 = 257

@@ -6,15 +6,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from static_call import a64, plt
-from static_call.design import Design, Recognised, Target
-from static_call.elf import AmbiguousSymbol, Image
+from static_call.calls import Place, StaticCall
+from static_call.design.design import Design, Recognised, Target
+from static_call.design.scan import candidates, overlap
+from static_call.design.trampoline import NotATrampoline, Trampoline
+from static_call.elf import plt
+from static_call.elf.image import AmbiguousSymbol, Image
+from static_call.elf.relocation import ABS64, GLOB_DAT, IRELATIVE, JUMP_SLOT, NONE, RELATIVE, RELR
 from static_call.errors import StaticCallError
-from static_call.relocation import ABS64, GLOB_DAT, IRELATIVE, JUMP_SLOT, NONE, RELATIVE, RELR
-from static_call.scan import candidates, overlap
-from static_call.static_call import Place, StaticCall
-from static_call.trampoline import NotATrampoline, Trampoline
-from static_call.walk import Detour, detour
+from static_call.isa import a64
+from static_call.isa.walk import Detour, detour
 
 TRAMPOLINE = "__SCT__"
 """What Linux puts before the name of a trampoline."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from static_call import a64
 from static_call.errors import StaticCallError
+from static_call.isa import a64
 
 Read = Callable[[int, int], bytes]
 """Reads `size` bytes at an address; fewer where memory ends."""

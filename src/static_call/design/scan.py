@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from static_call import a64
-from static_call.design import Design
+from static_call.design.design import Design
 from static_call.errors import StaticCallError
+from static_call.isa import a64
 
 _COMMON = frozenset({"bti c", "ret", "nop"})
 """What begins, ends and fills functions everywhere; `br x16` ends little but trampolines."""

@@ -14,9 +14,9 @@ from itertools import product
 from math import prod
 from typing import NamedTuple
 
-from static_call import a64
-from static_call.check.instructions import decode
-from static_call.check.model import (
+from static_call.isa import a64
+from static_call.memory_model.instructions import decode
+from static_call.memory_model.model import (
     GLOBAL,
     LOCAL,
     PICK,
@@ -30,7 +30,7 @@ from static_call.check.model import (
     same_line,
     triggers,
 )
-from static_call.check.program import Atom, Event, Explored, Path, Program, TooBig, explore
+from static_call.memory_model.program import Atom, Event, Explored, Path, Program, TooBig, explore
 
 INITIAL = -1
 """In Execution.rf: the read takes the initial value."""

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from static_call.elf import ElfError, Image, Section
+from static_call.elf.image import ElfError, Image, Section
 
 DIRECTORIES = ("/usr/lib/debug",)
 """Where distributions put these files."""

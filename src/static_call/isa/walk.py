@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from static_call import a64
-from static_call.retarget import Read
+from static_call.design.retarget import Read
+from static_call.isa import a64
 
 _MASK = (1 << 64) - 1
 # autia1716: of PLT entries linked with -z pac-plt; what is signed is taken for right.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from itertools import compress, count
 
-from static_call.packed import u16s
+from static_call.elf.packed import u16s
 
 _B, _BL = 0x1400, 0x9400  # upper halves with an offset of 0; Arm ARM C6.2, B and BL
 _STEP = 18  # bits: 256 KiB, what the upper half counts in

@@ -15,10 +15,10 @@ TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of th
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from static_call.check.program import Limits
-    from static_call.design import Cost, Design, Target
-    from static_call.elf import Image
-    from static_call.find import Found, Goal
+    from static_call.design.design import Cost, Design, Target
+    from static_call.elf.image import Image
+    from static_call.image_calls import Found, Goal
+    from static_call.memory_model.program import Limits
 
     _Run = Callable[[argparse.Namespace], int]
 
@@ -201,8 +201,8 @@ class _Version(argparse.Action):
 
 def _load_designs(extra: Sequence[str]) -> list[Design]:
     """The user's own designs and the shipped ones, in the order in which they are tried."""
-    from static_call import notation
-    from static_call.find import longest_first
+    from static_call.design import notation
+    from static_call.image_calls import longest_first
 
     return longest_first(notation.load(name) for name in (*extra, *notation.shipped()))
 
@@ -248,8 +248,8 @@ def _print_json(value: object) -> None:
 
 
 def _designs(options: argparse.Namespace) -> int:
-    from static_call import notation
-    from static_call.design import FORMS
+    from static_call.design import notation
+    from static_call.design.design import FORMS
 
     designs = [notation.load(name) for name in options.design or notation.shipped()]
     costs = [_costs(design) for design in designs]
@@ -346,14 +346,14 @@ def _print_design(design: Design) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from static_call import find
+    from static_call import image_calls
 
     designs = _load_designs(options.design)
     collecting = gc.isenabled()
     gc.disable()  # some ten thousand small objects and no cycles: a twentieth of the time
     try:
         with _open(options) as image:
-            calls = (find.scan if options.scan else find.find)(image, designs)
+            calls = (image_calls.scan if options.scan else image_calls.find)(image, designs)
             sites = image.sites([call.entry for call in calls]) if options.sites else {}
             shown = [_as_json(call, image, sites.get(call.entry)) for call in calls]
             stripped = image.stripped
@@ -392,8 +392,8 @@ def _says(call: Found) -> list[str]:
 
 def _open(options: argparse.Namespace) -> Image:
     """The file, with the symbols of --debug-file or of its own debug file."""
-    from static_call import debug_file
-    from static_call.elf import Image
+    from static_call.elf import debug_file
+    from static_call.elf.image import Image
 
     image = Image.open(options.file)
     try:
@@ -405,7 +405,7 @@ def _open(options: argparse.Namespace) -> Image:
 
 
 def _key(call: Found) -> str:
-    from static_call.static_call import RETURN0
+    from static_call.calls import RETURN0
 
     if call.key is None:
         return "-"
@@ -447,12 +447,12 @@ def _goal_as_json(goal: Goal) -> dict[str, object]:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from static_call import find
+    from static_call import image_calls
 
     designs = _load_designs(options.design)
     with _open(options) as image:
-        (call,) = find.lookup(image, designs, [options.name])
-        lines = list(find.listing(call, image))
+        (call,) = image_calls.lookup(image, designs, [options.name])
+        lines = list(image_calls.listing(call, image))
         if options.json:
             shown = [
                 {"address": image.locate(at)[1], "bytes": data, "text": text}
@@ -486,8 +486,8 @@ def _number(text: str) -> int:
 
 
 def _set(options: argparse.Namespace) -> int:
+    from static_call.calls import RETURN0
     from static_call.places.set_calls import set_calls
-    from static_call.static_call import RETURN0
 
     changes = _changes(options.change)
     designs = _load_designs(options.design)
@@ -556,7 +556,7 @@ def _argument(text: str) -> int | bytes:
 
 
 def _target(text: str) -> Target | str:
-    from static_call.design import RET0
+    from static_call.design.design import RET0
 
     if text in ("null", "ret0"):
         return None if text == "null" else RET0
@@ -580,7 +580,7 @@ def _pkgconfig(_: argparse.Namespace) -> int:
 
 def _installed(*names: str) -> str:
     """The path of a file or folder of the package."""
-    return os.path.join(os.path.dirname(__file__), *names)
+    return os.path.join(os.path.dirname(os.path.dirname(__file__)), *names)
 
 
 def _count(text: str) -> int:
@@ -591,7 +591,7 @@ def _count(text: str) -> int:
 
 def _limits(options: argparse.Namespace) -> Limits:
     """The bounds that the command line gives, and the checker's own."""
-    from static_call.check.program import Limits
+    from static_call.memory_model.program import Limits
 
     given = {name: getattr(options, name) for name in _BOUNDS}
     return Limits(**{name: value for name, value in given.items() if value})
@@ -600,9 +600,9 @@ def _limits(options: argparse.Namespace) -> Limits:
 def _check(options: argparse.Namespace) -> int:
     from textwrap import fill
 
-    from static_call import notation
     from static_call.check import report
-    from static_call.design import PROPERTIES
+    from static_call.design import notation
+    from static_call.design.design import PROPERTIES
 
     if options.explain:
         return _explain(options)
@@ -685,9 +685,9 @@ class _Progress:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from static_call import notation
     from static_call.check import questions, story
-    from static_call.design import PROPERTIES
+    from static_call.design import notation
+    from static_call.design.design import PROPERTIES
 
     if options.design or options.json or options.litmus or options.two:
         raise Misuse("--explain tells of one design: no other, --json, --litmus or --two with it")
@@ -707,8 +707,8 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _litmus(options: argparse.Namespace) -> int:
-    from static_call.check.litmus import main_litmus
-    from static_call.check.model import Model
+    from static_call.memory_model.litmus import main_litmus
+    from static_call.memory_model.model import Model
 
     model = None
     if kind := options.cache_type:
@@ -720,7 +720,7 @@ def _litmus(options: argparse.Namespace) -> int:
 
 
 def _kernel(options: argparse.Namespace) -> int:
-    from static_call import notation
+    from static_call.design import notation
     from static_call.kernel import code, patches, port
     from static_call.kernel.tree import Tree
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from static_call.design import LITERAL, Design, Recognised, Target
+from static_call.design.design import LITERAL, Design, Recognised, Target
+from static_call.design.retarget import Read, Retarget, Step, Unreadable, steps
 from static_call.errors import StaticCallError
-from static_call.retarget import Read, Retarget, Step, Unreadable, steps
 
 
 class NotATrampoline(StaticCallError):

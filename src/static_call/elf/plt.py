@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from static_call import a64, relocation
-from static_call.elf import Image, NoSuchSymbol
-from static_call.symbols import IFUNC
-from static_call.walk import detour
+from static_call.elf import relocation
+from static_call.elf.image import Image, NoSuchSymbol
+from static_call.elf.symbols import IFUNC
+from static_call.isa import a64
+from static_call.isa.walk import detour
 
 SUFFIX = "@plt"
 _LOOKED_UP = (relocation.JUMP_SLOT, relocation.GLOB_DAT)

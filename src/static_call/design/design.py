@@ -11,10 +11,10 @@ from enum import Enum
 from functools import cached_property
 from typing import NamedTuple
 
-from static_call import a64
+from static_call.design.retarget import Code, Cse, Read
 from static_call.errors import StaticCallError
-from static_call.retarget import Code, Cse, Read
-from static_call.walk import walk
+from static_call.isa import a64
+from static_call.isa.walk import walk
 
 FORMS = ("near", "far", "null", "ret0")
 """What a trampoline can be made to do: branch, go through its literal, return, return 0."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import compress, count, islice
 from typing import NamedTuple
 
-from static_call.packed import u32s, u64s
+from static_call.elf.packed import u32s, u64s
 
 ENTRY_SIZE = 24
 """Bytes in an entry."""

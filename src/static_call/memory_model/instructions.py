@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 
-from static_call import a64
-from static_call.a64 import Instruction, Row
+from static_call.isa import a64
+from static_call.isa.a64 import Instruction, Row
 
 _CONDITIONS = (
     "eq", "ne", "cs", "cc", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al", "nv",

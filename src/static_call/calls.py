@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable
 from types import BuiltinMethodType, MethodType, MethodWrapperType
 from typing import Any, NamedTuple, Protocol
 
-from static_call import a64, notation
-from static_call.design import (
+from static_call.design import notation
+from static_call.design.design import (
     RET0,
     Design,
     Recognised,
@@ -17,10 +17,11 @@ from static_call.design import (
     Unreachable,
     Unsupported,
 )
+from static_call.design.retarget import Retarget
+from static_call.design.trampoline import BadRetarget, NotATrampoline, Trampoline
 from static_call.errors import StaticCallError
+from static_call.isa import a64
 from static_call.locks import alone
-from static_call.retarget import Retarget
-from static_call.trampoline import BadRetarget, NotATrampoline, Trampoline
 
 RETURN0 = "__static_call_return0"
 """Linux's function that returns 0: the key of a RET0 static call, and the target of a NULL or RET0

@@ -18,9 +18,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from static_call import a64
-from static_call.check.instructions import decode
 from static_call.errors import StaticCallError
+from static_call.isa import a64
+from static_call.memory_model.instructions import decode
 
 SP = 32
 """The index of SP among a thread's registers; 31 is the zero register."""

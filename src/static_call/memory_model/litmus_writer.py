@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from static_call import a64
-from static_call.check.instructions import decode
-from static_call.check.litmus import TRUE, Register, Test, show_instruction, spell
-from static_call.check.program import SP, explore, register_size
 from static_call.errors import StaticCallError
+from static_call.isa import a64
+from static_call.memory_model.instructions import decode
+from static_call.memory_model.litmus import TRUE, Register, Test, show_instruction, spell
+from static_call.memory_model.program import SP, explore, register_size
 
 
 class NotExpressible(StaticCallError):

@@ -23,14 +23,14 @@ from functools import cached_property
 from itertools import compress, count, pairwise
 from typing import NamedTuple, TypeVar, overload
 
-from static_call import dynamic, foreign_file, relocatable, relocation
+from static_call.elf import dynamic, foreign_file, relocatable, relocation
+from static_call.elf.packed import u32s, u64s
+from static_call.elf.reader import Reader
+from static_call.elf.relocation import RelaTables, Relocation
+from static_call.elf.sites import count_sites
+from static_call.elf.symbols import ENTRY_SIZE, LOCAL, NAME, Symbol, SymbolTable, printable
 from static_call.errors import Damaged as Damaged
 from static_call.errors import ElfError as ElfError
-from static_call.packed import u32s, u64s
-from static_call.reader import Reader
-from static_call.relocation import RelaTables, Relocation
-from static_call.sites import count_sites
-from static_call.symbols import ENTRY_SIZE, LOCAL, NAME, Symbol, SymbolTable, printable
 
 _EHDR = struct.Struct("<4s4B8x2HI3QI6H")
 _PHDR = struct.Struct("<2I6Q")

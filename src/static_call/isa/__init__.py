@@ -1,0 +1,1 @@
+"""The instruction sets: a table each, and what follows straight code."""

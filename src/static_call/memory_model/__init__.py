@@ -1,0 +1,1 @@
+"""Arm's memory model, and small programs under it. It knows no designs."""
