@@ -1,5 +1,9 @@
 # make demo          sets up what it needs and runs the main job on examples/
-# make test          runs all tests but those of test-kernel
+# make quick         runs the quick tests, in a minute: no root, nothing installed on the system
+# make lint          style and types
+# make test          lint, and all tests but those of test-kernel; as root it installs Debian packages
+# make pythons       runs tests with the Pythons of Debian's newer releases, here and on arm64
+# make coverage      which lines the tests on this computer run, those on arm64 and in kernels left out
 # make test-builds   builds and runs the C programs under all combinations of settings
 # make test-kernel   builds Linux kernels with the port and runs the tests in them, in QEMU
 # make torture       runs the tests' torture for twenty times as long, half an hour or more
@@ -22,18 +26,35 @@ DEBIAN_KERNEL := gcc make bc bison flex libssl-dev libelf-dev xz-utils ccache km
                  linux-source-6.1 gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
                  binutils-aarch64-linux-gnu clang
 
-.PHONY: demo test test-builds test-kernel torture random-designs fuzz bench bench-kernel lint clean
+.PHONY: demo quick lint test pythons coverage test-builds test-kernel torture random-designs fuzz \
+        bench bench-kernel clean
 
 demo: $(VENV)/package
 	@scripts/demo $(BIN) $(BUILD)/demo
 
-test: $(VENV)/tests
-	@scripts/debian $(DEBIAN)
-	@$(BIN)/python tests/arm64_linux.py
+quick: $(VENV)/tests
+	$(BIN)/pytest -n 2 -m 'not slow'
+
+lint: $(VENV)/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pyright --verifytypes static_call --ignoreexternal
+
+test: $(VENV)/tests
+	@scripts/debian $(DEBIAN)
+	@$(BIN)/python tests/arm64_linux.py
+	$(MAKE) lint
 	$(BIN)/pytest -n 2
+
+pythons: $(VENV)/tests
+	@scripts/debian $(DEBIAN)
+	$(BIN)/python tests/newer_pythons.py
+
+coverage: $(VENV)/tests
+	@scripts/debian $(DEBIAN)
+	$(BIN)/pytest -n 2 --cov --cov-report=term --cov-report=html:$(BUILD)/coverage
 
 fuzz: $(VENV)/tests
 	@scripts/debian $(DEBIAN)

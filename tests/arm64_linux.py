@@ -33,14 +33,20 @@ from debian import Unavailable as Unavailable
 from patience import patient
 
 RELEASE = "bookworm"
-"""Of the root directory and of what the QEMU of the cache is linked with."""
+"""Of the QEMU in the cache, and of what it is linked with."""
+
+PYTHONS = {"3.11": RELEASE, "3.13": "trixie", "3.14": "forky"}
+"""The Pythons that Debian has for arm64, with pytest and cffi, by the releases that have them."""
+
+VERSION = os.environ.get("STATIC_CALL_TEST_PYTHON", "3.11")
+"""The one that tests run with; tests/newer_pythons.py asks for the others."""
 
 UNUSED = tuple(f"./usr/share/{folder}/*" for folder in ("doc", "man", "locale"))
 """What no test reads."""
 
 ROOT = Packages(
     ("python3", "busybox-static", "python3-cffi", "python3-pytest", "python3-pytest-timeout"),
-    (RELEASE,),
+    (PYTHONS[VERSION],),
     "arm64",
     omit=("./dev/*", *UNUSED),
 )
@@ -64,7 +70,7 @@ KERNEL_NEW = Packages(
     omit=UNUSED,
 )
 
-PYTHON = "usr/bin/python3.11"
+PYTHON = f"usr/bin/python{VERSION}"
 CPU = "max,pauth-impdef=on"
 """QEMU's model of a CPU with all features that it knows, pointers signed in a way that is fast."""
 
@@ -111,7 +117,12 @@ def image() -> Path:
 
 def emulator() -> Path:
     """The folder of QEMU 10, with all that it needs."""
-    return _cached("qemu", QEMU.unpack, *QEMU.key())
+    return unpacked("qemu", QEMU)
+
+
+def unpacked(name: str, packages: Packages) -> Path:
+    """A folder with packages, by a name that says what it is."""
+    return _cached(name, packages.unpack, *packages.key())
 
 
 def qemu(program: str = "qemu-system-aarch64") -> list[str]:
@@ -261,7 +272,9 @@ def _make_root(target: Path) -> None:
     ROOT.unpack(target)
     # Debian's packages bring no compiled Python. By hash and not by time: files in an initramfs
     # have none.
-    libraries = [str(target / "usr/lib" / part) for part in ("python3.11", "python3/dist-packages")]
+    libraries = [
+        str(target / "usr/lib" / part) for part in (f"python{VERSION}", "python3/dist-packages")
+    ]
     _run(
         *(*qemu("qemu-aarch64"), "-L", str(target), str(target / PYTHON), "-m", "compileall", "-q"),
         *("-x", "idlelib|lib2to3|tkinter|pydoc_data|ensurepip|distutils"),

@@ -33,6 +33,8 @@ OPTIONS = (
 )
 """pytest's, on arm64: this project's own need plugins that Debian's pytest does not have."""
 
+PYTHON = Path(arm64_linux.PYTHON).name
+
 SECONDS = 300
 """That a run may take."""
 
@@ -101,7 +103,7 @@ def in_guest(programs: Path, folder: Path) -> str:
     variables = environment("guest", Path("/src"), Path("/tests"), Path("/programs"))
     job = [
         *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
-        shlex.join(["python3.11", "-m", "pytest", *OPTIONS, "--junitxml=/tmp/report", "/tests"]),
+        shlex.join([PYTHON, "-m", "pytest", *OPTIONS, "--junitxml=/tmp/report", "/tests"]),
         f"echo {MARK}; cat /tmp/report; echo; echo {MARK}",
     ]
     files = tree(SOURCE, "/src") | tree(TESTS / "arm64", "/tests") | tree(programs, "/programs")

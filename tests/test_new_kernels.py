@@ -71,7 +71,7 @@ def test_an_update_is_right_or_refused(
     }
     try:
         shown = arm64_linux.in_guest(
-            "/call\nPYTHONPATH=/src python3.11 /try.py",
+            f"/call\nPYTHONPATH=/src {Path(arm64_linux.PYTHON).name} /try.py",
             files, tmp_path, kernel=arm64_linux.kernel_new, append=append,
         )  # fmt: skip
     except arm64_linux.Unavailable as error:

@@ -1,0 +1,95 @@
+"""Runs tests with newer Pythons, from Debian's newer releases: nothing is installed.
+
+    python tests/newer_pythons.py [VERSION...]
+
+On this computer each runs with the C library of its release, from a folder of the cache that
+arm64_linux.py describes; then tests/arm64 runs with it in QEMU, where Debian has what that needs.
+Exit status 1 if a test fails, 2 if a Python cannot be had.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import arm64_linux
+from debian import Packages, Unavailable, say
+from patience import patient
+
+PYTHONS = {"3.13": "trixie", "3.14": "forky", "3.15": "forky"}
+"""By version the release that it is from."""
+
+NEEDED = ("pytest", "hypothesis", "unicorn", "pyelftools", "capstone")
+"""Debian's Python packages that tests need. Any version runs them: Python and ctypes."""
+
+TESTS = Path(__file__).parent
+SOURCE = TESTS.parent / "src"
+ELSEWHERE = ("arm64", "package", "docs", "kernel", "synchronize", "torture", "c_builds", "debian")
+"""Tests that need an installed package, or whose Python is another one."""
+
+SITE = """\
+import sys
+sys.executable = {command!r}
+"""
+"""What a started Python finds as sitecustomize: the command that starts another one like it."""
+
+
+def packages(version: str) -> Packages:
+    """A Python and what tests need."""
+    names = (f"python{version}", "python3", *(f"python3-{name}" for name in NEEDED))
+    return Packages(names, (PYTHONS[version],), omit=arm64_linux.UNUSED)
+
+
+def command(version: str, folder: Path) -> Path:
+    """A script that runs a Python of the cache, in `folder`."""
+    root = arm64_linux.unpacked(f"python-{version}", packages(version))
+    (loader,) = root.glob("usr/lib/*/ld-linux-*.so.*")
+    libraries = f"{loader.parent}:{root / 'usr/lib'}"
+    script = folder / f"python{version}"
+    site = folder / f"site-{version}"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(SITE.format(command=str(script)))
+    words = [str(loader), "--library-path", libraries, str(root / f"usr/bin/python{version}")]
+    script.write_text(
+        "#!/bin/sh\n"
+        f"export PYTHONHOME={shlex.quote(str(root / 'usr'))}\n"
+        f"export PYTHONPATH={shlex.quote(f'{site}:{SOURCE}')}\n"
+        f'exec {shlex.join(words)} "$@"\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
+def passes(what: str, python: str | Path, *options: str | Path, **environment: str) -> bool:
+    """Runs pytest with a Python; says whether its tests passed."""
+    say(f"{what}: pytest {shlex.join(map(str, options))}")
+    command = [python, "-m", "pytest", "-q", *options]
+    limit = patient(1800)
+    return not subprocess.run(command, env=os.environ | environment, timeout=limit).returncode
+
+
+def main(versions: list[str]) -> int:
+    """Runs all of it; returns the exit status."""
+    passed = True
+    alone = ("-p", "no:cacheprovider", "-o", "addopts=", "-k", f"not ({' or '.join(ELSEWHERE)})")
+    arm64 = ("-k", "new_user_mode or in_guest", TESTS / "test_arm64.py")
+    for version in versions or PYTHONS:
+        with tempfile.TemporaryDirectory() as folder:
+            python = command(version, Path(folder))
+            passed &= passes(f"Python {version}", python, *alone, TESTS)
+        if version in arm64_linux.PYTHONS:
+            named = {"STATIC_CALL_TEST_PYTHON": version}
+            passed &= passes(f"Python {version} on arm64", sys.executable, *arm64, **named)
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Unavailable as error:
+        say(f"no newer Python: {error}")
+        sys.exit(2)
