@@ -23,8 +23,8 @@ from static_call import RET0, Design, Emulator, StaticCall
 from static_call.calls import KEY_SIZE, BadTarget, Closed, NameTaken, Piece
 from static_call.design.trampoline import Trampoline
 from static_call.locks import Deadlock
-from static_call.places import emulator
-from static_call.places.pool import ARENA, Pool
+from static_call.places.emulator import machine as emulator
+from static_call.places.own_process.pool import ARENA, Pool
 
 # What is raised in a generator that is being dropped is lost, as any signal's exception there.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 PACKAGE = str(Path(static_call.__file__).parent)
 FILES = tuple(
     os.path.join(PACKAGE, name)
-    for name in ("calls.py", "locks.py", "places/emulator.py", "places/pool.py")
+    for name in ("calls.py", "locks.py", "places/emulator/machine.py", "places/own_process/pool.py")
 )
 """What is interrupted: the code that has something to leave behind."""
 

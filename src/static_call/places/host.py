@@ -10,9 +10,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from static_call.places.emulator import Emulator
-    from static_call.places.loaded_object import LoadedObject
-    from static_call.places.own_process import OwnProcess
+    from static_call.places.emulator.machine import Emulator
+    from static_call.places.own_process.loaded_object import LoadedObject
+    from static_call.places.own_process.process import OwnProcess
 
 
 _lock = threading.RLock()  # a cache alone would let two threads make one each
@@ -34,7 +34,7 @@ def loaded(designs: Sequence[str] = ()) -> list[LoadedObject]:
     designs  files with designs of one's own that they may have
     Raises own_process.NotHere, on another computer than an arm64 one too.
     """
-    from static_call.places.own_process import NotHere, OwnProcess
+    from static_call.places.own_process.process import NotHere, OwnProcess
 
     place = host()
     if not isinstance(place, OwnProcess):
@@ -55,9 +55,9 @@ def host() -> OwnProcess | Emulator:
 @cache
 def _host() -> OwnProcess | Emulator:
     if is_arm64_linux():
-        from static_call.places.own_process import OwnProcess
+        from static_call.places.own_process.process import OwnProcess
 
         return OwnProcess()
-    from static_call.places.emulator import Emulator
+    from static_call.places.emulator.machine import Emulator
 
     return Emulator()

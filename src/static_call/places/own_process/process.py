@@ -33,9 +33,10 @@ from static_call.design.trampoline import Trampoline
 from static_call.errors import StaticCallError
 from static_call.isa import a64
 from static_call.locks import Deadlock as Deadlock
-from static_call.places import descriptors, foreign, maps, own_code
-from static_call.places.pool import Pool
-from static_call.places.synchronize import Asker, is_thread
+from static_call.places import descriptors
+from static_call.places.own_process import foreign, maps, own_code
+from static_call.places.own_process.pool import Pool
+from static_call.places.own_process.synchronize import Asker, is_thread
 
 _SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
 _SYS_MEMBARRIER = 283
@@ -57,7 +58,7 @@ _Code = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
 
 
 if TYPE_CHECKING:
-    from static_call.places.loaded_object import LoadedObject, Trampolines
+    from static_call.places.own_process.loaded_object import LoadedObject, Trampolines
 
 
 class NotHere(StaticCallError):
@@ -351,7 +352,7 @@ class OwnProcess:
 
         designs  files with designs of one's own that they may have
         """
-        from static_call.places.loaded_object import loaded
+        from static_call.places.own_process.loaded_object import loaded
 
         return loaded(self, designs)
 
@@ -368,7 +369,7 @@ class OwnProcess:
 
     @cached_property
     def _trampolines(self) -> Trampolines:
-        from static_call.places.loaded_object import Trampolines
+        from static_call.places.own_process.loaded_object import Trampolines
 
         return Trampolines(self)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from static_call.errors import StaticCallError
 from static_call.locks import alone
-from static_call.places import maps
+from static_call.places.own_process import maps
 
 ARENA = 1 << 20
 """Bytes of an arena. Only the pages that are used take memory."""

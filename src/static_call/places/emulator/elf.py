@@ -24,7 +24,7 @@ from static_call.elf.symbols import IFUNC
 from static_call.errors import StaticCallError
 
 if TYPE_CHECKING:
-    from static_call.places.emulator import Emulator, Function
+    from static_call.places.emulator.machine import Emulator, Function
 
 _PAGE = 0x1000
 _LIMIT = 1 << 32  # bytes of memory that an image may take

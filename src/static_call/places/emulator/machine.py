@@ -35,7 +35,7 @@ from static_call.isa import a64
 
 if TYPE_CHECKING:
     from static_call.elf.image import Segment
-    from static_call.places.emulated_elf import EmulatedElf
+    from static_call.places.emulator.elf import EmulatedElf
 
 _PAGE = 0x1000
 _BOTTOM = 0x1_0000_0000
@@ -339,7 +339,7 @@ class Emulator:
 
         Raises OSError, elf.ElfError, or StaticCallError where there is no room for it.
         """
-        from static_call.places.emulated_elf import EmulatedElf
+        from static_call.places.emulator.elf import EmulatedElf
 
         image = EmulatedElf(self, path, designs)
         self._images.append(image)

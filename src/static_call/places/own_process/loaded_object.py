@@ -20,11 +20,11 @@ from static_call.elf.image import ElfError, Image
 from static_call.elf.symbols import IFUNC
 from static_call.errors import StaticCallError
 from static_call.isa import a64
-from static_call.places import maps
-from static_call.places.maps import Mapping
+from static_call.places.own_process import maps
+from static_call.places.own_process.maps import Mapping
 
 if TYPE_CHECKING:
-    from static_call.places.own_process import OwnProcess
+    from static_call.places.own_process.process import OwnProcess
 
 _MAGIC, _EM_AARCH64 = b"\x7fELF", 183
 _HEADERS = 20  # bytes, e_machine among them

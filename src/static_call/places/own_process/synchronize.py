@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 
 from static_call.errors import StaticCallError
 from static_call.locks import alone
-from static_call.places import own_code
+from static_call.places.own_process import own_code
 
 _SYS_RT_SIGACTION, _SYS_RT_TGSIGQUEUEINFO = 134, 240  # include/uapi/asm-generic/unistd.h
 _SYS_TGKILL = 131
