@@ -81,7 +81,7 @@ class Key:
             executable: Whether there is code at an address; None where nobody can say.
             ours: Whether it is a key of static_call.h; None to find out from the memory.
         """
-        self.address = address
+        self.address: int = address
         self._entry, self._read, self._executable = entry, read, executable
         self._ours = ours
 

@@ -36,8 +36,8 @@ class Shared:
 
     def __init__(self, entry: int) -> None:
         """Nothing was a target yet."""
-        self.entry = entry
-        self.lock = threading.RLock()
+        self.entry: int = entry
+        self.lock: threading.RLock = threading.RLock()
         self.held: dict[Hashable, Held] = {}
         self._plans: dict[Hashable, Retarget] = {}
 

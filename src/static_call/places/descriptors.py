@@ -33,7 +33,7 @@ class Held:
 
     def __init__(self, path: str) -> None:
         """Nothing is opened yet."""
-        self.path = path
+        self.path: str = path
         self._lock = threading.RLock()
         self._known: _Known | None = None
 
@@ -70,10 +70,10 @@ class Held:
             inode = _inode(found[-1])
             assert inode is not None
             known = _Known(os.getpid(), inode, found[-1])
+            return known
         finally:
             for fd in found[:-1] if known else found:
                 os.close(fd)
-        return known
 
 
 class _Known(NamedTuple):

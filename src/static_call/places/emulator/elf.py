@@ -42,12 +42,12 @@ class EmulatedElf:
 
     def __init__(self, machine: Machine, path: str, designs: Sequence[str] = ()) -> None:
         """Loads a file: see Emulator.load."""
-        self.machine = machine
-        self.image = Image.open(path)
+        self.machine: Machine = machine
+        self.image: Image = Image.open(path)
         self.image.require_linked()
         names = (*designs, *notation.shipped())
         self._designs = image_calls.longest_first(notation.load(name) for name in names)
-        self.bias = self._map()
+        self.bias: int = self._map()
         for segment in self.image.segments:
             for at in range(segment.address, segment.address + segment.file_size, _PIECE):
                 size = min(_PIECE, segment.address + segment.file_size - at)

@@ -41,7 +41,7 @@ class Machine(Processor):
         thread: The thread pointer, TPIDR_EL0.
     """
 
-    live = True
+    live: bool = True
 
     def __init__(self, *, instructions: int = 100_000_000, seconds: float = 30.0) -> None:
         """A machine that has only the function that returns 0.
@@ -52,8 +52,8 @@ class Machine(Processor):
         """
         super().__init__(instructions=instructions, seconds=seconds)
         self.names: dict[str, StaticCall] = {}
-        self.shared = Sharing()
-        self.thread = self.allocate(_TLS_SIZE, align=_TLS_ALIGN)
+        self.shared: Sharing = Sharing()
+        self.thread: int = self.allocate(_TLS_SIZE, align=_TLS_ALIGN)
         self._thread_locals = _TLS_HEADER
         self._scratch = self.allocate(PAGE, executable=True)
         self.uc.reg_write(arm64.UC_ARM64_REG_TPIDR_EL0, self.thread)

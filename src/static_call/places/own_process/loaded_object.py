@@ -57,8 +57,11 @@ class LoadedObject:
         unreadable: str = "",
     ) -> None:
         """Finds its static calls. Raises elf.ElfError."""
-        self.process, self.path, self.bias, self._image = process, path, bias, image
-        self.unreadable = unreadable
+        self.process: Process = process
+        self.path: str = path
+        self.bias: int = bias
+        self.unreadable: str = unreadable
+        self._image = image
         self.static_calls: dict[str, StaticCall] = {}
         self._refused: dict[str, str] = {}
         names = (*designs, *notation.shipped())

@@ -36,8 +36,8 @@ class ProcessMemory:
 
     def __init__(self, *, weak: bool) -> None:
         """Nothing is opened yet. Raises NotHere on a CPU where a store may be torn."""
-        self.weak = weak
-        self.translated = False
+        self.weak: bool = weak
+        self.translated: bool = False
         capabilities = libc.capabilities()
         check_capabilities(capabilities)
         self._bti = bool(capabilities & _HWCAP2_BTI)

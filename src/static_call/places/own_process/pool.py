@@ -40,6 +40,9 @@ class Piece:
 
     __slots__ = ("_pool", "address", "kind")
 
+    address: int
+    kind: Kind
+
     def __init__(self, pool: Pool, address: int, kind: Kind) -> None:
         self._pool, self.address, self.kind = pool, address, kind
 

@@ -57,8 +57,8 @@ class Process(ProcessMemory):
         names: The static calls that were made here and are not closed, by name.
     """
 
-    live = True
-    shared = Sharing()
+    live: bool = True
+    shared: Sharing = Sharing()
 
     def __init__(self, *, weak: bool = False) -> None:
         """Opens /proc/self/mem, registers for membarrier, and tries that a change takes effect.
