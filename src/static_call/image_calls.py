@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from static_call.calls import StaticCall
 from static_call.design.design import Design, Recognised, Target
 from static_call.design.scan import candidates, overlap
 from static_call.design.trampoline import NotATrampoline, Trampoline
@@ -17,7 +16,10 @@ from static_call.errors import StaticCallError
 from static_call.isa import a64
 from static_call.isa.walk import Detour, detour
 from static_call.key import owner as key_owner
-from static_call.places.protocol import Code, Memory
+
+if TYPE_CHECKING:
+    from static_call.calls import StaticCall
+    from static_call.places.protocol import Code, Memory
 
 TRAMPOLINE = "__SCT__"
 """What Linux puts before the name of a trampoline."""
@@ -115,6 +117,8 @@ class Found(NamedTuple):
         Raises:
             NotATrampoline: No design recognised the bytes.
         """
+        from static_call.calls import StaticCall  # listing an image needs none of it
+
         outside = {label: at + bias for label, at in self.known.outside.items()}
         trampoline = Trampoline(self.known.design, self.entry + bias, outside)
         key = None if self.key is None else self.key + bias
