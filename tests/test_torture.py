@@ -53,9 +53,13 @@ def rows(console: str) -> Iterator[Row]:
 
 
 def torture(options: str, updaters: Sequence[int], folder: Path, **how: Any) -> str:
-    """Runs torture.c with so many updaters, one after the other; returns the tables.
+    """Runs torture.c once for each number of updaters; returns the tables.
 
-    how  as for arm64_linux.in_guest
+    Args:
+        options: Of torture.c.
+        updaters: How many threads update at the same time.
+        folder: For the program.
+        how: What arm64_linux.in_guest takes.
     """
     program = folder / "torture"
     toolchain.GCC(
@@ -79,8 +83,12 @@ def torture(options: str, updaters: Sequence[int], folder: Path, **how: Any) -> 
 class Run(NamedTuple):
     """How the guest runs.
 
-    updaters  of each time that torture.c is run
-    calls     that each mode makes at least, and updates
+    Attributes:
+        cpus: How many CPUs it has.
+        parallel: Whether QEMU has a thread for each CPU.
+        updaters: The number of updaters of each run of torture.c.
+        calls: How many calls each mode makes, at least.
+        updates: How many updates each mode makes, at least.
     """
 
     cpus: int

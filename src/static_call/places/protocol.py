@@ -1,10 +1,10 @@
 """What a place can offer, in parts: each place implements the parts that it has.
 
-- Memory: trampolines can be found in it, read and retargeted. A machine behind a debug stub has
-  this part alone.
-- Code: symbols have addresses there, and what is code is known. An ELF file has this part too, and
-  can say it for a memory that the file is loaded into.
-- Runs: code can be called, and new static calls be made.
+- Memory: trampolines in it can be read and retargeted. A machine at the other end of a debug stub
+  has this part alone.
+- Code: it knows the addresses of symbols, and what is code. An ELF file has this part too, and can
+  answer for a memory that the file was loaded into.
+- Runs: code in it can be called, and new static calls can be made.
 - Native: its code runs in this process, so C functions of this process can be called there.
 """
 
@@ -63,7 +63,7 @@ class Memory(Protocol):
 
 @runtime_checkable
 class Code(Protocol):
-    """Who knows the symbols and the code of a memory."""
+    """What knows the symbols and the code of a memory."""
 
     def resolve(self, name: str) -> int:
         """The address of a symbol. Raises a StaticCallError for one that is not there."""
@@ -145,10 +145,10 @@ class Native(Protocol):
 
 
 class ChoosesPlace(Protocol):
-    """What chooses the place of a static call for which none is given."""
+    """Chooses the place of a static call that is made without one."""
 
     def __call__(self) -> RunningPlace:
-        """The place. Raises a StaticCallError where there is none."""
+        """The place. Raises a StaticCallError if there is none."""
         ...
 
 

@@ -157,7 +157,7 @@ class EmulatedElf:
         return self.machine.reserve_thread_locals(segment, path, first=first)
 
     def _relocate(self) -> None:
-        """Does the dynamic linker's work, with the bias; ifuncs last, as their resolvers run."""
+        """Does the dynamic linker's work; ifuncs come last, as their resolvers are run."""
         resolvers = []
         for one in self.image.relocations():
             if one.type == relocation.IRELATIVE:
@@ -172,7 +172,7 @@ class EmulatedElf:
             self.machine.write(one.place + self.bias, function.to_bytes(8, "little"))
 
     def _value(self, one: Relocation) -> int | None:
-        """What a relocation stores; None for one that this loader knows nothing of."""
+        """What a relocation stores; None for a type that this loader does not know."""
         linked = int.from_bytes(self.image.read(one.place, 8), "little")
         if one.type in (relocation.RELATIVE, relocation.RELR):
             return linked + self.bias & (1 << 64) - 1

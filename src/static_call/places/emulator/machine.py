@@ -136,7 +136,7 @@ class Machine(Processor):
         key = self.allocate(KEY_SIZE)
         outside: dict[str, int] = {}
         if design.outside:
-            # After its trampoline where the caller says where that is: ADRP reaches it.
+            # If the caller chose the trampoline's address, after it: ADRP reaches that.
             literals = take(8 * len(design.outside), 8, None if at is None else entry + _LITERALS)
             outside = {label: literals + 8 * n for n, label in enumerate(design.outside)}
         return Trampoline(design, entry, outside), key

@@ -1,10 +1,9 @@
 """The programs and libraries that are loaded into this process, and their static calls.
 
-/proc/self/maps has a path for each, and another file may be there by now: an upgrade, a file that
-was moved, one that somebody put there. So the file that is read is the one that is mapped, by
-/proc/self/map_files where the kernel allows that, or one whose inode is the same; its symbols,
-notes and strings are compared with memory; and nothing is taken for a key that does not point to
-its trampoline.
+/proc/self/maps has a path for each, and another file may be at that path by now: an upgrade, a file
+that was moved, one that somebody put there. So the file that is read is the mapped one, through
+/proc/self/map_files if the kernel allows that, or one with the same inode. Its symbols, notes and
+strings are compared with memory, and only what points to its trampoline is taken for a key.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _MAGIC, _EM_AARCH64 = b"\x7fELF", 183
 _HEADERS = 20  # bytes, e_machine among them
 _ALLOC, _EXECINSTR = 2, 4  # SHF_*
 _SAME = {3: "strings", 5: "hash table", 7: "notes", 11: "symbols", 0x6FFFFFF6: "hash table"}
-"""Types of sections (SHT_*) whose bytes in memory are the file's, for as long as it is loaded."""
+"""Types of sections (SHT_*) that have the file's bytes in memory for as long as it is loaded."""
 
 _CODE = 64  # bytes of a function that are compared
 _PIECE = 1 << 16
@@ -41,10 +40,12 @@ class Unreadable(StaticCallError):
 class LoadedObject:
     """An ELF file that is loaded into this process; its static calls by name.
 
-    path          the file's, as /proc/self/maps has it
-    bias          what was added to its link addresses
-    static_calls  those whose trampolines were found, in memory too
-    unreadable    "", or why its file cannot be read: then nothing is known of its static calls
+    Attributes:
+        process: This process.
+        path: The file's path, as /proc/self/maps has it.
+        bias: What was added to its link addresses.
+        static_calls: Its static calls, by name, if their trampolines were found in memory too.
+        unreadable: "", or why its file cannot be read: then nothing is known of its static calls.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class LoadedObject:
                 self.static_calls[one.name] = call
 
     def _wrong(self, call: StaticCall) -> str:
-        """What keeps a static call of the file from being one in memory."""
+        """Why a static call of the file is not one in memory; "" if it is."""
         try:
             _ = call.state
         except StaticCallError as error:
@@ -112,7 +113,7 @@ class LoadedObject:
     def resolve(self, name: str) -> int:
         """The address of one of its symbols, or of any that dlsym finds.
 
-        Raises StaticCallError, and Unreadable where the code there is not the file's.
+        Raises StaticCallError, and Unreadable if the code there is not the file's.
         """
         assert self._image is not None
         try:
@@ -135,7 +136,11 @@ class LoadedObject:
 def loaded(process: Process, designs: Sequence[str] = ()) -> list[LoadedObject]:
     """The objects of this process that have static calls, in order of address.
 
-    After them those of which that cannot be said, as their files cannot be read: see `unreadable`.
+    After them come those whose files cannot be read, so that nobody can say: see `unreadable`.
+
+    Args:
+        process: This process.
+        designs: Files with your own designs that they may have.
     """
     now = maps.mappings()
     objects: list[LoadedObject] = []
@@ -158,10 +163,10 @@ def loaded(process: Process, designs: Sequence[str] = ()) -> list[LoadedObject]:
 
 
 class Trampolines:
-    """Where the trampolines of what is loaded are, remembered for as long as it is mapped."""
+    """The addresses of the trampolines of what is loaded, kept for as long as it is mapped."""
 
     def __init__(self, process: Process) -> None:
-        """Nothing is looked at yet."""
+        """Nothing is looked up yet."""
         self._process = process
         self._known: dict[tuple[object, ...], list[range]] = {}
 
@@ -193,7 +198,7 @@ def _state(mapping: Mapping) -> tuple[object, ...]:
 
 
 def _object(process: Process, mapping: Mapping, designs: Sequence[str] = ()) -> LoadedObject | None:
-    """The object whose code begins in a mapping; None where none does. Raises Unreadable."""
+    """The object whose code begins in a mapping, or None. Raises Unreadable."""
     try:
         image = _open(process, mapping)
         if image is None or not image.linked:
@@ -216,7 +221,7 @@ def _object(process: Process, mapping: Mapping, designs: Sequence[str] = ()) -> 
             raise Unreadable(f"its {what} in memory are not those of the file: it was changed")
         return LoadedObject(process, mapping.path, bias, image, designs)
     except ElfError:
-        return None  # no ELF file: a device, a cache; or none for arm64
+        return None  # not an ELF file (a device, a cache), or not for arm64
 
 
 def _open(process: Process, mapping: Mapping) -> Image | None:
@@ -252,10 +257,10 @@ def _open(process: Process, mapping: Mapping) -> Image | None:
 
 
 def _spellings(path: str) -> Iterator[str]:
-    """The names that a file may have which /proc/self/maps calls this.
+    """The names that a file may have that has this path in /proc/self/maps.
 
     A line feed is written there as \\012, and " (deleted)" follows the name of a file that is gone;
-    a name may have either by itself.
+    a file's own name may contain either.
     """
     for one in (path, path.removesuffix(_DELETED)):
         yield one
@@ -264,9 +269,13 @@ def _spellings(path: str) -> Iterator[str]:
 
 
 def _differs(process: Process, image: Image, bias: int, *, code: bool) -> str:
-    """What in memory is not the file's; "" where all is that nobody has reason to change.
+    """What is different in memory from the file; "" if nothing is that should be the same.
 
-    code  whether code counts, but for sections that trampolines are in
+    Args:
+        process: This process.
+        image: The file.
+        bias: What was added to its link addresses.
+        code: Whether to compare code too, except sections that have trampolines.
     """
     entries = [one.value for one in image.symbols(image_calls.TRAMPOLINE)] if code else []
     compared = False
@@ -284,7 +293,7 @@ def _differs(process: Process, image: Image, bias: int, *, code: bool) -> str:
 
 
 def _start(process: Process, mapping: Mapping, now: Sequence[Mapping]) -> int | None:
-    """Where the ELF header of a mapped file is in memory; None if there is none of arm64."""
+    """Where the ELF header of a mapped file is in memory; None if there is none, or not arm64's."""
     heads = [
         one.start
         for one in now
