@@ -317,8 +317,8 @@ class StaticCall:
         """
         if not isinstance(self.place, Native):
             raise MissingPart(
-                f"{self.name} is in an emulated machine or a file: C code of this process cannot "
-                "call it; call it from Python, or run this on arm64 Linux"
+                f"{self.name} is not in this process, so C code of this process cannot call it: "
+                "call it from Python, or run this on arm64 Linux"
             )
         return self.place.parameter(self.address, self.prototype)
 

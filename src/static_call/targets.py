@@ -72,7 +72,7 @@ class Targets:
         if prototype is not None and not (
             isinstance(prototype, type) and hasattr(prototype, "_argtypes_")
         ):
-            raise BadTarget(f"{name}: {prototype!r} is no prototype made by ctypes.CFUNCTYPE")
+            raise BadTarget(f"{name}: {prototype!r} is not a prototype made by ctypes.CFUNCTYPE")
         self._name, self._place, self._code, self._prototype = name, place, code, prototype
         self._resolve = resolve
         self._native = place if isinstance(place, Native) else None
@@ -106,11 +106,13 @@ class Targets:
             return Wanted(target)
         if isinstance(target, int):
             if isinstance(target, bool) or not 0 < target < 1 << 64:
-                raise BadTarget(f"{self._name}: {target!r} is no address; for none, say None")
+                raise BadTarget(
+                    f"{self._name}: {target!r} is not an address; to call nothing, pass None"
+                )
             return Wanted(target)
         memory = getattr(getattr(target, "place", None), "shared", None)
         if isinstance(memory, Sharing) and memory is not self._place.shared:
-            raise BadTarget(f"{self._name}: {target!r} is in another machine")
+            raise BadTarget(f"{self._name}: {target!r} is in another place")
         key = self._prototype, _identity(target)
         before = known.get(key)
         if before is not None and before.what is not target:
@@ -119,8 +121,8 @@ class Targets:
             return Wanted(address, key, Held(address, target))
         if self._native is None:
             raise BadTarget(
-                f"{self._name}: {target!r} is no address, function of the machine, name, None "
-                "or RET0"
+                f"{self._name}: {target!r} is not an address, a function of its place, a symbol's "
+                "name, None or RET0"
             )
         try:
             held = Held(*self._native.pointer(target, self._prototype))
@@ -140,7 +142,7 @@ class Targets:
         """
         target, design = wanted.target, trampoline.design
         if target is RET0 and self._prototype is not None and not _in_x0(self._prototype):
-            raise BadTarget(f"{self._name}: RET0 returns 0 in x0, and its result is elsewhere")
+            raise BadTarget(f"{self._name}: RET0 returns 0 in x0, where its result is not")
         form = {None: "null", RET0: "ret0"}.get(target) if not isinstance(target, int) else None
         goal = self.resolve(RETURN0) if form and form not in design.forms else target
         if isinstance(goal, int) and not wanted.same(known.get(wanted.identity)):

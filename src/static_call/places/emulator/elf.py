@@ -125,7 +125,7 @@ class EmulatedElf:
         """Maps the segments where they were linked, or where there is room; returns the bias."""
         segments = self.image.segments
         if not segments:
-            raise StaticCallError(f"{self.image.path}: nothing in it is to be loaded")
+            raise StaticCallError(f"{self.image.path}: it has nothing to load")
         low = segments[0].address & -_PAGE
         high = segments[-1].end + _PAGE - 1 & -_PAGE
         pages = sum((one.end - one.address) // _PAGE + 2 for one in segments)

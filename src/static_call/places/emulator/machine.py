@@ -77,7 +77,7 @@ class Machine(Processor):
             lines = [line for line in code.splitlines() if line.strip()]
         size = a64.WORD * len(lines) if isinstance(code, str) else len(code)
         if not size:
-            raise StaticCallError("a function without an instruction")
+            raise StaticCallError("the function has no instructions")
         pages = None if at is None else self.new_pages(at, size)
         try:
             address = self.allocate(size, at=at, executable=True)
@@ -206,7 +206,7 @@ class Machine(Processor):
         if first and self._thread_locals != _TLS_HEADER:
             raise StaticCallError(
                 f"{path}: a program's thread-local variables must be the first ones in the "
-                "machine: load it before other files, or into a machine of its own"
+                "machine: load it before other files, or into another machine"
             )
         at = self._thread_locals + (segment.address - self._thread_locals) % max(segment.align, 1)
         if segment.align > _TLS_ALIGN or at + segment.size > _TLS_SIZE:

@@ -43,14 +43,14 @@ def pointer(target: object, prototype: Any) -> tuple[int, object]:
     elif callable(target):
         raise BadTarget(f"{target!r} needs a prototype, a type made by ctypes.CFUNCTYPE")
     else:
-        raise BadTarget(f"{target!r} is no address, function, name, None or RET0")
+        raise BadTarget(f"{target!r} is not an address, a function, a symbol's name, None or RET0")
     if not at:
-        raise BadTarget(f"{target!r} is a null pointer; for none, say None")
+        raise BadTarget(f"{target!r} is a null pointer; to call nothing, pass None")
     if prototype is not None and shapes is not None:
         wanted = [_shape(prototype._restype_), *map(_shape, prototype._argtypes_)]
         if len(wanted) != len(shapes) or not all(map(_fits, wanted, shapes)):
             raise BadTarget(
-                f"{target!r} has the prototype {_text(shapes)}, the static call {_text(wanted)}"
+                f"{target!r} has the prototype {_text(shapes)}, the static call has {_text(wanted)}"
             )
     return at, target
 
@@ -81,7 +81,7 @@ def _cffi(backend: Any, target: Any) -> tuple[int, list[Shape] | None]:
     if type_.kind == "pointer" and type_.item.kind == "function":
         type_ = type_.item
     if type_.kind != "function":
-        raise BadTarget(f"{target!r} is no function")
+        raise BadTarget(f"{target!r} is not a function")
     at = int(backend.cast(backend.new_primitive_type("uintptr_t"), target))
     if type_.ellipsis:
         return at, None

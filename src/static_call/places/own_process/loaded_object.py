@@ -87,7 +87,7 @@ class LoadedObject:
         assert self._image is not None
         segment = self._image.segment(call.key - self.bias)
         if segment is None or not segment.writable:
-            return f"its key at {call.key:#x} is in no writable segment of the file"
+            return f"its key at {call.key:#x} is not in a writable segment of the file"
         if not call.has_own_key:
             return f"what is at {call.key:#x} is not its key: it does not point to the trampoline"
         return ""
@@ -214,11 +214,11 @@ def _object(process: Process, mapping: Mapping, designs: Sequence[str] = ()) -> 
             return None  # a later part, with other rights
         bias = mapping.start - linked
         if "r" not in mapping.permissions:
-            raise Unreadable("its text may be executed and not read: an update reads it")
+            raise Unreadable("its text can be executed but not read, and an update reads it")
         status = image.stat
         device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
         if what := _differs(process, image, bias, code=device != mapping.device):
-            raise Unreadable(f"its {what} in memory are not those of the file: it was changed")
+            raise Unreadable(what)
         return LoadedObject(process, mapping.path, bias, image, designs)
     except ElfError:
         return None  # not an ELF file (a device, a cache), or not for arm64
@@ -252,7 +252,7 @@ def _open(process: Process, mapping: Mapping) -> Image | None:
             return image
         image.close()
         if path == mapping.path:
-            why = "another file is at its path by now: restart the program to see it"
+            why = "another file is at its path now: restart the program to see it"
     raise Unreadable(why)
 
 
@@ -269,7 +269,7 @@ def _spellings(path: str) -> Iterator[str]:
 
 
 def _differs(process: Process, image: Image, bias: int, *, code: bool) -> str:
-    """What is different in memory from the file; "" if nothing is that should be the same.
+    """Why memory is not known to be the file's, in words; "" if all that should be the same is.
 
     Args:
         process: This process.
@@ -287,9 +287,9 @@ def _differs(process: Process, image: Image, bias: int, *, code: bool) -> str:
         for at in range(section.address, end, _PIECE) if what else ():
             size = min(_PIECE, end - at)
             if process.read(at + bias, size) != image.read(at, size):
-                return what or ""
+                return f"its {what} in memory are not those of the file: it was changed"
             compared = True
-    return "" if compared else "sections, of which there are none that could be compared,"
+    return "" if compared else "it has no section that can be compared with memory"
 
 
 def _start(process: Process, mapping: Mapping, now: Sequence[Mapping]) -> int | None:

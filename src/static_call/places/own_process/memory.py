@@ -151,6 +151,6 @@ def check_capabilities(capabilities: int) -> None:
     """
     if capabilities & _HWCAP2_MOPS:
         raise NotHere(
-            "the CPU has FEAT_MOPS: newer kernels copy by it, and what they write to text is then "
-            "not promised to be one store; boot with arm64.nomops to do without it"
+            "the CPU has FEAT_MOPS: newer kernels copy with it, so a write to text may not be one "
+            "store; boot with arm64.nomops to do without it"
         )

@@ -161,8 +161,8 @@ def retarget(code: Code, name: str) -> bytes:
             lines += _lines(_store(insn))
         elif insn.name == "stp":
             raise Unperformable(
-                f"{name}: its retarget stores {2 * insn.size} bytes at once, which in a running "
-                "process nothing does: 8 are the most"
+                f"{name}: its retarget stores {2 * insn.size} bytes at once; in a running "
+                "process at most 8 can be"
             )
         else:
             lines.append(str(insn))

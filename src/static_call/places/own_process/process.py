@@ -118,7 +118,7 @@ class Process(ProcessMemory):
             StaticCallError: `at` was given.
         """
         if at is not None:
-            raise StaticCallError("in a process the pool decides where a trampoline is; say near=")
+            raise StaticCallError("in a process the address cannot be chosen with at=: use near=")
         if lacking := [one for one in _PROMISED if one not in design.claims]:
             warnings.warn(
                 f"the design {design.name} does not claim to be {', '.join(lacking)}: see "
@@ -211,7 +211,9 @@ class Process(ProcessMemory):
         """
         data = own_code.assemble(code) if isinstance(code, str) else code
         if not data or len(data) % a64.WORD:
-            raise StaticCallError(f"{len(data)} bytes are no instructions")
+            raise StaticCallError(
+                f"{len(data)} bytes are not instructions of {a64.WORD} bytes each"
+            )
         if name in self._symbols:
             raise NameTaken(f"there is a function {name} already, at {self._symbols[name]:#x}")
         pieces: list[Piece] = []
@@ -307,7 +309,7 @@ class Process(ProcessMemory):
             if result == number:
                 pieces[0].give()
                 return
-        raise NotHere("code that was changed through /proc/self/mem runs on as it was")
+        raise NotHere("code that was changed through /proc/self/mem still runs as it was")
 
     def _forked(self) -> None:
         """In the child of a fork: the parent's memory and threads are not there."""

@@ -152,7 +152,7 @@ class Asker:
                 action = (ctypes.c_uint64 * 4)(self._handler, flags, 0, 0)
                 if not LIBC.syscall(_SYS_RT_SIGACTION, number, ctypes.byref(action), None, 8):
                     return number
-        raise NotSynchronized("every real-time signal is in use: none is left to ask threads by")
+        raise NotSynchronized("every real-time signal is in use, so threads cannot be asked")
 
 
 def _candidates() -> Iterator[int]:
