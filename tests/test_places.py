@@ -151,6 +151,42 @@ def test_a_key_of_linux_has_no_lock_and_holds_0_for_none() -> None:
     assert place.load(KEY, 8) == 0
 
 
+def test_a_key_under_clangs_cfi_has_the_address_of_a_branch() -> None:
+    """A key that holds the address of a branch to the trampoline is the trampoline's own."""
+    stub = TWO + 8
+    for to, own in ((BASE, True), (TWO, False)):
+        place = Debugged()
+        place.store(KEY + 8, stub, 8)
+        place.store(stub, b(stub, to), 4)
+        for call in (found(place), found(place, code=Image())):
+            assert call.has_own_key == own
+        call.update(None)
+        assert place.load(KEY, 8) == (stub if own else 0)
+
+
+def test_plans_are_used_again() -> None:
+    """A plan for the same bytes is the same object; a trampoline keeps the last 16."""
+    machine = Emulator()
+    functions = [machine.function("bti c\nret") for _ in range(20)]
+    call = machine.static_call("it", functions[0])
+    shared = machine.shared.of(call.address)
+
+    def plan(to: int) -> Retarget:
+        return shared.plan(call.trampoline, functions[to].address, machine.read, fresh=True)
+
+    first = plan(1)
+    assert plan(1) is first
+    call.update(functions[2])
+    assert plan(1) is not first
+    call.update(functions[0])
+    assert plan(1) is first
+    for to in range(20):
+        plan(to)
+    assert plan(19) is plan(19)
+    assert plan(1) == first
+    assert plan(1) is not first
+
+
 def test_the_parts_of_the_places() -> None:
     """An emulated machine runs code, which C code of this process cannot call."""
     machine = Emulator()

@@ -44,6 +44,11 @@ class KeyStore(NamedTuple):
     function: int
     lock: int | None = None
 
+    @property
+    def data(self) -> bytes:
+        """The bytes that are stored at the key's address."""
+        return self.function.to_bytes(POINTER, "little")
+
 
 def new_key(function: int, trampoline: int) -> bytes:
     """The bytes of a new key as in static_call.h: it holds a function, and its lock is free."""

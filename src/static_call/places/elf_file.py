@@ -100,7 +100,7 @@ class ElfFile:
         if key is not None:
             if key.key % WORD or (self.image.sections and self.image.executable(key.key)):
                 raise Unsafe(f"{self.image.path}: the key at {key.key:#x} is not in data")
-            self.write(key.key, key.function.to_bytes(WORD, "little"))
+            self.write(key.key, key.data)
         for step in retarget.steps:
             if step.op == "store":
                 self.write(step.address, step.value.to_bytes(step.size, "little"))
