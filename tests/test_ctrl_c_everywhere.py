@@ -40,7 +40,7 @@ FILES = tuple(
         "places/own_process/pool.py",
     )
 )  # fmt: skip
-"""What is interrupted: the code that has something to leave behind."""
+"""The files whose code is interrupted: those that could leave something undone."""
 
 
 class Pooled(Emulator):

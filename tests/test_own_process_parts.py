@@ -188,7 +188,7 @@ def test_the_same_interface_on_an_emulated_machine() -> None:
 
 
 def test_a_name_is_taken_until_it_is_closed() -> None:
-    """Two static calls of a place have different names; a closed one is no more."""
+    """Two static calls of a place have different names; a closed one frees its name."""
     machine = Emulator()
     f = machine.function("ret")
     call = StaticCall("policy", f, place=machine)

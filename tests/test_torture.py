@@ -115,7 +115,7 @@ def test_torture(name: str, tmp_path: Path, record_property: Callable[[str, obje
 
     In parallel QEMU 10.0 may, in the mode `killed`, once in some 50,000 updates go on with a
     translation of code that has changed, until the slot is written again. After a fork the first
-    store is to a new page, which other CPUs translate meanwhile. Seen: memory had the new word
+    store is to a new page, which other CPUs translate at that time. Seen: memory had the new word
     before and after the call, and the caller's own DC, IC, DSB and ISB changed nothing. torture.c
     tells such calls from stale ones by what is in memory. In parallel a few are allowed.
     """

@@ -72,7 +72,7 @@ def test_fork(call: StaticCall, callers: Callers) -> None:
 
 
 def test_fork_while_another_thread_updates(call: StaticCall, callers: Callers) -> None:
-    """A lock that a thread of the parent held at the fork is no obstacle in the child."""
+    """A lock that a thread of the parent held at the fork does not stop the child."""
     stop = threading.Event()
 
     def update() -> None:
@@ -188,7 +188,7 @@ def test_update_in_a_signal_handler(call: StaticCall, callers: Callers) -> None:
 
 
 def test_pool_is_used_again(callers: Callers) -> None:
-    """What was closed is used again: a second round takes no more room, nor leaves stale code."""
+    """What was closed is used again: a second round takes no new room and leaves no stale code."""
     number = 100
 
     def round_(target: object, result: int) -> set[int]:
@@ -529,7 +529,7 @@ def test_name_is_taken(call: StaticCall, callers: Callers) -> None:
 
 
 def test_closed(callers: Callers) -> None:
-    """A static call that was closed is used no more."""
+    """A static call that was closed cannot be used."""
     call = StaticCall("closed", callers.one, U64)
     call.close()
     for use in (lambda: call.update(None), lambda: call(1), lambda: call.address, call.close):

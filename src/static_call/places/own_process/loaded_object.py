@@ -1,6 +1,6 @@
 """The programs and libraries that are loaded into this process, and their static calls.
 
-/proc/self/maps has a path for each, and another file may be at that path by now: an upgrade, a file
+/proc/self/maps has a path for each, and another file may be at that path now: an upgrade, a file
 that was moved, one that somebody put there. So the file that is read is the mapped one, through
 /proc/self/map_files if the kernel allows that, or one with the same inode. Its symbols, notes and
 strings are compared with memory, and only what points to its trampoline is taken for a key.

@@ -144,7 +144,7 @@ class Pool:
             if near is None or _reaches(address & -ARENA, near):
                 if address not in self._owner:
                     return address
-                del free[address]  # whoever took it was interrupted
+                del free[address]  # the thread that took it was interrupted
                 return self._find(kind, near)
         for arena in reversed(self._last):
             if (near is None or _reaches(arena, near)) and self._cut(arena, kind):
@@ -156,7 +156,7 @@ class Pool:
     def _cut(self, arena: int, kind: Kind) -> bool:
         """Makes the next piece of an arena a free one; False where it has no room."""
         last, before = self._last[arena]
-        if last not in self._owner and before.size:  # else whoever cut it was interrupted
+        if last not in self._owner and before.size:  # the thread that cut it was interrupted
             self._free[before].setdefault(last)
         start = -(-(last + before.size) // kind.align) * kind.align
         if start + kind.size > arena + ARENA:
