@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 
 from static_call import RET0, Emulator, StaticCallError, load
-from static_call.calls import BadTarget
 from static_call.design import notation
 from static_call.design.design import Unreachable
+from static_call.errors import BadTarget
 from static_call.isa.a64 import Misaligned
 from static_call.places.emulator import EmulatorFault, OutOfBounds
 
@@ -177,8 +177,8 @@ def test_bad_targets_change_nothing(machine: Emulator) -> None:
     data = machine.allocate(16)
     refused: list[tuple[int | str, type[StaticCallError], str]] = [
         (f.address + 2, Misaligned, "not aligned to 4"),
-        (data, BadTarget, "no address|not in executable memory"),
-        (0, BadTarget, "no address|not in executable memory"),
+        (data, BadTarget, "not an address|not in executable memory"),
+        (0, BadTarget, "not an address|not in executable memory"),
         (call.address, BadTarget, "its own trampoline"),
         ("nowhere", StaticCallError, "no symbol nowhere"),
     ]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from static_call.calls import Place, StaticCall
 from static_call.design.design import Design, Recognised, Target
 from static_call.design.scan import candidates, overlap
 from static_call.design.trampoline import NotATrampoline, Trampoline
@@ -16,6 +15,11 @@ from static_call.elf.relocation import ABS64, GLOB_DAT, IRELATIVE, JUMP_SLOT, NO
 from static_call.errors import StaticCallError
 from static_call.isa import a64
 from static_call.isa.walk import Detour, detour
+from static_call.key import owner as key_owner
+
+if TYPE_CHECKING:
+    from static_call.calls import StaticCall
+    from static_call.places.protocol import Code, Memory
 
 TRAMPOLINE = "__SCT__"
 """What Linux puts before the name of a trampoline."""
@@ -96,17 +100,29 @@ class Found(NamedTuple):
         return self.other is not None or not isinstance(self.state.target, int)
 
     def static_call(
-        self, place: Place, bias: int = 0, resolve: Callable[[str], int] | None = None
+        self,
+        place: Memory,
+        bias: int = 0,
+        resolve: Callable[[str], int] | None = None,
+        code: Code | None = None,
     ) -> StaticCall:
         """The static call in a place that has the image, moved by `bias`.
 
-        resolve  finds symbols' addresses; the place's own if None
-        Raises NotATrampoline where no design recognised the bytes.
+        Args:
+            place: Where the image is; memory alone is enough.
+            bias: What was added to the image's link addresses.
+            resolve: Finds symbols' addresses: see StaticCall.found.
+            code: Says what is code in the place: see StaticCall.found.
+
+        Raises:
+            NotATrampoline: No design recognised the bytes.
         """
+        from static_call.calls import StaticCall  # listing an image needs none of it
+
         outside = {label: at + bias for label, at in self.known.outside.items()}
         trampoline = Trampoline(self.known.design, self.entry + bias, outside)
         key = None if self.key is None else self.key + bias
-        return StaticCall.found(self.name, trampoline, place, key, resolve)
+        return StaticCall.found(self.name, trampoline, place, key, resolve, code)
 
 
 def find(image: Image, designs: Sequence[Design]) -> list[Found]:
@@ -278,7 +294,7 @@ def _key_finder(
     entries = {entry for places in trampolines.values() for entry in places}
 
     def owner(key: int) -> int:
-        value = int.from_bytes(image.read(key + 8, 8), "little")
+        value = key_owner(key, image.read)
         return stubs.get(value, value)
 
     def own_key(name: str, entry: int) -> int | None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from static_call import RET0, StaticCall, StaticCallError, host
-from static_call.calls import BadTarget, NameTaken
 from static_call.design.design import Target
+from static_call.errors import BadTarget, NameTaken
 
 INT_INT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
 DESIGNS = ["inline-stub", "adrp-stub", "local-stub", "data-literal", "slot-inline-literal"]
@@ -99,7 +99,7 @@ def test_one_of_several_threads_gets_a_name(name: str) -> None:
 @pytest.mark.parametrize("prototype", [int, 3, ctypes.c_int, INT_INT()])
 def test_what_is_no_prototype(name: str, prototype: Any) -> None:
     """A prototype is a type that ctypes.CFUNCTYPE made."""
-    with pytest.raises(BadTarget, match="no prototype"):
+    with pytest.raises(BadTarget, match="not a prototype"):
         StaticCall(name, None, prototype)
     assert name not in host().names
 

@@ -14,13 +14,15 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from static_call.calls import BadTarget, KeyStore, Sharing
 from static_call.design.retarget import Retarget
 from static_call.elf import dynamic, plt, relocation
 from static_call.elf.image import Damaged, ElfError, Image, NoSuchSymbol, NotInFile
 from static_call.elf.relocation import RELA, WORD, Relocation
 from static_call.elf.symbols import IFUNC
+from static_call.errors import BadTarget
+from static_call.key import KeyStore
 from static_call.places import temporary
+from static_call.sharing import Sharing
 
 _COPY = 1 << 20
 _PAGE = 1 << 12  # the smallest that arm64 has
@@ -54,10 +56,6 @@ class Changed(ElfError):
 
 class NotWritten(ElfError):
     """The new file could not be written: a full disk, or missing permission. The old one stays."""
-
-
-class CannotRun(ElfError):
-    """Code in a file cannot be called."""
 
 
 Patch = tuple[int, bytes]
@@ -102,7 +100,7 @@ class ElfFile:
         if key is not None:
             if key.key % WORD or (self.image.sections and self.image.executable(key.key)):
                 raise Unsafe(f"{self.image.path}: the key at {key.key:#x} is not in data")
-            self.write(key.key, key.function.to_bytes(WORD, "little"))
+            self.write(key.key, key.data)
         for step in retarget.steps:
             if step.op == "store":
                 self.write(step.address, step.value.to_bytes(step.size, "little"))
@@ -151,18 +149,6 @@ class ElfFile:
     def guarded(self, address: int) -> bool:
         """Whether an indirect branch to an address must land on a pad."""
         return self.image.guarded and self.image.executable(address)
-
-    def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
-        """Raises BadTarget: no function of this process is in a file."""
-        raise BadTarget(f"{target!r} is no address, function, name, None or RET0")
-
-    def parameter(self, address: int, prototype: type | None) -> object:
-        """Raises CannotRun."""
-        raise CannotRun(f"{self.image.path}: code in a file cannot be called; load it first")
-
-    def call(self, address: int, *args: int | bytes | bytearray) -> int:
-        """Raises CannotRun."""
-        raise CannotRun(f"{self.image.path}: code in a file cannot be called; load it first")
 
     # What changes in the file
 

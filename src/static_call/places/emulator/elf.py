@@ -2,7 +2,7 @@
 
 There is no kernel and no dynamic linker there. Functions of other files are missing: calling one is
 a fault that names it. Constructors (DT_INIT_ARRAY) are not run. Thread-local variables start as the
-file says. A program's come first, as it is linked for that: so only one program may have some.
+file says. A program's come first, as it is linked for that, so only one program may have some.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from static_call import image_calls
 from static_call.calls import StaticCall
@@ -22,9 +21,8 @@ from static_call.elf.image import Image, NoSuchSymbol
 from static_call.elf.relocation import Relocation
 from static_call.elf.symbols import IFUNC
 from static_call.errors import StaticCallError
-
-if TYPE_CHECKING:
-    from static_call.places.emulator import Emulator, Function
+from static_call.places.emulator.machine import Machine
+from static_call.places.function import Function
 
 _PAGE = 0x1000
 _LIMIT = 1 << 32  # bytes of memory that an image may take
@@ -36,20 +34,20 @@ _RESOLVED = (relocation.ABS64, relocation.GLOB_DAT, relocation.JUMP_SLOT)
 class EmulatedElf:
     """An image in a machine, made by Emulator.load.
 
-    bias  what was added to its link addresses: 0 for a file that is not position-independent
+    Attributes:
+        machine: The machine.
+        image: The file.
+        bias: What was added to its link addresses: 0 for a file that is not position-independent.
     """
 
-    def __init__(self, machine: Emulator, path: str, designs: Sequence[str] = ()) -> None:
-        """Loads a file; `designs` are files with designs of the user's own.
-
-        Raises OSError, elf.ElfError, or StaticCallError where there is no room.
-        """
-        self.machine = machine
-        self.image = Image.open(path)
+    def __init__(self, machine: Machine, path: str, designs: Sequence[str] = ()) -> None:
+        """Loads a file: see Emulator.load."""
+        self.machine: Machine = machine
+        self.image: Image = Image.open(path)
         self.image.require_linked()
         names = (*designs, *notation.shipped())
         self._designs = image_calls.longest_first(notation.load(name) for name in names)
-        self.bias = self._map()
+        self.bias: int = self._map()
         for segment in self.image.segments:
             for at in range(segment.address, segment.address + segment.file_size, _PIECE):
                 size = min(_PIECE, segment.address + segment.file_size - at)
@@ -78,9 +76,13 @@ class EmulatedElf:
         return found.static_call(self.machine, self.bias)
 
     def set_calls(self, changes: Mapping[str, Target | str]) -> None:
-        """Retargets static calls by name, or address in the file; their targets likewise.
+        """Retargets static calls.
 
         Raises what image_calls.lookup_to_change and StaticCall.update raise.
+
+        Args:
+            changes: Their targets, by their names or their addresses in the file as text, 0x...; a
+                target that is an address is one in the file too.
         """
         found = image_calls.lookup_to_change(self.image, self._designs, changes)
         for one, target in zip(found, changes.values()):
@@ -97,8 +99,13 @@ class EmulatedElf:
             return self.resolve(name)
 
     def function(self, name: str, *, bits: int = 64) -> Function:
-        """A function of the image; `bits` of its result count, 32 for a C int."""
-        return self.machine.function_at(self.resolve(name), name, bits=bits)
+        """A function of the image.
+
+        Args:
+            name: Its symbol.
+            bits: The bits of its result that count: 32 for a C int.
+        """
+        return Function(self.machine, self.resolve(name), name, bits)
 
     def resolve(self, name: str) -> int:
         """The address of a symbol in the machine. Raises elf.NoSuchSymbol, elf.AmbiguousSymbol.
@@ -118,7 +125,7 @@ class EmulatedElf:
         """Maps the segments where they were linked, or where there is room; returns the bias."""
         segments = self.image.segments
         if not segments:
-            raise StaticCallError(f"{self.image.path}: nothing in it is to be loaded")
+            raise StaticCallError(f"{self.image.path}: it has nothing to load")
         low = segments[0].address & -_PAGE
         high = segments[-1].end + _PAGE - 1 & -_PAGE
         pages = sum((one.end - one.address) // _PAGE + 2 for one in segments)
@@ -150,7 +157,7 @@ class EmulatedElf:
         return self.machine.reserve_thread_locals(segment, path, first=first)
 
     def _relocate(self) -> None:
-        """Does the dynamic linker's work, with the bias; ifuncs last, as their resolvers run."""
+        """Does the dynamic linker's work; ifuncs come last, as their resolvers are run."""
         resolvers = []
         for one in self.image.relocations():
             if one.type == relocation.IRELATIVE:
@@ -165,7 +172,7 @@ class EmulatedElf:
             self.machine.write(one.place + self.bias, function.to_bytes(8, "little"))
 
     def _value(self, one: Relocation) -> int | None:
-        """What a relocation stores; None for one that this loader knows nothing of."""
+        """What a relocation stores; None for a type that this loader does not know."""
         linked = int.from_bytes(self.image.read(one.place, 8), "little")
         if one.type in (relocation.RELATIVE, relocation.RELR):
             return linked + self.bias & (1 << 64) - 1
