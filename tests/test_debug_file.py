@@ -284,7 +284,8 @@ import gc, os
 gc.disable()
 from static_call import image_calls
 from static_call.design import notation
-from static_call.elf.image import ElfError, Image
+from static_call.elf.errors import ElfError
+from static_call.elf.image import Image
 from static_call.image_calls import longest_first
 from static_call.places.elf_file import ElfFile
 designs = longest_first(notation.load(name) for name in notation.shipped())

@@ -21,15 +21,15 @@ from hypothesis import strategies as st
 from toolchain import need, run
 
 from static_call.elf import relocation
-from static_call.elf.image import (
+from static_call.elf.errors import (
     AmbiguousSymbol,
     Damaged,
     ElfError,
-    Image,
     NoSuchSymbol,
     NotArm64,
     NotInFile,
 )
+from static_call.elf.image import Image
 from static_call.elf.sites import count_sites
 from static_call.elf.symbols import FUNC
 from static_call.errors import StaticCallError

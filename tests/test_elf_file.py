@@ -22,7 +22,8 @@ from static_call.design import notation
 from static_call.design.design import RET0
 from static_call.design.retarget import Retarget, Step
 from static_call.elf import relocation
-from static_call.elf.image import Image, NotInFile
+from static_call.elf.errors import NotInFile
+from static_call.elf.image import Image
 from static_call.places.elf_file import (
     CannotRun,
     Changed,

@@ -26,7 +26,8 @@ from toolchain import COMPILERS, Compiler, need, run
 
 from static_call import image_calls
 from static_call.design import notation
-from static_call.elf.image import ElfError, Image, NotLinked
+from static_call.elf.errors import ElfError, NotLinked
+from static_call.elf.image import Image
 from static_call.places.elf_file import ElfFile
 from static_call.places.emulator import Emulator
 

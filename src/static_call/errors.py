@@ -1,4 +1,4 @@
-"""The base of every exception that this package raises on purpose, and those of ELF files."""
+"""The base of every exception that this package raises on purpose."""
 
 
 class StaticCallError(Exception):
@@ -8,11 +8,3 @@ class StaticCallError(Exception):
     """
 
     status = 1
-
-
-class ElfError(StaticCallError):
-    """Something about an ELF file; the text begins with its path."""
-
-
-class Damaged(ElfError):
-    """The file's headers or tables contradict the file."""

@@ -11,7 +11,8 @@ from static_call.design.design import Design, Recognised, Target
 from static_call.design.scan import candidates, overlap
 from static_call.design.trampoline import NotATrampoline, Trampoline
 from static_call.elf import plt
-from static_call.elf.image import AmbiguousSymbol, Image
+from static_call.elf.errors import AmbiguousSymbol
+from static_call.elf.image import Image
 from static_call.elf.relocation import ABS64, GLOB_DAT, IRELATIVE, JUMP_SLOT, NONE, RELATIVE, RELR
 from static_call.errors import StaticCallError
 from static_call.isa import a64

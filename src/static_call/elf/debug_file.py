@@ -12,17 +12,14 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from static_call.elf.image import ElfError, Image, Section
+from static_call.elf.errors import ElfError, WrongDebugFile
+from static_call.elf.image import Image, Section
 
 DIRECTORIES = ("/usr/lib/debug",)
 """Where distributions put these files."""
 
 _PIECE = 1 << 20
 _ALLOC, _NOBITS = 2, 8  # SHF_ALLOC, SHT_NOBITS
-
-
-class WrongDebugFile(ElfError):
-    """The file with symbols belongs to another build."""
 
 
 def attach(image: Image, path: str | os.PathLike[str] | None = None) -> None:

@@ -24,13 +24,21 @@ from itertools import compress, count, pairwise
 from typing import NamedTuple, TypeVar, overload
 
 from static_call.elf import dynamic, foreign_file, relocatable, relocation
+from static_call.elf.errors import (
+    AmbiguousSymbol,
+    Damaged,
+    ElfError,
+    NoSuchSymbol,
+    NotArm64,
+    NotInFile,
+    NotLinked,
+    SymbolsOnly,
+)
 from static_call.elf.packed import u32s, u64s
 from static_call.elf.reader import Reader
 from static_call.elf.relocation import RelaTables, Relocation
 from static_call.elf.sites import count_sites
 from static_call.elf.symbols import ENTRY_SIZE, LOCAL, NAME, Symbol, SymbolTable, printable
-from static_call.errors import Damaged as Damaged
-from static_call.errors import ElfError as ElfError
 
 _EHDR = struct.Struct("<4s4B8x2HI3QI6H")
 _PHDR = struct.Struct("<2I6Q")
@@ -64,30 +72,6 @@ _TOP = 1 << 64
 _NONE = (0, 0)
 
 Record = TypeVar("Record")
-
-
-class NotArm64(ElfError):
-    """The file is not an ELF file of the kind that holds static calls."""
-
-
-class NotLinked(ElfError):
-    """The file is a relocatable object, and what is asked for takes a linked file."""
-
-
-class SymbolsOnly(ElfError):
-    """The file has symbols for another one, and neither code nor data."""
-
-
-class NotInFile(ElfError):
-    """The memory at an address is not held by the file: .bss, or nothing at all."""
-
-
-class NoSuchSymbol(ElfError):
-    """The file defines no symbol of this name."""
-
-
-class AmbiguousSymbol(ElfError):
-    """Several symbols of this name lie at different addresses."""
 
 
 class Segment(NamedTuple):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from static_call.elf import relocation
-from static_call.elf.image import Image, NoSuchSymbol
+from static_call.elf.errors import NoSuchSymbol
+from static_call.elf.image import Image
 from static_call.elf.symbols import IFUNC
 from static_call.isa import a64
 from static_call.isa.walk import detour

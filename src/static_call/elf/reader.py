@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from static_call.errors import Damaged
+from static_call.elf.errors import Damaged
 
 
 class Reader:

@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from static_call.calls import BadTarget, KeyStore, Sharing
 from static_call.design.retarget import Retarget
 from static_call.elf import dynamic, plt, relocation
-from static_call.elf.image import Damaged, ElfError, Image, NoSuchSymbol, NotInFile
+from static_call.elf.errors import Damaged, ElfError, NoSuchSymbol, NotInFile
+from static_call.elf.image import Image
 from static_call.elf.relocation import RELA, WORD, Relocation
 from static_call.elf.symbols import IFUNC
 from static_call.places import temporary

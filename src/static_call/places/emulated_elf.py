@@ -18,7 +18,8 @@ from static_call.calls import StaticCall
 from static_call.design import notation
 from static_call.design.design import Target
 from static_call.elf import plt, relocation
-from static_call.elf.image import Image, NoSuchSymbol
+from static_call.elf.errors import NoSuchSymbol
+from static_call.elf.image import Image
 from static_call.elf.relocation import Relocation
 from static_call.elf.symbols import IFUNC
 from static_call.errors import StaticCallError

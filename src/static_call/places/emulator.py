@@ -29,7 +29,7 @@ from static_call.calls import (
 from static_call.design.design import Design, Target
 from static_call.design.retarget import Cse, Retarget
 from static_call.design.trampoline import Trampoline
-from static_call.elf.image import NoSuchSymbol
+from static_call.elf.errors import NoSuchSymbol
 from static_call.errors import StaticCallError
 from static_call.isa import a64
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from static_call import image_calls
 from static_call.calls import StaticCall
 from static_call.design import notation
-from static_call.elf.image import ElfError, Image
+from static_call.elf.errors import ElfError
+from static_call.elf.image import Image
 from static_call.elf.symbols import IFUNC
 from static_call.errors import StaticCallError
 from static_call.isa import a64
