@@ -295,8 +295,8 @@ def use(path):
     place = ElfFile(image)
     image_calls.lookup(image, designs, ["policy"])[0].static_call(place).update("fast")
     place.patches()
-    image.names({{image.entry}})
-    image.function(image.entry)
+    image.names.at({{image.entry}})
+    image.names.function(image.entry)
 use({str(whole["id"])!r})
 before = len(os.listdir("/proc/self/fd"))
 for _ in range(50):

@@ -201,7 +201,7 @@ def test_show_applies_relocations(built: Path) -> None:
 def test_memory_is_what_ld_makes(built: Path, tmp_path: Path) -> None:
     """Linked by GNU ld to the addresses that sections got here, every byte of them is the same."""
     with Image.open(built) as image:
-        other = image.where(image.symbol("exported").value)
+        other = image.where(image.names.symbol("exported").value)
         assert other.startswith(".text+")
         places = {
             name: one.address
@@ -322,7 +322,7 @@ def use(path: Path) -> None:
     designs = image_calls.longest_first(notation.load(name) for name in notation.shipped())
     with Image.open(path) as image:
         calls = image_calls.find(image, designs) + image_calls.scan(image, designs)
-        image.sites([call.entry for call in calls])
+        image.code.sites([call.entry for call in calls])
         for call in calls:
             image.where(call.entry)
             if call.state:

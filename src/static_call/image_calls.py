@@ -10,10 +10,9 @@ from static_call.calls import Place, StaticCall
 from static_call.design.design import Design, Recognised, Target
 from static_call.design.scan import candidates, overlap
 from static_call.design.trampoline import NotATrampoline, Trampoline
-from static_call.elf import plt
+from static_call.elf import arm64, plt
 from static_call.elf.errors import AmbiguousSymbol
 from static_call.elf.image import Image
-from static_call.elf.relocation import ABS64, GLOB_DAT, IRELATIVE, JUMP_SLOT, NONE, RELATIVE, RELR
 from static_call.errors import StaticCallError
 from static_call.isa import a64
 from static_call.isa.walk import Detour, detour
@@ -25,7 +24,12 @@ KEY = "__SCK__"
 """What Linux puts before the name of a key."""
 
 
-_READ = (NONE, RELR, RELATIVE, ABS64, GLOB_DAT, JUMP_SLOT)  # relocations that Image.read applies
+_READ = (
+    arm64.NONE,
+    arm64.RELR,
+    arm64.RELATIVE,
+    *arm64.SYMBOLIC,
+)  # relocations that Image.read applies
 
 
 class NoSuchCall(StaticCallError):
@@ -163,7 +167,7 @@ def _look_up(
             known = sorted({one.name for one in every})
             more = f" and {len(known) - 8} more" if len(known) > 8 else ""
             has = (", ".join(known[:8]) or "none") + more
-            if image.linked and image.stripped:
+            if image.linked and image.names.stripped:
                 has += (
                     ", as its symbols are stripped: give the file that has them with --debug-file, "
                     "or the trampoline's address, which list --scan finds"
@@ -185,7 +189,7 @@ def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
     Raises StaticCallError where a design has no word that never changes.
     """
     found = {}
-    for start, design in candidates(image.code(overlap(designs)), designs):
+    for start, design in candidates(image.code.chunks(overlap(designs)), designs):
         if state := design.recognise(start + design.entry, image.read):
             found[designs.index(design), start] = state
     states = {}
@@ -205,7 +209,7 @@ def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
 
 def recognise(image: Image, entry: int, designs: Sequence[Design]) -> Recognised | None:
     """What the bytes at an address are: of these designs the first that fits. Data is none."""
-    for design in designs if image.executable(entry) else ():
+    for design in designs if image.code.holds(entry) else ():
         if state := design.recognise(entry, image.read):
             return state
     return None
@@ -240,7 +244,7 @@ def _named(image: Image, designs: Sequence[Design]) -> list[Named]:
     trampolines: dict[str, list[int]] = {}
     others: list[tuple[str, int]] = []
     keys: dict[str, dict[int, None]] = {}
-    for symbol in image.symbols(TRAMPOLINE, KEY):
+    for symbol in image.names.starting(TRAMPOLINE, KEY):
         if not symbol.defined:
             continue
         name = symbol.name[len(TRAMPOLINE) :]
@@ -314,7 +318,7 @@ def _end_of(
     another file's trampoline.
     """
     ends = trampolines.get(name, ())
-    pointer = None if image.executable(address) else address
+    pointer = None if image.code.holds(address) else address
     for _ in range(4):
         if pointer is not None:
             value, symbol = _pointer(image, pointer)
@@ -356,7 +360,7 @@ def _describe(
     addresses = {one for one in targets if isinstance(one, int)}
     detours = {one: _follow(image, one) for one in addresses | {at for at, _ in values.values()}}
     ends = {found.target for found in detours.values() if found and found.target is not None}
-    names = image.names(ends | detours.keys())
+    names = image.names.at(ends | detours.keys())
 
     def own(address: int) -> str:
         """The symbol at an address; mold gives PLT entries some, `name$plt`."""
@@ -458,8 +462,8 @@ def _follow(image: Image, address: int) -> Detour | None:
 
 def _pointer(image: Image, address: int) -> tuple[int, str]:
     """The pointer at an address, and its symbol where only a loader knows what it points to."""
-    relocation = image.relocation(address)
-    if relocation is not None and relocation.type == IRELATIVE:
+    relocation = image.loader.relocation(address)
+    if relocation is not None and relocation.type == arm64.IRELATIVE:
         return 0, plt.name(image, address)
     if relocation is not None and relocation.type not in _READ:
         return 0, f"relocation {relocation.type} {relocation.symbol}".strip()
@@ -487,7 +491,7 @@ def listing(found: Found, image: Image) -> Iterator[tuple[int, str, str]]:
     design = state.design
     symbols = design.symbols(found.entry, state.outside)
     targets = {state.target} if isinstance(state.target, int) else set()
-    names = image.names(targets | set(state.literals.values()))
+    names = image.names.at(targets | set(state.literals.values()))
     names |= {at: label.partition("@")[0] for label, at in symbols.items() if at != found.entry}
 
     def name(address: int) -> str:

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from static_call.elf.errors import ElfError, WrongDebugFile
-from static_call.elf.image import Image, Section
+from static_call.elf.headers import Section
+from static_call.elf.image import Image
 
 DIRECTORIES = ("/usr/lib/debug",)
 """Where distributions put these files."""
@@ -29,12 +30,12 @@ def attach(image: Image, path: str | os.PathLike[str] | None = None) -> None:
     """
     if path is not None:
         debug = Image.open(path, symbols_only=True)
-        if debug.stripped:
+        if debug.names.stripped:
             raise WrongDebugFile(f"{debug.path}: has no symbol table")
         if why := _differs(image, debug):
             raise WrongDebugFile(f"{debug.path}: not the symbols of {image.path}: {why}")
         image.use_symbols_of(debug)
-    elif image.linked and image.stripped:
+    elif image.linked and image.names.stripped:
         with suppress(ElfError):  # damaged where nothing else may look
             if (found := find(image)) is not None:
                 image.use_symbols_of(found)
@@ -50,7 +51,7 @@ def find(image: Image, directories: Sequence[str] | None = None) -> Image | None
             if os.path.samestat(os.stat(path), image.stat):
                 continue
             debug = Image.open(path, symbols_only=True)
-            if not debug.stripped and not _differs(image, debug):
+            if not debug.names.stripped and not _differs(image, debug):
                 return debug
         except (OSError, ElfError):
             continue
@@ -72,7 +73,7 @@ def _candidates(image: Image, directories: Sequence[str]) -> Iterator[str]:
 
 def _link(image: Image) -> tuple[str, int]:
     """The name and the CRC-32 in .gnu_debuglink; no name where there is none that can be used."""
-    name, end, rest = image.section(".gnu_debuglink").partition(b"\0")
+    name, end, rest = image.headers.contents(".gnu_debuglink").partition(b"\0")
     at = -(len(name) + 1) % 4  # the CRC is aligned
     if not end or b"/" in name or name in (b".", b"..") or len(rest) < at + 4:
         return "", 0

@@ -16,10 +16,11 @@ from contextlib import contextmanager, suppress
 
 from static_call.calls import BadTarget, KeyStore, Sharing
 from static_call.design.retarget import Retarget
-from static_call.elf import dynamic, plt, relocation
+from static_call.elf import arm64, dynamic, plt, relocation
 from static_call.elf.errors import Damaged, ElfError, NoSuchSymbol, NotInFile
 from static_call.elf.image import Image
 from static_call.elf.relocation import RELA, WORD, Relocation
+from static_call.elf.structure import structure
 from static_call.elf.symbols import IFUNC
 from static_call.places import temporary
 
@@ -28,7 +29,7 @@ _PAGE = 1 << 12  # the smallest that arm64 has
 _BIAS = 1 << 36  # a load address to try
 _WIDEST = 16  # bytes that a relocation stores: R_AARCH64_TLSDESC
 _IN_PROCESS = "set it in the running process"
-_CHANGEABLE = (relocation.NONE, relocation.RELATIVE, relocation.ABS64, relocation.GLOB_DAT)
+_CHANGEABLE = (arm64.NONE, arm64.RELATIVE, arm64.ABS64, arm64.GLOB_DAT)
 
 
 class NeedsRelocation(ElfError):
@@ -101,7 +102,7 @@ class ElfFile:
         Raises Unsafe for a key that is in the middle of code.
         """
         if key is not None:
-            if key.key % WORD or (self.image.sections and self.image.executable(key.key)):
+            if key.key % WORD or (self.image.sections and self.image.code.holds(key.key)):
                 raise Unsafe(f"{self.image.path}: the key at {key.key:#x} is not in data")
             self.write(key.key, key.function.to_bytes(WORD, "little"))
         for step in retarget.steps:
@@ -114,7 +115,7 @@ class ElfFile:
         Raises NoSuchSymbol, AmbiguousSymbol, and BadTarget for one whose address the loader finds.
         """
         try:
-            symbol = self.image.symbol(name)
+            symbol = self.image.names.symbol(name)
         except NoSuchSymbol as error:
             return self._entry(name, error)
         if symbol.type == IFUNC:
@@ -133,7 +134,7 @@ class ElfFile:
         """The PLT entry of this name, or else the error, which says so where it would do."""
         if name.endswith(plt.SUFFIX):
             return plt.resolve(self.image, name)
-        if self.image.named(name):
+        if self.image.names.named(name):
             entry = name + plt.SUFFIX
             try:
                 address = plt.resolve(self.image, entry)
@@ -147,11 +148,11 @@ class ElfFile:
 
     def executable(self, address: int, *, held: bool = False) -> bool:
         """Whether there is code at an address."""
-        return self.image.executable(address)
+        return self.image.code.holds(address)
 
     def guarded(self, address: int) -> bool:
         """Whether an indirect branch to an address must land on a pad."""
-        return self.image.guarded and self.image.executable(address)
+        return self.image.guarded and self.image.code.holds(address)
 
     def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
         """Raises BadTarget: no function of this process is in a file."""
@@ -176,12 +177,12 @@ class ElfFile:
         memory: list[Patch] = []
         entries: list[Patch] = []
         unused: list[int] = []  # offsets of the RELA entries that store nothing any more
-        relr = set(image.relr_places)
+        relr = set(image.loader.relr_places)
         for address, size in sorted(self._stores):
             data = self.read(address, size)
             if len(data) == size and data == image.read(address, size):
                 continue
-            memory.append((image.offset(address, size), data))
+            memory.append((image.segments.offset(address, size), data))
             value = int.from_bytes(data, "little")
             entry = self._relocation(address, size)
             if entry is not None and entry.offset is not None:
@@ -202,17 +203,17 @@ class ElfFile:
     def _check_safe(self, memory: list[Patch], entries: list[Patch]) -> None:
         """Refuses what changes more than was asked, or what a loader may undo."""
         image = self.image
-        if why := dynamic.unchangeable(image.dynamic):
+        if why := dynamic.unchangeable(image.loader.dynamic):
             raise Unsafe(f"{image.path}: {why}")
-        if image.position_independent and not image.dynamic and not image.sections:
+        if image.position_independent and not image.loader.dynamic and not image.sections:
             raise Unsafe(
                 f"{image.path}: it has neither a dynamic section nor section headers, so its "
                 "relocations cannot be found"
             )
-        structure = image.structure()
+        parts = structure(image)
         for offset, data in memory:
             self._check_one_segment(offset, len(data))
-            for part in structure:
+            for part in parts:
                 if part.start < offset + len(data) and offset < part.end:
                     raise Unsafe(
                         f"{image.path}: byte {offset:#x} of the file, which would change, belongs "
@@ -221,7 +222,7 @@ class ElfFile:
         for offset, data in entries:
             self._check_one_segment(offset, len(data))
         self._check_agreement(memory + entries)
-        copied = image.copied()
+        copied = image.loader.copied()
         for address, size in self._stores:
             if any(at < address + size and address < at + length for at, length in copied):
                 raise Unsafe(
@@ -267,8 +268,8 @@ class ElfFile:
         image = self.image
         entries = [
             one
-            for one in image.relocations(address - _WIDEST + 1, address + size)
-            if one.place + (_WIDEST if one.type == relocation.TLSDESC else WORD) > address
+            for one in image.loader.relocations(address - _WIDEST + 1, address + size)
+            if one.place + (_WIDEST if one.type == arm64.TLSDESC else WORD) > address
         ]
         if any(entry.place != address or size != WORD for entry in entries):
             raise NeedsRelocation(
@@ -291,23 +292,23 @@ class ElfFile:
         """
         image = self.image
         pointer = f"{image.path}: the pointer at {entry.place:#x} is made by"
-        if entry.type == relocation.RELR:
+        if entry.type == arm64.RELR:
             return entry
         if entry.offset is None:
             raise NeedsRelocation(
                 f"{pointer} a packed relocation (DT_ANDROID_RELA), which is not changed here: link "
                 f"it with -Wl,--pack-dyn-relocs=none, or {_IN_PROCESS}"
             )
-        start, size = image.tables.plt
+        start, size = image.loader.tables.plt
         if entry.type not in _CHANGEABLE or start <= entry.offset < start + size:
             raise NeedsRelocation(
                 f"{pointer} a relocation of type {entry.type} against "
                 f"{entry.symbol or 'no symbol'}, which must stay: {_IN_PROCESS}"
             )
-        start, size = image.tables.rela
-        count, _ = image.dynamic.get(dynamic.RELACOUNT, (0, 0))
+        start, size = image.loader.tables.rela
+        count, _ = image.loader.dynamic.get(dynamic.RELACOUNT, (0, 0))
         leading = start <= entry.offset < start + min(size, count * RELA.size)
-        if leading and entry.type != relocation.RELATIVE:
+        if leading and entry.type != arm64.RELATIVE:
             raise Damaged(
                 f"{pointer} a relocation of type {entry.type} among the first {count}, which "
                 "DT_RELACOUNT says are R_AARCH64_RELATIVE"
@@ -316,7 +317,7 @@ class ElfFile:
 
     def _relocate(self, entry: Relocation, at: int, value: int) -> Patch:
         """Makes a RELA entry, which is at `at`, store a value; R_AARCH64_NONE does for 0."""
-        kind = relocation.RELATIVE if value else relocation.NONE
+        kind = arm64.RELATIVE if value else arm64.NONE
         return at, RELA.pack(entry.place, kind, 0, value - (value >> 63 << 64))
 
     def _counts(self, entry: Relocation, value: int, offset: int) -> bool:
@@ -330,8 +331,8 @@ class ElfFile:
 
     def _leading(self, unused: list[int]) -> list[Patch]:
         """What DT_RELACOUNT becomes: it counts the R_AARCH64_RELATIVE at the table's start."""
-        start, size = self.image.tables.rela
-        count, at = self.image.dynamic.get(dynamic.RELACOUNT, (0, 0))
+        start, size = self.image.loader.tables.rela
+        count, at = self.image.loader.dynamic.get(dynamic.RELACOUNT, (0, 0))
         indexes = ((offset - start) // RELA.size for offset in unused if offset < start + size)
         first = min(indexes, default=count)
         return [(at, first.to_bytes(WORD, "little"))] if 0 <= first < count else []
@@ -342,12 +343,17 @@ class ElfFile:
         No two instructions look like one: addresses have an upper half that is no instruction.
         """
         image = self.image
-        return image.position_independent and value != 0 and image.segment(value) is not None
+        return image.position_independent and value != 0 and image.segments.at(value) is not None
 
     def _new_place(self, address: int, value: int) -> int:
         """The address, if a RELR table may relocate it, where nothing did before."""
-        segment = self.image.segment(address)
-        if not self.image.tables.relr[1] or not segment or not segment.writable or address % WORD:
+        segment = self.image.segments.at(address)
+        if (
+            not self.image.loader.tables.relr[1]
+            or not segment
+            or not segment.writable
+            or address % WORD
+        ):
             raise NeedsRelocation(
                 f"{self.image.path}: the pointer at {address:#x} would need a relocation to point "
                 f"to {value:#x}, and the file has none there: link it with -no-pie, or with "
@@ -357,9 +363,9 @@ class ElfFile:
 
     def _relr_table(self, places: set[int]) -> list[Patch]:
         """The RELR table, if it changes; it keeps its size."""
-        if places == set(self.image.relr_places):
+        if places == set(self.image.loader.relr_places):
             return []
-        offset, size = self.image.tables.relr
+        offset, size = self.image.loader.tables.relr
         table = relocation.relr_table(sorted(places))
         if len(table) > size:
             raise NeedsRelocation(
@@ -464,8 +470,8 @@ class ElfFile:
             old.type, old.entry, [*old.segments], [*old.sections]
         ):  # fmt: skip
             raise NotAsAsked(f"{copy.path}: its headers have changed")
-        tags, before = ({**one.dynamic, dynamic.RELACOUNT: None} for one in (copy, old))
-        if tags != before or set(copy.relr_places) != self._places:
+        tags, before = ({**one.loader.dynamic, dynamic.RELACOUNT: None} for one in (copy, old))
+        if tags != before or set(copy.loader.relr_places) != self._places:
             raise NotAsAsked(f"{copy.path}: its dynamic section or RELR table is wrong")
         for address, size in self._stores:
             asked = self.read(address, size)
@@ -517,23 +523,23 @@ def _loaded(image: Image, address: int, size: int, bias: int) -> int:
     """
     try:
         value = int.from_bytes(
-            os.pread(image.fileno(), size, image.offset(address, size)), "little"
+            os.pread(image.fileno(), size, image.segments.offset(address, size)), "little"
         )
     except NotInFile:
         value = 0
-    for entry in image.relocations(address, address + size):
-        if entry.type == relocation.NONE:
+    for entry in image.loader.relocations(address, address + size):
+        if entry.type == arm64.NONE:
             continue
         if entry.place != address or size != WORD:
             raise NotAsAsked(f"{image.path}: a relocation at {entry.place:#x} overwrites a part")
-        if entry.type == relocation.RELR:
+        if entry.type == arm64.RELR:
             value += bias
-        elif entry.type == relocation.RELATIVE:
+        elif entry.type == arm64.RELATIVE:
             value = entry.addend % (1 << 64) + bias
         else:
             # It has not been changed, so it is what it was: image.read has been compared.
             value = int.from_bytes(image.read(address, size), "little")
-            value += bias if image.segment(value) else 0
+            value += bias if image.segments.at(value) else 0
     return value
 
 
