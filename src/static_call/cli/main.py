@@ -354,9 +354,9 @@ def _list(options: argparse.Namespace) -> int:
     try:
         with _open(options) as image:
             calls = (image_calls.scan if options.scan else image_calls.find)(image, designs)
-            sites = image.sites([call.entry for call in calls]) if options.sites else {}
+            sites = image.code.sites([call.entry for call in calls]) if options.sites else {}
             shown = [_as_json(call, image, sites.get(call.entry)) for call in calls]
-            stripped = image.stripped
+            stripped = image.names.stripped
             rows = [
                 [call.name, image.where(call.entry), *_says(call), _key(call)]
                 + ([sites[call.entry]] if options.sites else [])
@@ -458,7 +458,7 @@ def _show(options: argparse.Namespace) -> int:
                 {"address": image.locate(at)[1], "bytes": data, "text": text}
                 for at, data, text in lines
             ]
-            sites = image.sites([call.entry])[call.entry]
+            sites = image.code.sites([call.entry])[call.entry]
             _print_json({**_as_json(call, image, sites), "listing": shown})
             return 0
         where = {at: image.where(at) for at, _, _ in lines}

@@ -34,7 +34,7 @@ from static_call.errors import StaticCallError
 from static_call.isa import a64
 
 if TYPE_CHECKING:
-    from static_call.elf.image import Segment
+    from static_call.elf.segments import Segment
     from static_call.places.emulated_elf import EmulatedElf
 
 _PAGE = 0x1000

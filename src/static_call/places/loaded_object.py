@@ -85,7 +85,7 @@ class LoadedObject:
         if call.key is None:
             return ""
         assert self._image is not None
-        segment = self._image.segment(call.key - self.bias)
+        segment = self._image.segments.at(call.key - self.bias)
         if segment is None or not segment.writable:
             return f"its key at {call.key:#x} is in no writable segment of the file"
         if not call.has_own_key:
@@ -117,7 +117,7 @@ class LoadedObject:
         """
         assert self._image is not None
         try:
-            symbol = self._image.symbol(name)
+            symbol = self._image.names.symbol(name)
         except ElfError:
             return self.process.resolve(name)
         if not symbol.defined or symbol.type == IFUNC:
@@ -271,7 +271,7 @@ def _differs(process: OwnProcess, image: Image, bias: int, *, code: bool) -> str
 
     code  whether code counts, but for sections that trampolines are in
     """
-    entries = [one.value for one in image.symbols(image_calls.TRAMPOLINE)] if code else []
+    entries = [one.value for one in image.names.starting(image_calls.TRAMPOLINE)] if code else []
     compared = False
     for section in image.sections:
         end = section.address + section.size
