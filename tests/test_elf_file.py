@@ -16,6 +16,7 @@ from elf_files import KINDS, assemble, build, readelf
 from patience import patient
 from toolchain import GCC, qemu, run
 
+import static_call
 from static_call import image_calls
 from static_call.calls import BadTarget
 from static_call.design import notation
@@ -123,7 +124,7 @@ def test_static_calls_of_a_c_program_are_retargeted(tmp_path: Path, kind: str) -
         DEFINE_STATIC_CALL(policy, one);
         void report(void) { printf("%d\\n", static_call(policy)(100)); }
     """
-    include = Path(notation.SHIPPED).parent / "include"
+    include = Path(static_call.__file__).parent / "include"
     path = build(tmp_path, kind, source, f"-I{include}")
     assert qemu(path) == "101\n"
     designs = [notation.load(name) for name in notation.shipped()]

@@ -28,6 +28,7 @@ from static_call import image_calls
 from static_call.design import notation
 from static_call.elf.errors import ElfError, NotLinked
 from static_call.elf.image import Image
+from static_call.found_call import Found, listing
 from static_call.places.elf_file import ElfFile
 from static_call.places.emulator import Emulator
 
@@ -85,7 +86,7 @@ def listed(path: Path, *options: str) -> dict[str, dict[str, Any]]:
     return {call["name"]: call for call in calls}
 
 
-def listed_calls(image: Image) -> list[image_calls.Found]:
+def listed_calls(image: Image) -> list[Found]:
     """The static calls of an image, of any shipped design."""
     return image_calls.find(
         image, image_calls.longest_first(map(notation.load, notation.shipped()))
@@ -326,4 +327,4 @@ def use(path: Path) -> None:
         for call in calls:
             image.where(call.entry)
             if call.state:
-                list(image_calls.listing(call, image))
+                list(listing(call, image))

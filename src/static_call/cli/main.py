@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from static_call.design.design import Cost, Design, Target
     from static_call.elf.image import Image
-    from static_call.image_calls import Found, Goal
+    from static_call.found_call import Found, Goal
     from static_call.memory_model.program import Limits
 
     _Run = Callable[[argparse.Namespace], int]
@@ -448,11 +448,12 @@ def _goal_as_json(goal: Goal) -> dict[str, object]:
 
 def _show(options: argparse.Namespace) -> int:
     from static_call import image_calls
+    from static_call.found_call import listing
 
     designs = _load_designs(options.design)
     with _open(options) as image:
         (call,) = image_calls.lookup(image, designs, [options.name])
-        lines = list(image_calls.listing(call, image))
+        lines = list(listing(call, image))
         if options.json:
             shown = [
                 {"address": image.locate(at)[1], "bytes": data, "text": text}

@@ -66,6 +66,10 @@ class Names:
         own = self._headers.first(SHT_SYMTAB) is not None
         return not own and (self.more is None or self.more.stripped)
 
+    def mention(self, text: str) -> bool:
+        """Whether any name has this text in it: only the strings are searched, not the tables."""
+        return any(table.mentions(text) for table in self._tables())
+
     def starting(self, *prefixes: str) -> list[Symbol]:
         """The symbols that the file defines and whose name starts with one of the prefixes."""
         found = {

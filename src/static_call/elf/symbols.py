@@ -85,6 +85,10 @@ class SymbolTable:
         self._strings, self._strings_size = strings
         self._blocks: dict[int, bytes] = {}
 
+    def mentions(self, text: str) -> bool:
+        """Whether any name has this text in it."""
+        return any(True for _ in self._occurrences(text.encode()))
+
     def named(self, *starts: str) -> Iterator[Symbol]:
         """The symbols whose name starts with one of these; with a NUL at its end, is it.
 

@@ -9,7 +9,7 @@ from static_call import image_calls
 from static_call.calls import RETURN0, StaticCall
 from static_call.design.design import Design, Target
 from static_call.elf.image import Image
-from static_call.image_calls import Found
+from static_call.found_call import Found
 from static_call.places.elf_file import ElfFile, NotAsAsked
 
 
