@@ -7,7 +7,7 @@ over one packed column of it, chunk by chunk, and only what it finds becomes a P
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from itertools import compress, count, islice
 from typing import NamedTuple
 
@@ -103,7 +103,7 @@ class SymbolTable:
         every = (entry for data in self._chunks() for entry in _ENTRY.iter_unpack(data))
         return self._symbols(entry for entry in every if self._starts(entry[0], texts))
 
-    def at(self, addresses: Collection[int]) -> Iterator[Symbol]:
+    def at(self, addresses: Set[int]) -> Iterator[Symbol]:
         """The symbols whose value is one of these addresses."""
         return self._symbols(self._select(lambda data: u64s(data)[1::3], addresses))
 
@@ -131,14 +131,16 @@ class SymbolTable:
             yield data[: len(data) // ENTRY_SIZE * ENTRY_SIZE]  # all, unless the file shrinks
 
     def _select(
-        self, column: Callable[[bytes], Iterable[int]], wanted: Collection[int]
+        self, column: Callable[[bytes], Iterable[int]], wanted: Set[int]
     ) -> Iterator[Entry]:
         """The entries whose column holds one of the wanted numbers."""
         if not wanted:
             return
         for data in self._chunks():
-            for index in compress(count(), map(wanted.__contains__, column(data))):
-                yield _ENTRY.unpack_from(data, ENTRY_SIZE * index)
+            values = column(data)
+            if not wanted.isdisjoint(values):  # twice as fast as the next line, which few need
+                for index in compress(count(), map(wanted.__contains__, values)):
+                    yield _ENTRY.unpack_from(data, ENTRY_SIZE * index)
 
     def _symbols(self, entries: Iterable[Entry]) -> Iterator[Symbol]:
         """The entries as symbols, without those that name no code or data."""
