@@ -24,8 +24,8 @@ from pathlib import Path
 
 import arm64_linux
 
-from static_call.calls import KEY_SIZE
 from static_call.design import notation
+from static_call.key import KEY_SIZE
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parent / "src"

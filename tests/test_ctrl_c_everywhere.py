@@ -20,11 +20,13 @@ import pytest
 
 import static_call
 from static_call import RET0, Design, Emulator, StaticCall
-from static_call.calls import KEY_SIZE, BadTarget, Closed, NameTaken, Piece
 from static_call.design.trampoline import Trampoline
+from static_call.errors import BadTarget, Closed, NameTaken
+from static_call.key import KEY_SIZE, RETURN0
 from static_call.locks import Deadlock
-from static_call.places import emulator
-from static_call.places.pool import ARENA, Pool
+from static_call.places.emulator import machine as emulated
+from static_call.places.own_process.pool import ARENA, Pool
+from static_call.places.protocol import Piece
 
 # What is raised in a generator that is being dropped is lost, as any signal's exception there.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -32,8 +34,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 PACKAGE = str(Path(static_call.__file__).parent)
 FILES = tuple(
     os.path.join(PACKAGE, name)
-    for name in ("calls.py", "locks.py", "places/emulator.py", "places/pool.py")
-)
+    for name in (
+        "calls.py", "key.py", "locks.py", "sharing.py", "targets.py",
+        "places/emulator/machine.py", "places/emulator/memory.py", "places/emulator/processor.py",
+        "places/own_process/pool.py",
+    )
+)  # fmt: skip
 """What is interrupted: the code that has something to leave behind."""
 
 
@@ -227,7 +233,7 @@ def test_an_update_is_whole(machine: Emulator, target: Any) -> None:
         if expected is None:
             expected = call.address
         elif expected is RET0:
-            expected = machine.resolve(static_call.calls.RETURN0)
+            expected = machine.resolve(RETURN0)
         assert key == expected
         assert [rights for *_, rights in machine.uc.mem_regions()] == before
     assert free(machine, call)
@@ -352,5 +358,5 @@ def test_c_code_of_this_process_cannot_call_into_a_machine() -> None:
 
 def test_what_is_interrupted_here_is_what_there_is() -> None:
     """The files are the package's own, with the names that code objects have."""
-    assert emulator.__file__ in FILES
+    assert emulated.__file__ in FILES
     assert all(map(os.path.exists, FILES))

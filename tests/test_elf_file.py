@@ -18,21 +18,21 @@ from toolchain import GCC, qemu, run
 
 import static_call
 from static_call import image_calls
-from static_call.calls import BadTarget
 from static_call.design import notation
 from static_call.design.design import RET0
 from static_call.design.retarget import Retarget, Step
 from static_call.elf import arm64
 from static_call.elf.errors import NotInFile
 from static_call.elf.image import Image
+from static_call.errors import BadTarget
 from static_call.places.elf_file import (
-    CannotRun,
     Changed,
     ElfFile,
     NeedsRelocation,
     NotWritten,
     ReadOnly,
 )
+from static_call.places.protocol import Code, Memory, Native, Runs
 
 RUNNING = [kind for kind in KINDS if kind not in ("shared", "bti")]
 """What runs by itself. Debian's start files have no landing pads, so what is marked doesn't run."""
@@ -367,7 +367,7 @@ def test_the_address_of_an_indirect_function_is_the_loaders(tmp_path: Path) -> N
 
 
 def test_a_file_cannot_be_called(pie: Path) -> None:
-    """It says so; everything else that a place offers is there."""
+    """It has memory and code, and not the parts of a place that runs code."""
     image = Image.open(pie)
     place = ElfFile(image)
     assert place.resolve("one") == image.names.symbol("one").value
@@ -375,8 +375,10 @@ def test_a_file_cannot_be_called(pie: Path) -> None:
     assert not place.executable(place.resolve("pointer"))
     assert not place.guarded(place.resolve("one"))
     assert not place.live
-    with pytest.raises(CannotRun):
-        place.call(place.resolve("one"), 1)
+    assert isinstance(place, Memory)
+    assert isinstance(place, Code)
+    assert not isinstance(place, Runs)
+    assert not isinstance(place, Native)
 
 
 def test_only_code_of_a_marked_file_is_guarded(tmp_path: Path) -> None:
@@ -528,6 +530,7 @@ def test_a_file_that_another_process_changes_is_left_alone(pie: Path) -> None:
 WRITER = """
 import sys, time
 from static_call.elf.image import Image
+from static_call.errors import BadTarget
 from static_call.places.elf_file import Changed, ElfFile
 done, end = 0, time.monotonic() + float(sys.argv[2])
 while done < 12 and time.monotonic() < end:

@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 
 from static_call import RET0, Emulator, StaticCallError, load
-from static_call.calls import BadTarget
 from static_call.design import notation
 from static_call.design.design import Unreachable
+from static_call.errors import BadTarget
 from static_call.isa.a64 import Misaligned
 from static_call.places.emulator import EmulatorFault, OutOfBounds
 

@@ -16,12 +16,12 @@ import pytest
 from elf_files import assemble
 from toolchain import run
 
-from static_call.calls import RETURN0
 from static_call.cli.main import main
 from static_call.design import notation
 from static_call.design.design import RET0, Design, Target
 from static_call.design.trampoline import Trampoline
 from static_call.elf.image import Image
+from static_call.key import RETURN0
 from static_call.places.elf_file import ElfFile
 
 FAR = 0x20000000  # beyond 128 MiB from the code

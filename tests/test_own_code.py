@@ -16,7 +16,7 @@ from static_call.design.design import Design, Target
 from static_call.design.retarget import Retarget
 from static_call.design.trampoline import Trampoline
 from static_call.isa import a64
-from static_call.places import own_code
+from static_call.places.own_process import own_code
 
 BASE, FAR = 0x1000_0000, 0x40_0000_0000
 CODE, TEXT, DATA, STACK, PARAMETERS = (BASE + 0x10000 * n for n in range(5))

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from static_call import RET0, Emulator, StaticCall, StaticCallError
-from static_call.calls import BadTarget, Closed, KeyStore, NameTaken
 from static_call.design.retarget import Retarget
-from static_call.places import foreign, maps, own_process
+from static_call.errors import BadTarget, Closed, NameTaken
+from static_call.key import KeyStore
 from static_call.places.descriptors import Held
-from static_call.places.maps import Mapping
-from static_call.places.pool import ARENA, REACH, NoRoom, Piece, Pool
+from static_call.places.own_process import foreign, maps, memory
+from static_call.places.own_process.maps import Mapping
+from static_call.places.own_process.pool import ARENA, REACH, NoRoom, Piece, Pool
 
 LIBC = ctypes.CDLL(None)
 INT_INT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
@@ -223,9 +224,9 @@ def test_host_is_an_emulated_machine_elsewhere() -> None:
 
 def test_a_cpu_on_which_stores_may_be_torn_is_refused() -> None:
     """HWCAP2_MOPS, bit 43 (Linux, arch/arm64/include/uapi/asm/hwcap.h): said with the way out."""
-    own_process._check_capabilities(~(1 << 43))
-    with pytest.raises(own_process.NotHere, match=r"FEAT_MOPS.*arm64\.nomops"):
-        own_process._check_capabilities(1 << 43)
+    memory.check_capabilities(~(1 << 43))
+    with pytest.raises(memory.NotHere, match=r"FEAT_MOPS.*arm64\.nomops"):
+        memory.check_capabilities(1 << 43)
 
 
 def test_lines_of_maps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,12 @@
 """Static calls for arm64: function pointers that cost a direct branch, retargeted live.
 
-What a user needs stands here; it is imported when it is first used, since some of it is heavy.
+    from static_call import StaticCall
+
+    call = StaticCall("policy", first)   # a trampoline that branches to `first`
+    call.update(second)                  # from now on calls go to `second`
+
+This is the whole public interface. Each name is imported when it is first used, since some of it is
+heavy.
 """
 
 from __future__ import annotations
@@ -10,31 +16,63 @@ if TYPE_CHECKING:
     from static_call.calls import StaticCall as StaticCall
     from static_call.design.design import RET0 as RET0
     from static_call.design.design import Design as Design
+    from static_call.design.design import Unreachable as Unreachable
+    from static_call.design.design import Unsupported as Unsupported
     from static_call.design.notation import load as load
+    from static_call.design.trampoline import BadRetarget as BadRetarget
+    from static_call.design.trampoline import NotATrampoline as NotATrampoline
+    from static_call.elf.errors import ElfError as ElfError
+    from static_call.errors import BadTarget as BadTarget
+    from static_call.errors import Closed as Closed
+    from static_call.errors import MissingPart as MissingPart
+    from static_call.errors import NameTaken as NameTaken
     from static_call.errors import StaticCallError as StaticCallError
+    from static_call.isa.a64 import Misaligned as Misaligned
+    from static_call.locks import Deadlock as Deadlock
     from static_call.places.emulator import Emulator as Emulator
+    from static_call.places.emulator import EmulatorFault as EmulatorFault
+    from static_call.places.emulator import OutOfBounds as OutOfBounds
     from static_call.places.host import host as host
     from static_call.places.host import loaded as loaded
+    from static_call.places.own_process import NotHere as NotHere
     from static_call.places.own_process import OwnProcess as OwnProcess
+    from static_call.places.own_process import Unproved as Unproved
+    from static_call.places.own_process import UpdateFailed as UpdateFailed
+    from static_call.places.own_process.synchronize import NotSynchronized as NotSynchronized
+
+__all__ = [
+    "RET0", "BadRetarget", "BadTarget", "Closed", "Deadlock", "Design", "ElfError", "Emulator",
+    "EmulatorFault", "Misaligned", "MissingPart", "NameTaken", "NotATrampoline", "NotHere",
+    "NotSynchronized", "OutOfBounds", "OwnProcess", "StaticCall", "StaticCallError", "Unproved",
+    "Unreachable", "Unsupported", "UpdateFailed", "host", "load", "loaded",
+]  # fmt: skip
 
 _HOMES = {
-    "RET0": "static_call.design.design",
-    "Design": "static_call.design.design",
-    "Emulator": "static_call.places.emulator",
-    "StaticCall": "static_call.calls",
-    "StaticCallError": "static_call.errors",
-    "OwnProcess": "static_call.places.own_process",
-    "host": "static_call.places.host",
-    "load": "static_call.design.notation",
-    "loaded": "static_call.places.host",
+    "design.design": ("RET0", "Design", "Unreachable", "Unsupported"),
+    "design.notation": ("load",),
+    "design.trampoline": ("BadRetarget", "NotATrampoline"),
+    "elf.errors": ("ElfError",),
+    "errors": ("BadTarget", "Closed", "MissingPart", "NameTaken", "StaticCallError"),
+    "isa.a64": ("Misaligned",),
+    "locks": ("Deadlock",),
+    "places.emulator": ("Emulator", "EmulatorFault", "OutOfBounds"),
+    "places.host": ("StaticCall", "host", "loaded"),  # StaticCall with its default place
+    "places.own_process": ("NotHere", "OwnProcess", "Unproved", "UpdateFailed"),
+    "places.own_process.synchronize": ("NotSynchronized",),
 }
+"""The modules of this package that the public names are in."""
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'static_call' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+    for home, names in _HOMES.items():
+        if name in names:
+            value: object = getattr(import_module(f"static_call.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'static_call' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

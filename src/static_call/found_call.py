@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from static_call.calls import Place, StaticCall
+from static_call.calls import StaticCall
 from static_call.design.design import Recognised, Target
 from static_call.design.trampoline import NotATrampoline, Trampoline
 from static_call.elf import arm64
 from static_call.elf.image import Image
 from static_call.isa import a64
 from static_call.isa.walk import Detour, detour
+from static_call.places.protocol import Code, Memory
 
 _READ = (arm64.NONE, arm64.RELR, arm64.RELATIVE, *arm64.SYMBOLIC)
 """Relocations that Image.read applies."""
@@ -91,14 +92,19 @@ class Found(NamedTuple):
         return self.other is not None or not isinstance(self.state.target, int)
 
     def static_call(
-        self, place: Place, bias: int = 0, resolve: Callable[[str], int] | None = None
+        self,
+        place: Memory,
+        bias: int = 0,
+        resolve: Callable[[str], int] | None = None,
+        code: Code | None = None,
     ) -> StaticCall:
         """The static call in a place that has the image.
 
         Args:
-            place: the place.
+            place: the place; memory alone is enough.
             bias: what was added to the image's addresses.
-            resolve: finds symbols' addresses; the place's own if None.
+            resolve: finds symbols' addresses: see StaticCall.found.
+            code: says what is code in the place: see StaticCall.found.
 
         Raises:
             NotATrampoline: no design recognised the bytes.
@@ -106,7 +112,7 @@ class Found(NamedTuple):
         outside = {label: at + bias for label, at in self.known.outside.items()}
         trampoline = Trampoline(self.known.design, self.entry + bias, outside)
         key = None if self.key is None else self.key + bias
-        return StaticCall.found(self.name, trampoline, place, key, resolve)
+        return StaticCall.found(self.name, trampoline, place, key, resolve, code)
 
 
 def describe(

@@ -12,6 +12,7 @@ from static_call.errors import StaticCallError
 from static_call.found_call import Found, Named, describe, pointer
 from static_call.isa import a64
 from static_call.isa.walk import detour
+from static_call.key import TRAMPOLINE as OWNER
 
 TRAMPOLINE = "__SCT__"
 """What Linux puts before the name of a trampoline."""
@@ -248,7 +249,7 @@ def _key_finder(
     entries = {entry for several in trampolines.values() for entry in several}
 
     def owner(key: int) -> int:
-        value = image.pointer(key + image.pointer_size)
+        value = image.pointer(key + OWNER)
         return stubs.get(value, value)
 
     def own_key(name: str, entry: int) -> int | None:

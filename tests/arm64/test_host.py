@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from static_call import RET0, StaticCall, StaticCallError, host
-from static_call.calls import BadTarget, NameTaken
 from static_call.design.design import Target
+from static_call.errors import BadTarget, NameTaken
 
 INT_INT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
 DESIGNS = ["inline-stub", "adrp-stub", "local-stub", "data-literal", "slot-inline-literal"]

@@ -28,8 +28,7 @@ from static_call import StaticCall, StaticCallError
 from static_call.design import notation
 from static_call.design.trampoline import Trampoline
 from static_call.locks import Deadlock
-from static_call.places import maps
-from static_call.places.own_process import OwnProcess, Unproved
+from static_call.places.own_process import OwnProcess, Unproved, maps
 
 ORDER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int))
 

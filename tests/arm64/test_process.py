@@ -23,9 +23,8 @@ from support import U64, Callers, agree, deny, in_child
 
 import static_call
 from static_call import RET0, StaticCall, StaticCallError
-from static_call.places import own_code
-from static_call.places.own_process import OwnProcess
-from static_call.places.pool import NoRoom
+from static_call.places.own_process import OwnProcess, own_code
+from static_call.places.own_process.pool import NoRoom
 
 MEMBARRIER = 283
 """Its system call's number (include/uapi/asm-generic/unistd.h)."""

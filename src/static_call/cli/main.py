@@ -405,7 +405,7 @@ def _open(options: argparse.Namespace) -> Image:
 
 
 def _key(call: Found) -> str:
-    from static_call.calls import RETURN0
+    from static_call.key import RETURN0
 
     if call.key is None:
         return "-"
@@ -487,7 +487,7 @@ def _number(text: str) -> int:
 
 
 def _set(options: argparse.Namespace) -> int:
-    from static_call.calls import RETURN0
+    from static_call.key import RETURN0
     from static_call.places.set_calls import set_calls
 
     changes = _changes(options.change)

@@ -14,7 +14,6 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from static_call.calls import BadTarget, KeyStore, Sharing
 from static_call.design.retarget import Retarget
 from static_call.elf import arm64, dynamic, plt, relocation
 from static_call.elf.errors import Damaged, ElfError, NoSuchSymbol, NotInFile
@@ -22,7 +21,10 @@ from static_call.elf.image import Image
 from static_call.elf.relocation import RELA, WORD, Relocation
 from static_call.elf.structure import structure
 from static_call.elf.symbols import IFUNC
+from static_call.errors import BadTarget
+from static_call.key import KeyStore
 from static_call.places import temporary
+from static_call.sharing import Sharing
 
 _COPY = 1 << 20
 _PAGE = 1 << 12  # the smallest that arm64 has
@@ -56,10 +58,6 @@ class Changed(ElfError):
 
 class NotWritten(ElfError):
     """The new file could not be written: a full disk, or missing permission. The old one stays."""
-
-
-class CannotRun(ElfError):
-    """Code in a file cannot be called."""
 
 
 Patch = tuple[int, bytes]
@@ -153,18 +151,6 @@ class ElfFile:
     def guarded(self, address: int) -> bool:
         """Whether an indirect branch to an address must land on a pad."""
         return self.image.guarded and self.image.code.holds(address)
-
-    def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
-        """Raises BadTarget: no function of this process is in a file."""
-        raise BadTarget(f"{target!r} is no address, function, name, None or RET0")
-
-    def parameter(self, address: int, prototype: type | None) -> object:
-        """Raises CannotRun."""
-        raise CannotRun(f"{self.image.path}: code in a file cannot be called; load it first")
-
-    def call(self, address: int, *args: int | bytes | bytearray) -> int:
-        """Raises CannotRun."""
-        raise CannotRun(f"{self.image.path}: code in a file cannot be called; load it first")
 
     # What changes in the file
 

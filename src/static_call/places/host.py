@@ -1,4 +1,7 @@
-"""The place for static calls on this computer: its own process, or an emulated machine."""
+"""The default place: this process on arm64 Linux, an emulated machine elsewhere. Chosen here alone.
+
+`from static_call import StaticCall` gets it from here, so that it has its default place.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from static_call.calls import StaticCall as StaticCall
+
 if TYPE_CHECKING:
     from static_call.places.emulator import Emulator
-    from static_call.places.loaded_object import LoadedObject
     from static_call.places.own_process import OwnProcess
+    from static_call.places.own_process.loaded_object import LoadedObject
 
 
 _lock = threading.RLock()  # a cache alone would let two threads make one each
@@ -31,8 +36,11 @@ def is_arm64_linux() -> bool:
 def loaded(designs: Sequence[str] = ()) -> list[LoadedObject]:
     """The program and the libraries of this process that have static calls.
 
-    designs  files with designs of one's own that they may have
-    Raises own_process.NotHere, on another computer than an arm64 one too.
+    Args:
+        designs: Files with your own designs that they may have.
+
+    Raises:
+        NotHere: This computer is not an arm64 one, or what host() raises.
     """
     from static_call.places.own_process import NotHere, OwnProcess
 
@@ -45,8 +53,10 @@ def loaded(designs: Sequence[str] = ()) -> list[LoadedObject]:
 def host() -> OwnProcess | Emulator:
     """This process on arm64 Linux; elsewhere an emulated machine, with the same interface.
 
-    The same one each time. Raises own_process.NotHere on an arm64 Linux whose kernel or
-    configuration lacks what the process needs: it never emulates unasked there.
+    It returns the same one each time, and never emulates unasked on arm64 Linux.
+
+    Raises:
+        NotHere: The kernel or the configuration of an arm64 Linux lacks what the process needs.
     """
     with _lock:
         return _host()
@@ -61,3 +71,6 @@ def _host() -> OwnProcess | Emulator:
     from static_call.places.emulator import Emulator
 
     return Emulator()
+
+
+StaticCall.default_place = host

@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from static_call import image_calls
-from static_call.calls import RETURN0, StaticCall
+from static_call.calls import StaticCall
 from static_call.design.design import Design, Target
 from static_call.elf.image import Image
 from static_call.found_call import Found
+from static_call.key import RETURN0
 from static_call.places.elf_file import ElfFile, NotAsAsked
 
 
@@ -35,7 +36,7 @@ def set_calls(
     asked = []
     for call, target in zip(calls, changes.values()):
         call.update(target)
-        _check(call, place.resolve(target) if isinstance(target, str) else target)
+        _check(call, place.resolve(target) if isinstance(target, str) else target, place)
         asked.append((call.state, call.key_value))
     for call, wanted in zip(calls, asked):
         if (call.state, call.key_value) != wanted:
@@ -59,12 +60,12 @@ def set_calls(
     return written
 
 
-def _check(call: StaticCall, wanted: Target) -> None:
+def _check(call: StaticCall, wanted: Target, place: ElfFile) -> None:
     """Right after its update, a static call is what was asked for. Raises NotAsAsked."""
     if not isinstance(wanted, int) and call.key is None:
         # Without a key, a design without a form for None or RET0 does not tell them apart.
         form = "null" if wanted is None else "ret0"
         if form not in call.design.forms:
-            wanted = call.place.resolve(RETURN0)
+            wanted = place.resolve(RETURN0)
     if call.target != wanted or not call.state.agrees:
         raise NotAsAsked(f"{call.name}: its update did not do what was asked for")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from static_call import image_calls
 from static_call.calls import StaticCall
@@ -21,11 +20,9 @@ from static_call.elf.image import Image
 from static_call.elf.symbols import IFUNC
 from static_call.errors import StaticCallError
 from static_call.isa import a64
-from static_call.places import maps
-from static_call.places.maps import Mapping
-
-if TYPE_CHECKING:
-    from static_call.places.own_process import OwnProcess
+from static_call.places.own_process import maps
+from static_call.places.own_process.maps import Mapping
+from static_call.places.own_process.process import Process
 
 _MAGIC, _EM_AARCH64 = b"\x7fELF", 183
 _HEADERS = 20  # bytes, e_machine among them
@@ -53,7 +50,7 @@ class LoadedObject:
 
     def __init__(
         self,
-        process: OwnProcess,
+        process: Process,
         path: str,
         bias: int,
         image: Image | None,
@@ -133,7 +130,7 @@ class LoadedObject:
         return address
 
 
-def loaded(process: OwnProcess, designs: Sequence[str] = ()) -> list[LoadedObject]:
+def loaded(process: Process, designs: Sequence[str] = ()) -> list[LoadedObject]:
     """The objects of this process that have static calls, in order of address.
 
     After them those of which that cannot be said, as their files cannot be read: see `unreadable`.
@@ -161,7 +158,7 @@ def loaded(process: OwnProcess, designs: Sequence[str] = ()) -> list[LoadedObjec
 class Trampolines:
     """Where the trampolines of what is loaded are, remembered for as long as it is mapped."""
 
-    def __init__(self, process: OwnProcess) -> None:
+    def __init__(self, process: Process) -> None:
         """Nothing is looked at yet."""
         self._process = process
         self._known: dict[tuple[object, ...], list[range]] = {}
@@ -193,9 +190,7 @@ def _state(mapping: Mapping) -> tuple[object, ...]:
     return mapping.start, mapping.offset, mapping.file, changed
 
 
-def _object(
-    process: OwnProcess, mapping: Mapping, designs: Sequence[str] = ()
-) -> LoadedObject | None:
+def _object(process: Process, mapping: Mapping, designs: Sequence[str] = ()) -> LoadedObject | None:
     """The object whose code begins in a mapping; None where none does. Raises Unreadable."""
     try:
         image = _open(process, mapping)
@@ -222,7 +217,7 @@ def _object(
         return None  # no ELF file: a device, a cache; or none for arm64
 
 
-def _open(process: OwnProcess, mapping: Mapping) -> Image | None:
+def _open(process: Process, mapping: Mapping) -> Image | None:
     """The file that is mapped. Raises Unreadable, and elf.ElfError."""
     if not process.translated:
         # The very file, whatever is at its path. It takes CAP_CHECKPOINT_RESTORE.
@@ -266,7 +261,7 @@ def _spellings(path: str) -> Iterator[str]:
             yield one.replace("\\012", "\n")
 
 
-def _differs(process: OwnProcess, image: Image, bias: int, *, code: bool) -> str:
+def _differs(process: Process, image: Image, bias: int, *, code: bool) -> str:
     """What in memory is not the file's; "" where all is that nobody has reason to change.
 
     code  whether code counts, but for sections that trampolines are in
@@ -286,7 +281,7 @@ def _differs(process: OwnProcess, image: Image, bias: int, *, code: bool) -> str
     return "" if compared else "sections, of which there are none that could be compared,"
 
 
-def _start(process: OwnProcess, mapping: Mapping, now: Sequence[Mapping]) -> int | None:
+def _start(process: Process, mapping: Mapping, now: Sequence[Mapping]) -> int | None:
     """Where the ELF header of a mapped file is in memory; None if there is none of arm64."""
     heads = [
         one.start

@@ -23,7 +23,8 @@ from collections.abc import Iterator, Sequence
 
 from static_call.errors import StaticCallError
 from static_call.locks import alone
-from static_call.places import own_code
+from static_call.places.own_process import own_code
+from static_call.places.own_process.libc import LIBC
 
 _SYS_RT_SIGACTION, _SYS_RT_TGSIGQUEUEINFO = 134, 240  # include/uapi/asm-generic/unistd.h
 _SYS_TGKILL = 131
@@ -32,9 +33,6 @@ _LISTINGS = 100
 _LOOKS = 2  # at a running thread, before it is interrupted
 _SELDOM = 16  # times that an answer is waited for, to one look at where an asked thread is
 _PAUSE = 100e-6  # seconds
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 
 
 class NotSynchronized(StaticCallError):
@@ -124,7 +122,7 @@ class Asker:
             signo=number, code=own_code.ASKED, pid=os.getpid(), uid=os.getuid(), value=at
         )
         self._cells[at] = thread, cell
-        if _libc.syscall(_SYS_RT_TGSIGQUEUEINFO, os.getpid(), thread, number, ctypes.byref(info)):
+        if LIBC.syscall(_SYS_RT_TGSIGQUEUEINFO, os.getpid(), thread, number, ctypes.byref(info)):
             self._cells.pop(at, None)  # it has ended, or the kernel's queue is full
         else:
             asked[thread] = cell
@@ -144,14 +142,14 @@ class Asker:
             if not any(_uses(one, number) for one in statuses):
                 flags = _SA_SIGINFO | _SA_ONSTACK | _SA_RESTART
                 action = (ctypes.c_uint64 * 4)(self._handler, flags, 0, 0)
-                if not _libc.syscall(_SYS_RT_SIGACTION, number, ctypes.byref(action), None, 8):
+                if not LIBC.syscall(_SYS_RT_SIGACTION, number, ctypes.byref(action), None, 8):
                     return number
         raise NotSynchronized("every real-time signal is in use: none is left to ask threads by")
 
 
 def _candidates() -> Iterator[int]:
     """Signals that may be taken: those that the C library gives away; without such, all."""
-    allocate = getattr(_libc, "__libc_allocate_rtsig", None)
+    allocate = getattr(LIBC, "__libc_allocate_rtsig", None)
     if allocate is None:
         yield from range(signal.SIGRTMAX, signal.SIGRTMIN - 1, -1)
         return
@@ -179,7 +177,7 @@ def _mask(numbers: Sequence[int]) -> int:
 def _handler(number: int) -> int:
     """The address of a signal's handler."""
     action = (ctypes.c_uint64 * 4)()
-    _libc.syscall(_SYS_RT_SIGACTION, number, None, ctypes.byref(action), 8)
+    LIBC.syscall(_SYS_RT_SIGACTION, number, None, ctypes.byref(action), 8)
     return action[0]
 
 
@@ -196,7 +194,7 @@ def _threads() -> set[int]:
 def is_thread(thread: int) -> bool:
     """Whether this process has a thread of this id."""
     ctypes.set_errno(0)
-    _libc.syscall(_SYS_TGKILL, os.getpid(), thread, 0)
+    LIBC.syscall(_SYS_TGKILL, os.getpid(), thread, 0)
     return ctypes.get_errno() != errno.ESRCH
 
 

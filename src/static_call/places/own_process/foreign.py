@@ -6,7 +6,7 @@ import ctypes
 import sys
 from typing import Any
 
-from static_call.calls import BadTarget
+from static_call.errors import BadTarget
 
 _FUNCTION: Any = ctypes.CFUNCTYPE(None).__mro__[-2]  # what all ctypes function types derive from
 _FLOATS = {"f": 4, "d": 8, "g": 16}

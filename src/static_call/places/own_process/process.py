@@ -1,9 +1,9 @@
-"""This process, on arm64 Linux: static calls that its threads call while they are retargeted.
+"""Static calls in this process, on arm64 Linux: its threads call them while they are retargeted.
 
-Trampolines lie in memory that is readable and executable, and never writable: the kernel writes it,
+Trampolines are in memory that is readable and executable, and never writable: the kernel writes it,
 through /proc/self/mem, as it writes the text of loaded files (see own_code). So there is no second
 mapping through which code could be changed, and after a fork each process has its own trampolines.
-Measured against two mappings of a memfd in docs/process.md.
+docs/process.md compares this with two mappings of a memfd.
 """
 
 from __future__ import annotations
@@ -14,115 +14,67 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-from static_call.calls import (
-    KEY_SIZE,
-    RETURN0,
-    KeyStore,
-    NameTaken,
-    Piece,
-    Sharing,
-    StaticCall,
-)
+from static_call.calls import StaticCall
 from static_call.design.design import Design, Target
 from static_call.design.retarget import Code, Cse, Retarget
 from static_call.design.trampoline import Trampoline
-from static_call.errors import StaticCallError
+from static_call.errors import NameTaken, StaticCallError
 from static_call.isa import a64
-from static_call.locks import Deadlock as Deadlock
-from static_call.places import descriptors, foreign, maps, own_code
-from static_call.places.pool import Pool
-from static_call.places.synchronize import Asker, is_thread
+from static_call.key import KEY_SIZE, RETURN0, KeyStore, new_key
+from static_call.locks import Deadlock
+from static_call.places.function import Function, arguments
+from static_call.places.own_process import foreign, libc, own_code
+from static_call.places.own_process.memory import NotHere, ProcessMemory, UpdateFailed
+from static_call.places.own_process.pool import Pool
+from static_call.places.own_process.synchronize import Asker, is_thread
+from static_call.places.protocol import Argument, Piece
+from static_call.sharing import Sharing
 
-_SYNC_CORE, _REGISTER_SYNC_CORE = 1 << 5, 1 << 6  # include/uapi/linux/membarrier.h
-_SYS_MEMBARRIER = 283
-_READ, _WRITE, _EXEC = 1, 2, 4
-_AT_HWCAP2, _HWCAP2_BTI, _HWCAP2_MOPS = 26, 1 << 17, 1 << 43  # asm/hwcap.h
-_MEMORY = "/proc/thread-self/mem"  # not /proc/self, which has no memory once its thread has ended
 _PAUSE = 50e-6  # seconds between two looks at a lock that another thread holds
 _PATIENCE = 30.0  # seconds
 
 _PROMISED = ("live", "cmodx", "fresh", "settled", "prefix")
 _STORES = own_code.PARAMETERS.index("stores")
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
-_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_libc.getauxval.restype = ctypes.c_ulong
-_libc.getauxval.argtypes = [ctypes.c_ulong]
 _Code = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)
-
-
-if TYPE_CHECKING:
-    from static_call.places.loaded_object import LoadedObject, Trampolines
-
-
-class NotHere(StaticCallError):
-    """The kernel or the process's configuration lacks what static calls in a process need."""
+_NEAR = foreign.address(libc.LIBC.syscall)  # where code and trampolines are by default
 
 
 class Unproved(UserWarning):
     """A design that was asked for by name does not claim all that this place promises."""
 
 
-class UpdateFailed(StaticCallError):
-    """The kernel refused a step of an update; the text says what was changed."""
+class Process(ProcessMemory):
+    """This process, without what is loaded into it.
 
-
-class Function(NamedTuple):
-    """Code in this process's memory: callable, with integers and bytes.
-
-    address  of its first instruction
-    bits     of its result
-    """
-
-    process: OwnProcess
-    address: int
-    name: str
-    bits: int = 64
-
-    def __call__(self, *args: int | bytes | bytearray) -> int:
-        """Calls it: see OwnProcess.call."""
-        return self.process.call(self.address, *args) & (1 << self.bits) - 1
-
-    def __repr__(self) -> str:
-        return f"<function {self.name} at {self.address:#x}>"
-
-
-class OwnProcess:
-    """This process.
-
-    weak        accept that an update gives no context synchronisation event on other CPUs, where
-                the kernel has no membarrier: a call still goes to the old target or to the new one,
-                if the new one's code is older than every thread's last such event; but there is no
-                limit to how long a thread may go on starting the old one (Arm ARM B2.7.4.2)
-    translated  whether this is user-mode emulation by qemu-user
-    names       the static calls that were made here, by name
+    Attributes:
+        live: True.
+        shared: What the StaticCall objects in this process share. The process has one memory, so
+            all places of it have the same.
+        names: The static calls that were made here and are not closed, by name.
     """
 
     live = True
     shared = Sharing()
-    """The process has one memory, so this is of all its places."""
 
     def __init__(self, *, weak: bool = False) -> None:
         """Opens /proc/self/mem, registers for membarrier, and tries that a change takes effect.
 
-        Raises NotHere.
+        Args:
+            weak: Accept that an update gives no context synchronisation event on other CPUs, where
+                the kernel has no membarrier. A call still goes to the old target or to the new one,
+                if the new one's code is older than every thread's last such event; but there is no
+                limit to how long a thread may go on starting the old one (Arm ARM B2.7.4.2).
+
+        Raises:
+            NotHere: The kernel, the CPU or the configuration does not allow it.
         """
-        self.weak = weak
+        super().__init__(weak=weak)
         self.names: dict[str, StaticCall] = {}
-        self.translated = False
-        self._memory = descriptors.Held(_MEMORY)
         self._routines: dict[int, tuple[Code, Callable[[int], int]]] = {}  # by the code's id()
-        self._symbols: dict[str, int] = {}
-        self._maps: list[maps.Mapping] = []
-        self._guarded: dict[int, bool] = {}  # pages, for as long as _maps holds
-        capabilities = _libc.getauxval(_AT_HWCAP2)
-        _check_capabilities(capabilities)
-        self._bti = bool(capabilities & _HWCAP2_BTI)
         self._text = Pool(executable=True, guarded=self._bti)  # trampolines
         self._code = Pool(executable=True, guarded=self._bti)
         self._literals = Pool()
@@ -142,78 +94,6 @@ class OwnProcess:
                 pool.unmap()
             raise
 
-    # Memory
-
-    def fd(self) -> int:
-        """A file descriptor of this process's memory. Raises NotHere."""
-        try:
-            return self._memory.fileno()
-        except OSError as error:
-            raise NotHere(
-                f"cannot open {_MEMORY}: {error.strerror}; "
-                "text is written through it: mount /proc, or allow it"
-            ) from None
-
-    def read(self, address: int, size: int) -> bytes:
-        """Memory; fewer bytes where it ends."""
-        try:
-            return os.pread(self.fd(), size, address) if 0 <= address < 1 << 63 else b""
-        except OSError:
-            return b""
-
-    def executable(self, address: int, *, held: bool = False) -> bool:
-        """Whether there is code at an address.
-
-        held  an object keeps it mapped, so that what /proc said earlier still holds
-        """
-        if held and maps.executable(self._maps, address):
-            return True
-        if (now := maps.mappings()) != self._maps:
-            self._maps, self._guarded = now, {}
-        if self.translated and held:
-            # qemu-user's maps lack some, and show others with a neighbour's rights.
-            return bool(self.read(address, a64.WORD))
-        return maps.executable(self._maps, address)
-
-    def guarded(self, address: int) -> bool:
-        """Whether the page of an address is guarded, on a CPU with FEAT_BTI."""
-        if not self._bti:
-            return False
-        known, page = self._guarded, address & -os.sysconf("SC_PAGESIZE")
-        if page not in known:
-            known[page] = maps.guarded(address)
-        return known[page]
-
-    def resolve(self, name: str) -> int:
-        """The address of a symbol: of functions made here, then what dlsym finds.
-
-        A library's own: give `library.function`. Raises StaticCallError.
-        """
-        if name in self._symbols:
-            return self._symbols[name]
-        try:
-            return foreign.address(getattr(_libc, name))
-        except AttributeError:
-            raise StaticCallError(f"no symbol {name} that dlsym finds in this process") from None
-
-    def _store(self, address: int, data: bytes) -> None:
-        """Writes new memory, which nobody uses yet; caches are the kernel's business.
-
-        Raises UpdateFailed.
-        """
-        try:
-            done = os.pwrite(self.fd(), data, address)
-        except OSError as error:
-            raise UpdateFailed(
-                f"cannot write to text through /proc/self/mem: {error.strerror}; "
-                "the kernel may forbid it (boot with proc_mem.force_override=always)"
-            ) from None
-        if done != len(data):
-            raise UpdateFailed(f"only {done} of {len(data)} bytes were written at {address:#x}")
-        code = (*self._text.ranges(), *self._code.ranges())
-        if self.translated and any(address in one for one in code):
-            self._retranslate({address})
-
     # What static calls need
 
     def reserve(
@@ -224,10 +104,18 @@ class OwnProcess:
         near: int | None = None,
         at: int | None = None,
     ) -> tuple[Trampoline, int]:
-        """Memory for a trampoline and its key.
+        """Takes memory for a trampoline and its key: see places/protocol.py.
 
-        near  an address that it should have in reach; this process's C library if None
-        Raises pool.NoRoom, own_code.Unperformable, and StaticCallError for `at`: the pool decides.
+        Args:
+            design: The trampoline's design.
+            pieces: Gets each piece of memory before it is taken.
+            near: An address that it should have in reach; this process's C library if None.
+            at: Must be None: the pool decides where it is.
+
+        Raises:
+            NoRoom: The kernel gives no more memory.
+            Unperformable: The design's retarget cannot be done in a running process.
+            StaticCallError: `at` was given.
         """
         if at is not None:
             raise StaticCallError("in a process the pool decides where a trampoline is; say near=")
@@ -239,7 +127,7 @@ class OwnProcess:
                 stacklevel=4,
             )
         if near is None:
-            near = foreign.address(_libc.syscall)
+            near = _NEAR
         self._routine(design.retarget, design.name)
         outside = {label: self._literals.take(8, 8, near, into=pieces) for label in design.outside}
         key = self._keys.take(KEY_SIZE, 8, into=pieces)
@@ -248,7 +136,7 @@ class OwnProcess:
 
     def create(self, trampoline: Trampoline, key: int, target: Target, function: int) -> None:
         """Puts a trampoline that calls `target` into memory, and `function` into its key."""
-        (ctypes.c_uint64 * 3).from_address(key)[:] = [function, trampoline.entry, 0]
+        ctypes.memmove(key, new_key(function, trampoline.entry), KEY_SIZE)
         for address, piece in trampoline.assemble(target):
             self._store(address, piece)
         self._barrier()
@@ -292,23 +180,21 @@ class OwnProcess:
         function: Callable[..., Any] = prototype(address)
         return function
 
-    def call(self, address: int, *args: int | bytes | bytearray) -> int:
+    def call(self, address: int, /, *args: Argument) -> int:
         """Calls a function with integers and bytes; returns x0, unsigned.
 
         A bytearray is passed by its address, and the function may change it.
         """
         types: list[type[Any]] = []
         values: list[Any] = []
-        for number, arg in enumerate(args):
+        for arg in arguments(args):
             if isinstance(arg, int):
                 types.append(ctypes.c_uint64)
-                values.append(arg & (1 << 64) - 1)
-            elif isinstance(arg, bytes | bytearray):
+                values.append(arg)
+            else:
                 types.append(ctypes.c_void_p)
                 buffer = bytearray(arg) if isinstance(arg, bytes) else arg
                 values.append((ctypes.c_char * len(buffer)).from_buffer(buffer))
-            else:
-                raise StaticCallError(f"argument {number} is neither an integer nor bytes: {arg!r}")
         result: int = ctypes.CFUNCTYPE(ctypes.c_uint64, *types)(address)(*values)
         return result
 
@@ -317,8 +203,11 @@ class OwnProcess:
     ) -> Function:
         """Puts code into fresh memory and returns it as a function.
 
-        code  machine code, or assembly of the a64 table's instructions, a line each
-        near  an address that should have it in reach
+        Args:
+            code: Machine code, or assembly of the a64 table's instructions, one on each line.
+            name: The name for resolve(), which no other function has; one is made up if "".
+            near: An address that should have it in reach; this process's C library if None.
+            bits: The bits of the result that count: 32 for a C int.
         """
         data = own_code.assemble(code) if isinstance(code, str) else code
         if not data or len(data) % a64.WORD:
@@ -338,39 +227,22 @@ class OwnProcess:
             raise
         return Function(self, address, symbol, bits)
 
+    def _store(self, address: int, data: bytes) -> None:
+        """Writes new memory, which nobody uses yet. Raises UpdateFailed."""
+        super()._store(address, data)
+        code = (*self._text.ranges(), *self._code.ranges())
+        if self.translated and any(address in one for one in code):
+            self._retranslate({address})
+
     def _load(self, data: bytes, pieces: list[Piece], near: int | None = None) -> int:
         """Puts code into fresh memory; `pieces` gets it before it is taken."""
-        near = near or foreign.address(_libc.syscall)
+        near = near or _NEAR
         address = self._code.take(len(data), 16, near, into=pieces)
         self._store(address, data)
         self._barrier()  # no thread runs what was there before
         return address
 
-    def loaded(self, designs: Sequence[str] = ()) -> list[LoadedObject]:
-        """The program and the libraries of this process that have static calls.
-
-        designs  files with designs of one's own that they may have
-        """
-        from static_call.places.loaded_object import loaded
-
-        return loaded(self, designs)
-
-    def synchronize(self, seconds: float = 10.0) -> None:
-        """Returns when no thread is in a trampoline, on its way to a former target.
-
-        See places/synchronize.py for what that does not say. Raises synchronize.NotSynchronized.
-        """
-        if self.translated:
-            raise NotHere("user-mode emulation has threads of its own, which cannot be asked")
-        self._asker.synchronize([*self._text.ranges(), *self._trampolines.ranges()], seconds)
-
     # How it is done
-
-    @cached_property
-    def _trampolines(self) -> Trampolines:
-        from static_call.places.loaded_object import Trampolines
-
-        return Trampolines(self)
 
     def _run(self, routine: Callable[[int], int], parameters: Any) -> int:
         parameters[0] = self.fd()
@@ -419,23 +291,10 @@ class OwnProcess:
             f"{why}, after {stores} of {total} stores: calls go to the old target or to the new"
         )
 
-    def _register(self) -> None:
-        """Registers for membarrier; a second time does nothing. Raises NotHere."""
-        if _membarrier(_REGISTER_SYNC_CORE):
-            why = os.strerror(ctypes.get_errno())
-            raise NotHere(
-                f"membarrier PRIVATE_EXPEDITED_SYNC_CORE: {why}; without it a thread may start a "
-                "former target at any time after an update: OwnProcess(weak=True) accepts that"
-            )
-
-    def _barrier(self) -> None:
-        if not self.weak and _membarrier(_SYNC_CORE):
-            raise NotHere(f"membarrier: {os.strerror(ctypes.get_errno())}")
-
     def _try(self) -> None:
         """Tries that changed code runs, which user-mode emulation must be told. Raises NotHere."""
         pieces: list[Piece] = []
-        address = self._code.take(16, 16, foreign.address(_libc.syscall), into=pieces)
+        address = self._code.take(16, 16, _NEAR, into=pieces)
         run = _Code(address)
         for self.translated in (False, True):
             for number in (1, 2):
@@ -450,16 +309,6 @@ class OwnProcess:
                 return
         raise NotHere("code that was changed through /proc/self/mem runs on as it was")
 
-    def _retranslate(self, addresses: set[int]) -> None:
-        """Makes qemu-user drop its translation of pages, which it does where one becomes writable.
-
-        It takes no notice of who executes meanwhile, so there is no gap for other threads.
-        """
-        size = os.sysconf("SC_PAGESIZE")
-        for page in {address & -size for address in addresses}:
-            for rights in (_READ | _WRITE | _EXEC, _READ | _EXEC):
-                _libc.mprotect(page, size, rights)
-
     def _forked(self) -> None:
         """In the child of a fork: the parent's memory and threads are not its own."""
         self._memory.forked()
@@ -467,17 +316,3 @@ class OwnProcess:
         for pool in self._pools:
             pool.forked()
         self._asker.forked()
-
-
-def _check_capabilities(capabilities: int) -> None:
-    """Refuses a CPU on which the kernel's stores may be torn. Raises NotHere."""
-    if capabilities & _HWCAP2_MOPS:
-        raise NotHere(
-            "the CPU has FEAT_MOPS: newer kernels copy by it, and what they write to text is then "
-            "not promised to be one store; boot with arm64.nomops to do without it"
-        )
-
-
-def _membarrier(command: int) -> int:
-    result: int = _libc.syscall(_SYS_MEMBARRIER, command, 0, 0)
-    return result

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from static_call.errors import StaticCallError
 from static_call.locks import alone
-from static_call.places import maps
+from static_call.places.own_process import libc, maps
 
 ARENA = 1 << 20
 """Bytes of an arena. Only the pages that are used take memory."""
@@ -22,14 +22,6 @@ REACH = (1 << 27) - ARENA
 _PROT_READ, _PROT_WRITE, _PROT_EXEC, _PROT_BTI = 1, 2, 4, 0x10
 _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0x02, 0x20, 0x100000
 _ATTEMPTS = 8  # another thread may map something where there was room
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
-    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
-]  # fmt: skip
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_FAILED = ctypes.c_void_p(-1).value
 
 
 class NoRoom(StaticCallError):
@@ -120,7 +112,7 @@ class Pool:
         """Gives all its memory back to the kernel. Nobody uses any of it."""
         for arena in list(self._last):
             self._last.pop(arena)
-            _libc.munmap(arena, ARENA)
+            libc.munmap(arena, ARENA)
 
     def _find(self, kind: Kind, near: int | None) -> int:
         """A free piece's address; it is in `_free`."""
@@ -163,7 +155,7 @@ class Pool:
             if address == where:
                 break
             if address is not None:  # a kernel before 4.17 takes it for a hint
-                _libc.munmap(address, ARENA)
+                libc.munmap(address, ARENA)
                 address = None
         if address is None:
             # Far: anywhere. Aligned, so that pieces know their arena.
@@ -173,8 +165,7 @@ class Pool:
 
     def _mmap(self, where: int, flags: int, size: int = ARENA) -> int | None:
         flags |= _MAP_PRIVATE | _MAP_ANONYMOUS
-        address: int | None = _libc.mmap(where, size, self._protection, flags, -1, 0)
-        return None if address == _FAILED else address
+        return libc.mmap(where, size, self._protection, flags)
 
     def _mmap_aligned(self) -> int:
         address = self._mmap(0, 0, 2 * ARENA)
@@ -183,9 +174,9 @@ class Pool:
             raise NoRoom(f"no memory for the pool of trampolines: mmap: {why}")
         start = -(-address // ARENA) * ARENA
         if start > address:
-            _libc.munmap(address, start - address)
+            libc.munmap(address, start - address)
         if (end := address + 2 * ARENA) > start + ARENA:
-            _libc.munmap(start + ARENA, end - start - ARENA)
+            libc.munmap(start + ARENA, end - start - ARENA)
         return start
 
 

@@ -2,7 +2,7 @@
 
 There is no kernel and no dynamic linker there. Functions of other files are missing: calling one is
 a fault that names it. Constructors (DT_INIT_ARRAY) are not run. Thread-local variables start as the
-file says. A program's come first, as it is linked for that: so only one program may have some.
+file says. A program's come first, as it is linked for that, so only one program may have some.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from static_call import image_calls
 from static_call.calls import StaticCall
@@ -23,9 +22,8 @@ from static_call.elf.image import Image
 from static_call.elf.relocation import Relocation
 from static_call.elf.symbols import IFUNC
 from static_call.errors import StaticCallError
-
-if TYPE_CHECKING:
-    from static_call.places.emulator import Emulator, Function
+from static_call.places.emulator.machine import Machine
+from static_call.places.function import Function
 
 _PAGE = 0x1000
 _LIMIT = 1 << 32  # bytes of memory that an image may take
@@ -37,14 +35,14 @@ _RESOLVED = (arm64.ABS64, arm64.GLOB_DAT, arm64.JUMP_SLOT)
 class EmulatedElf:
     """An image in a machine, made by Emulator.load.
 
-    bias  what was added to its link addresses: 0 for a file that is not position-independent
+    Attributes:
+        machine: The machine.
+        image: The file.
+        bias: What was added to its link addresses: 0 for a file that is not position-independent.
     """
 
-    def __init__(self, machine: Emulator, path: str, designs: Sequence[str] = ()) -> None:
-        """Loads a file; `designs` are files with designs of the user's own.
-
-        Raises OSError, elf.ElfError, or StaticCallError where there is no room.
-        """
+    def __init__(self, machine: Machine, path: str, designs: Sequence[str] = ()) -> None:
+        """Loads a file: see Emulator.load."""
         self.machine = machine
         self.image = Image.open(path)
         self.image.require_linked()
@@ -79,9 +77,13 @@ class EmulatedElf:
         return found.static_call(self.machine, self.bias)
 
     def set_calls(self, changes: Mapping[str, Target | str]) -> None:
-        """Retargets static calls by name, or address in the file; their targets likewise.
+        """Retargets static calls.
 
         Raises what image_calls.lookup_to_change and StaticCall.update raise.
+
+        Args:
+            changes: Their targets, by their names or their addresses in the file as text, 0x...; a
+                target that is an address is one in the file too.
         """
         found = image_calls.lookup_to_change(self.image, self._designs, changes)
         for one, target in zip(found, changes.values()):
@@ -98,8 +100,13 @@ class EmulatedElf:
             return self.resolve(name)
 
     def function(self, name: str, *, bits: int = 64) -> Function:
-        """A function of the image; `bits` of its result count, 32 for a C int."""
-        return self.machine.function_at(self.resolve(name), name, bits=bits)
+        """A function of the image.
+
+        Args:
+            name: Its symbol.
+            bits: The bits of its result that count: 32 for a C int.
+        """
+        return Function(self.machine, self.resolve(name), name, bits)
 
     def resolve(self, name: str) -> int:
         """The address of a symbol in the machine. Raises elf.NoSuchSymbol, elf.AmbiguousSymbol.

@@ -1,0 +1,193 @@
+"""What a static call may be made to call: finds a target's address, and refuses what is not code.
+
+Nothing is changed here. A target has to be code that the design reaches, that starts with a landing
+pad where one is needed, and that is not the static call's own trampoline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from types import BuiltinMethodType, MethodType, MethodWrapperType
+from typing import Any, NamedTuple
+
+from static_call.design.design import RET0, Ret0, Target, Unreachable, Unsupported
+from static_call.design.trampoline import Trampoline
+from static_call.errors import BadTarget, MissingPart, StaticCallError
+from static_call.isa import a64
+from static_call.key import RETURN0
+from static_call.places.protocol import Code, Memory, Native
+from static_call.sharing import Held, Sharing
+
+PADS = frozenset({"bti c", "bti j", "bti jc", "paciasp", "pacibsp"})
+"""Where BR X16 may land in a guarded page (Arm ARM, pseudocode of BTypeCompatible)."""
+
+
+class Wanted(NamedTuple):
+    """A target that was asked for, found.
+
+    Attributes:
+        target: Its address, None or RET0.
+        identity: How it is known among Shared.held, if it is an object.
+        held: What keeps its code alive, if it is an object.
+    """
+
+    target: Target
+    identity: Hashable = None
+    held: Held | None = None
+
+    def same(self, other: Held | None) -> bool:
+        """Whether the other is this object at this address; its == is not asked."""
+        return (
+            self.held is not None
+            and other is not None
+            and other.what is self.held.what
+            and other.address == self.held.address
+        )
+
+
+class Targets:
+    """What one static call may be made to call."""
+
+    def __init__(
+        self,
+        name: str,
+        place: Memory,
+        code: Code | None,
+        resolve: Callable[[str], int] | None,
+        prototype: type | None,
+    ) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            name: The static call's name, for messages.
+            place: Where it is.
+            code: Says what is code there; None where nobody can.
+            resolve: Finds symbols' addresses; None where nobody can.
+            prototype: The ctypes function type of its targets, or None. Raises BadTarget for what
+                is not one.
+        """
+        if prototype is not None and not (
+            isinstance(prototype, type) and hasattr(prototype, "_argtypes_")
+        ):
+            raise BadTarget(f"{name}: {prototype!r} is no prototype made by ctypes.CFUNCTYPE")
+        self._name, self._place, self._code, self._prototype = name, place, code, prototype
+        self._resolve = resolve
+        self._native = place if isinstance(place, Native) else None
+
+    def resolve(self, name: str) -> int:
+        """The address of a symbol. Raises MissingPart where nobody knows any."""
+        if self._resolve is None:
+            raise MissingPart(
+                f"{self._name}: its place knows no symbols, so not {name} either: "
+                "give the address, or find the static call with resolve= or code="
+            )
+        return self._resolve(name)
+
+    def return0(self) -> int | None:
+        """The address of the function that returns 0, or None."""
+        try:
+            return self.resolve(RETURN0)
+        except StaticCallError:
+            return None
+
+    def find(self, target: object, known: Mapping[Hashable, Held]) -> Wanted:
+        """A target's address, None or RET0, and what has to be kept alive for it.
+
+        Args:
+            target: What StaticCall.update takes.
+            known: The objects that have been targets.
+        """
+        if isinstance(target, str):
+            return Wanted(self.resolve(target))
+        if target is None or isinstance(target, Ret0):
+            return Wanted(target)
+        if isinstance(target, int):
+            if isinstance(target, bool) or not 0 < target < 1 << 64:
+                raise BadTarget(f"{self._name}: {target!r} is no address; for none, say None")
+            return Wanted(target)
+        memory = getattr(getattr(target, "place", None), "shared", None)
+        if isinstance(memory, Sharing) and memory is not self._place.shared:
+            raise BadTarget(f"{self._name}: {target!r} is in another machine")
+        key = self._prototype, _identity(target)
+        before = known.get(key)
+        if before is not None and before.what is not target:
+            return Wanted(before.address, key, before)  # the callback that was made for it
+        if isinstance(address := getattr(target, "address", None), int):
+            return Wanted(address, key, Held(address, target))
+        if self._native is None:
+            raise BadTarget(
+                f"{self._name}: {target!r} is no address, function of the machine, name, None "
+                "or RET0"
+            )
+        try:
+            held = Held(*self._native.pointer(target, self._prototype))
+        except BadTarget as error:
+            raise BadTarget(f"{self._name}: {error}") from None
+        return Wanted(held.address, key, held)
+
+    def accept(self, wanted: Wanted, trampoline: Trampoline, known: dict[Hashable, Held]) -> Target:
+        """What the trampoline is made to call for a target, which is checked, and kept alive.
+
+        In a design without a form for None or RET0 that is a function.
+
+        Args:
+            wanted: What find returned.
+            trampoline: The trampoline.
+            known: The objects that have been targets; gets this one.
+        """
+        target, design = wanted.target, trampoline.design
+        if target is RET0 and self._prototype is not None and not _in_x0(self._prototype):
+            raise BadTarget(f"{self._name}: RET0 returns 0 in x0, and its result is elsewhere")
+        form = {None: "null", RET0: "ret0"}.get(target) if not isinstance(target, int) else None
+        goal = self.resolve(RETURN0) if form and form not in design.forms else target
+        if isinstance(goal, int) and not wanted.same(known.get(wanted.identity)):
+            try:
+                form = design.form_for(trampoline.entry, goal, trampoline.outside)
+            except (a64.A64Error, Unreachable, Unsupported) as error:
+                raise type(error)(f"{self._name}: {error}") from None
+            self._check(goal, form, trampoline, held=wanted.held is not None)
+        if wanted.held is not None:
+            known[wanted.identity] = wanted.held
+        return goal
+
+    def _check(self, address: int, form: str, trampoline: Trampoline, *, held: bool) -> None:
+        """Refuses what is not code, or has no landing pad where one is needed in a form."""
+        if address in trampoline.extent:
+            raise BadTarget(f"{self._name}: the target {address:#x} is in its own trampoline")
+        code, design = self._code, trampoline.design
+        if code is None:
+            raise MissingPart(
+                f"{self._name}: nobody can say whether there is code at {address:#x}: its place "
+                "has memory alone; find the static call with code=, such as the file's ElfFile"
+            )
+        if not code.executable(address, held=held):
+            raise BadTarget(f"{self._name}: the target {address:#x} is not in executable memory")
+        insn = a64.decode(int.from_bytes(self._place.read(address, a64.WORD), "little"))
+        if insn.name in PADS:
+            return
+        # A thread that has passed the slot goes on through the literal, whatever the new form.
+        forms = design.forms if self._place.live else (form,)
+        if design.indirect.intersection(forms) and code.guarded(address):
+            raise BadTarget(
+                f"{self._name}: the target {address:#x} starts with {insn.name}, not with a "
+                "landing pad such as bti c, and its page is guarded: build it with "
+                "-mbranch-protection=bti, or take its address somewhere"
+            )
+
+
+def _identity(target: object) -> Hashable:
+    """What tells a target from others: not its ==, which may be anything.
+
+    Each look at an object's method makes another one, which is the same by what it is made of.
+    """
+    if type(target) is MethodType:
+        return MethodType, id(target.__self__), id(target.__func__)
+    if type(target) in (BuiltinMethodType, MethodWrapperType):
+        return target  # their == is by identity of what they are made of
+    return id(target)
+
+
+def _in_x0(prototype: Any) -> bool:
+    """Whether a result of a ctypes prototype is in x0: not a floating-point number or structure."""
+    kind = getattr(prototype._restype_, "_type_", "")
+    return prototype._restype_ is None or (bool(kind) and kind not in ("f", "d", "g"))
