@@ -25,14 +25,10 @@ from static_call.elf import arm64
 from static_call.elf.errors import NotInFile
 from static_call.elf.image import Image
 from static_call.errors import BadTarget
-from static_call.places.elf_file import (
-    Changed,
-    ElfFile,
-    NeedsRelocation,
-    NotWritten,
-    ReadOnly,
-)
+from static_call.places.elf_changes import NeedsRelocation
+from static_call.places.elf_file import ElfFile
 from static_call.places.protocol import Code, Memory, Native, Runs
+from static_call.places.whole_file import Changed, NotWritten, ReadOnly
 
 RUNNING = [kind for kind in KINDS if kind not in ("shared", "bti")]
 """What runs by itself. Debian's start files have no landing pads, so what is marked doesn't run."""
@@ -531,7 +527,8 @@ WRITER = """
 import sys, time
 from static_call.elf.image import Image
 from static_call.errors import BadTarget
-from static_call.places.elf_file import Changed, ElfFile
+from static_call.places.elf_file import ElfFile
+from static_call.places.whole_file import Changed
 done, end = 0, time.monotonic() + float(sys.argv[2])
 while done < 12 and time.monotonic() < end:
     try:
@@ -636,7 +633,7 @@ def test_a_file_system_without_shared_blocks(pie: Path, monkeypatch: pytest.Monk
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
-    monkeypatch.setattr("static_call.places.elf_file._COPY", 1000)
+    monkeypatch.setattr("static_call.places.whole_file._COPY", 1000)
     copy = pie.parent / "copy"
     point(pie, copy, pointer="one")
     assert calls

@@ -24,7 +24,8 @@ from static_call.cli.main import main
 from static_call.design import notation
 from static_call.elf import arm64, relocation
 from static_call.elf.image import Image
-from static_call.places.elf_file import ElfFile, NotAsAsked, Unsafe
+from static_call.places.elf_changes import Unsafe
+from static_call.places.elf_file import ElfFile, NotAsAsked
 
 INCLUDE = Path(__file__).parent.parent / "src/static_call/include"
 SOURCE = """

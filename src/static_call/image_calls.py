@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from static_call.design.design import Design, Recognised
@@ -216,7 +215,7 @@ def _named(image: Image, designs: Sequence[Design]) -> list[Named]:
             own = trampolines.setdefault(_without_suffix(name), [])
             own += [entry] if entry not in own else []
             continue
-        end = _end_of(image, entry, re.sub(r"\W.*", "", name), trampolines)
+        end = _end_of(image, entry, _plain_start(name), trampolines)
         if end is None:
             trampolines.setdefault(name, []).append(entry)
         else:
@@ -236,7 +235,18 @@ def _is_plain(name: str) -> bool:
 
 def _without_suffix(name: str) -> str:
     """A name without what compilers and linkers add to it."""
-    return name if _is_plain(name) else re.sub(_SUFFIX, "", name)
+    if _is_plain(name):
+        return name
+    import re
+
+    return re.sub(_SUFFIX, "", name)
+
+
+def _plain_start(name: str) -> str:
+    """A name up to the first character that a C name cannot have."""
+    import re
+
+    return re.sub(r"\W.*", "", name)
 
 
 def _key_finder(

@@ -8,7 +8,6 @@ manual, "Debugging Information in Separate Files").
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
@@ -77,7 +76,7 @@ def _link(image: Image) -> tuple[str, int]:
     at = -(len(name) + 1) % 4  # the CRC is aligned
     if not end or b"/" in name or name in (b".", b"..") or len(rest) < at + 4:
         return "", 0
-    return os.fsdecode(name), int.from_bytes(rest[at : at + 4], "little")
+    return os.fsdecode(name), int.from_bytes(rest[at : at + 4], image.order)
 
 
 def _differs(image: Image, debug: Image) -> str:
@@ -127,6 +126,8 @@ def _pieces(image: Image, section: Section) -> Iterator[bytes]:
 
 def _crc(image: Image) -> int:
     """The CRC-32 of a whole file."""
+    import zlib
+
     crc = 0
     for at in range(0, image.stat.st_size, _PIECE):
         crc = zlib.crc32(os.pread(image.fileno(), _PIECE, at), crc)

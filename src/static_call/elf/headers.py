@@ -49,15 +49,10 @@ _MOST_SECTIONS = 1 << 19
 Extent = tuple[int, int]
 """Where a table is in the file: its offset and its size, in bytes."""
 
+Part = tuple[int, int, str]
+"""Bytes of a file: where they start, where they end, and what they are."""
+
 Record = TypeVar("Record")
-
-
-class Part(NamedTuple):
-    """Bytes of a file, from `start` to before `end`, and what they are."""
-
-    start: int
-    end: int
-    what: str
 
 
 class Section(NamedTuple):
@@ -142,10 +137,10 @@ class Headers:
         self._file = file
         fields = self._read_header()
         self.type, self.entry, phoff, shoff, phentsize, phnum, shentsize, shnum = fields
-        self.parts = [
-            Part(0, _EHDR.size, "ELF header"),
-            Part(phoff, phoff + phentsize * phnum, "program headers"),
-            Part(shoff, shoff + shentsize * shnum, "section headers"),
+        self.parts: list[Part] = [
+            (0, _EHDR.size, "ELF header"),
+            (phoff, phoff + phentsize * phnum, "program headers"),
+            (shoff, shoff + shentsize * shnum, "section headers"),
         ]
         every: list[Segment] = []
         if self.type != "REL":
@@ -162,7 +157,7 @@ class Headers:
         self.notes = [one for one in every if one.type == PT_NOTE]
         self.others = {one.type: one for one in reversed(every) if one.type != PT_LOAD}
         self.parts += [
-            Part(one.offset, one.offset + one.file_size, _PARTS[one.type])
+            (one.offset, one.offset + one.file_size, _PARTS[one.type])
             for one in every
             if one.type in _PARTS
         ]

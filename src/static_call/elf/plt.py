@@ -61,4 +61,4 @@ def _words(image: Image, wanted: str) -> Iterator[int]:
 
 
 def _instruction(image: Image, address: int) -> str:
-    return a64.decode(int.from_bytes(image.read(address, a64.WORD), "little"), address).name
+    return a64.decode(image.word(address), address).name

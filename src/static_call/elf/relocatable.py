@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
 
-from static_call.elf import arm64
+from static_call.elf.arm64_fields import BRANCHES, DATA, FIELDS, Field
 from static_call.elf.packed import from_u64s, u16s, u64s
 from static_call.elf.relocation import RelaTables
 from static_call.elf.symbols import ENTRY_SIZE
@@ -188,7 +188,7 @@ class Relocations:
     ) -> Iterator[tuple[int, bytes]]:
         """What they store into [start, end), as addresses and bytes; the first may begin before.
 
-        Relocations of types that arm64.py does not have leave what the file has.
+        Relocations of types that arm64_fields.py does not have leave what the file has.
 
         Args:
             start: an address.
@@ -200,27 +200,27 @@ class Relocations:
         """
         for entry in self._tables.between(start - self._address - 7, end - self._address):
             at = self._address + entry.place
-            if entry.type in arm64.DATA:
-                size, relative = arm64.DATA[entry.type]
+            if entry.type in DATA:
+                size, relative = DATA[entry.type]
                 value = self._symbols.value(entry.symbol, entry.addend)
                 stored = value - at if relative else value
                 yield at, (stored % (1 << 8 * size)).to_bytes(size, "little")
-            elif entry.type in arm64.FIELDS and start <= at <= end - 4:
+            elif entry.type in FIELDS and start <= at <= end - 4:
                 value = self._symbols.destination(entry.symbol, entry.addend)
                 yield (
                     at,
-                    _insert(arm64.FIELDS[entry.type], read(at), at, value).to_bytes(4, "little"),
+                    _insert(FIELDS[entry.type], read(at), at, value).to_bytes(4, "little"),
                 )
 
     def branches(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The B and BL in [start, end) that they make: an address, and where it goes."""
         for entry in self._tables.between(start - self._address, end - self._address - 3):
-            if entry.type in arm64.BRANCHES:
+            if entry.type in BRANCHES:
                 destination = self._symbols.destination(entry.symbol, entry.addend)
                 yield self._address + entry.place, destination
 
 
-def _insert(field: arm64.Field, word: int, at: int, value: int) -> int:
+def _insert(field: Field, word: int, at: int, value: int) -> int:
     """The instruction with the address in it."""
     if field.of == "lo12":
         number = (value & _PAGE) >> field.shift

@@ -15,13 +15,13 @@ def structure(image: Image) -> list[Part]:
     parts = list(image.headers.parts)
     for one in image.sections:
         if one.type not in _PROGRAM or (one.type == _PROGBITS and not one.flags & SHF_ALLOC):
-            parts.append(Part(one.offset, one.offset + one.size, "tables"))
+            parts.append((one.offset, one.offset + one.size, "tables"))
     tables = image.loader.tables
     for offset, size in (tables.rela, tables.plt, tables.relr, tables.packed):
-        parts.append(Part(offset, offset + size, "relocations"))
+        parts.append((offset, offset + size, "relocations"))
     (symbols, _), (strings, size) = tables.symbols, tables.strings
-    parts.append(Part(strings, strings + size, "symbols' names"))
+    parts.append((strings, strings + size, "symbols' names"))
     if image.loader.dynamic and symbols:  # no tag says their size; linkers put the names after them
         end = strings if strings > symbols else symbols + ENTRY_SIZE
-        parts.append(Part(symbols, end, "symbols"))
-    return [one for one in parts if one.start < one.end]
+        parts.append((symbols, end, "symbols"))
+    return [one for one in parts if one[0] < one[1]]
