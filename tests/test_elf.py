@@ -91,7 +91,7 @@ def relocations(path: Path) -> list[tuple[int, str, str, int]]:
 
 
 def test_memory_is_what_readelf_says_that_a_loader_makes(built: Path) -> None:
-    """All memory: the file's bytes, zeros behind them, over them what readelf -r lists."""
+    """All memory: the file's bytes, zeros after them, over them what readelf -r lists."""
     image = Image.open(built)
     known = {
         one.name: one.value
@@ -128,7 +128,7 @@ def test_reads_of_any_size_anywhere_are_parts_of_the_same_memory(pie: Path) -> N
 
 
 def test_pointers_that_are_not_aligned(tmp_path: Path) -> None:
-    """Packed structures have them; some lie across any border that a reader may draw."""
+    """Packed structures have them; some are across any border that a reader may draw."""
     source = (
         ".data\n.balign 8\n.long 1\npointers: .rept 1200\n.quad pointers+0x1234567800000000\n.endr"
     )
@@ -207,7 +207,7 @@ def test_memory_that_the_file_does_not_hold_has_no_offset(pie: Path) -> None:
 
 
 def test_code_is_what_is_in_executable_sections(tmp_path: Path) -> None:
-    """Constants share an executable segment with code there, and are no code."""
+    """Constants share an executable segment with code there, and are not code."""
     need("aarch64-linux-gnu-as")
     source = "_start: ret\n.section .rodata\nconstant: .quad 1\n.data\ndata: .quad 2"
     path = assemble(tmp_path, "mixed", source, "-z", "noseparate-code", "-e", "0")
@@ -247,7 +247,7 @@ def test_guarded_is_what_readelf_says_of_bti(built: Path) -> None:
 
 
 def test_a_note_with_other_properties_before_bti(tmp_path: Path) -> None:
-    """The property is found behind others; PAC alone is not BTI."""
+    """The property is found after others; PAC alone is not BTI."""
     for bits, guarded in ((3, True), (1, True), (2, False)):
         note = f"""
             .section .note.gnu.property, "a"
@@ -312,7 +312,7 @@ def test_our_relr_table_is_the_linkers(tmp_path: Path) -> None:
 
 
 @given(st.sets(st.integers(0, 4000), max_size=300), st.integers(0, 3))
-def test_a_relr_table_stands_for_the_places_it_was_made_of(places: set[int], odd: int) -> None:
+def test_a_relr_table_has_the_places_it_was_made_of(places: set[int], odd: int) -> None:
     """Dense or sparse, in or out of step with each other."""
     expected = sorted(8 * place + (2 * odd if place % 7 else 0) for place in places)
     assert list(relocation.relr_places(relocation.relr_table(expected))) == expected
@@ -459,7 +459,7 @@ def test_a_stripped_shared_object_has_its_dynamic_symbols(tmp_path: Path) -> Non
 
 
 def test_names_are_printable_whatever_the_file_has_in_them(tmp_path: Path) -> None:
-    """A terminal's escape sequences, and what is no UTF-8, come escaped."""
+    """A terminal's escape sequences, and what is not UTF-8, come escaped."""
     path = assemble(tmp_path, "ugly", ".globl colourful, otherwise\ncolourful: nop\notherwise: nop")
     data = (
         path.read_bytes().replace(b"colourful", b"\x1b[31mful\n").replace(b"other", b"\xff\xfeher")
@@ -528,7 +528,7 @@ def test_code_that_two_sections_claim_counts_once(pie: Path, tmp_path: Path) -> 
 def test_sites_at_any_distance(
     address: int, branches: list[tuple[int, int, bool]], chosen: set[int]
 ) -> None:
-    """Up to both ends of a branch's reach, beside words that are no branches."""
+    """Up to both ends of a branch's reach, beside words that are not branches."""
     words = [0xD503201F] * 1000
     targets = []
     for at, words_away, link in branches:
@@ -729,7 +729,7 @@ def test_a_relr_table_that_goes_astray(tmp_path: Path) -> None:
     offset, size = image.loader.tables.relr
     zeros = image.names.symbol("zeros").value
     first = image.loader.relr_places[0]
-    ends = (first, first + 4, -1)  # again, across it, and a bitmap that goes on behind memory
+    ends = (first, first + 4, -1)  # again, across it, and a bitmap that goes on after memory
     for word, at in ((1 << 62, 0), (zeros, 0), *((word, size - 8) for word in ends)):
         data = bytearray(good)
         change(data, offset + at, word, 8)
@@ -752,7 +752,7 @@ def test_symbols_that_point_outside(pie: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 7, 24, 24 * 40 + 23])
 def test_a_symbol_table_of_any_size(pie: Path, tmp_path: Path, size: int) -> None:
-    """What is left of an entry at its end is no symbol."""
+    """What is left of an entry at its end is not a symbol."""
     data = bytearray(pie.read_bytes())
     change(data, section_at(pie, ".symtab") + SECTION["size"], size, 8)
     path = tmp_path / "short"
@@ -896,7 +896,7 @@ def test_mutated_files_give_an_error_or_an_answer(victim: Victim, data: st.DataO
 
 @settings(max_examples=100, deadline=None)
 @given(tail=st.binary(max_size=400), shorten=st.integers(0, 64))
-def test_arbitrary_bytes_behind_an_elf_header(
+def test_arbitrary_bytes_after_an_elf_header(
     tmp_path_factory: pytest.TempPathFactory, tail: bytes, shorten: int
 ) -> None:
     """No valid file to begin with: headers of noise."""

@@ -194,7 +194,7 @@ def test_the_count_of_relative_relocations_stays_true(pie: Path) -> None:
 
 
 def test_a_pointer_without_a_relocation_needs_one(pie: Path) -> None:
-    """In a position-independent file: refused, and the file stays; what is no address is not."""
+    """In a position-independent file: refused, and the file stays; what is not an address is not."""
     before = listing(pie.parent)
     nothing = Image.open(pie).names.symbol("nothing").value
     with pytest.raises(
@@ -440,7 +440,7 @@ def test_a_copy_to_the_file_itself_replaces_it(pie: Path) -> None:
 
 
 def test_a_read_only_file_is_refused_even_to_root(pie: Path) -> None:
-    """Its owner has said so, though the folder would allow it; an output file likewise."""
+    """Its owner has said so, though the folder would allow it; the same for an output file."""
     pie.chmod(0o555)
     before = listing(pie.parent)
     with pytest.raises(ReadOnly, match=f"^{pie}: it is read-only"):

@@ -138,7 +138,7 @@ def test_every_design_and_target_is_listed(built: Path) -> None:
 
 
 def test_slots_lead_where_readelf_says(built: Path) -> None:
-    """The symbol of each R_AARCH64_JUMP26 in .static_call.text, or what lies at its addend."""
+    """The symbol of each R_AARCH64_JUMP26 in .static_call.text, or what is at its addend."""
     names = symbols(built)
     by_place = {
         offset: symbol if not symbol.startswith(".") else names[symbol, addend]

@@ -115,6 +115,7 @@ def test_targets_go_to_their_names_in_every_order(
     """All orders of four names, by name or by address: what is printed, listed and run is that."""
     targets = ("two", "ret0", "null", "one")
     addresses = {name: symbol(built[kind], f"__SCT__{name}") for name in NAMES}
+    path = tmp_path
     for number, order in enumerate(itertools.permutations(range(4))):
         path = tmp_path / f"{kind}{number}"
         asked = []
@@ -404,7 +405,7 @@ def test_a_leading_relocation_that_is_not_relative(
     assert "DT_RELACOUNT" in refused(capsys, path, "alpha=two")
 
 
-# What else lies there
+# What else is there
 
 
 def headers(data: bytes | bytearray) -> list[tuple[int, tuple[int, ...]]]:
@@ -468,11 +469,13 @@ def test_headers_that_only_a_writable_segment_has(program: Path) -> None:
     """Each is named: the ELF header, the program headers, the notes."""
     data = bytearray(program.read_bytes())
     note = int(next(line for line in readelf("-l", program) if " NOTE " in line).split()[1], 16)
+    base = None
     for at, (kind, _, start, *_) in headers(data):
         if kind == 1 and start == 0:  # the code's, which has the headers: it becomes writable
             struct.pack_into("<I", data, at + 4, 7)
             base = struct.unpack_from("<Q", data, at + 16)[0]
     program.write_bytes(data)
+    assert base is not None
     for offset, says in ((24, "ELF header"), (64 + 56, "program headers"), (note, "notes")):
         with Image.open(program) as image:
             place = ElfFile(image)
@@ -660,7 +663,7 @@ def test_an_indirect_function_that_lld_links(
 
 
 def test_jump_tables_of_clangs_cfi(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They are no static calls; the target is the function itself, which has no entry before it."""
+    """They are not static calls; the target is the function itself, which has no entry before it."""
     source, path = tmp_path / "cfi.c", tmp_path / "cfi"
     source.write_text(
         '#include "static_call.h"\n#include <stdio.h>\n'
@@ -712,7 +715,7 @@ def test_names_that_are_no_text(built: dict[str, Path], name: str,
 @pytest.mark.parametrize(("closed", "said"), [(1, ""), (2, ""), (None, "it is set")])
 def test_output_that_cannot_be_written(built: dict[str, Path], tmp_path: Path,
                                        closed: int | None, said: str) -> None:  # fmt: skip
-    """Closed streams are no matter; a full one is said, and that the file is set all the same."""
+    """Closed streams do not matter; of a full one it is said, and that the file is set all the same."""
     path = tmp_path / "copy"
     shutil.copy(built["static"], path)
     command = [sys.executable, "-m", "static_call", "set", str(path), "alpha=two"]

@@ -1,8 +1,8 @@
 """The file with the symbols of a stripped one, found and checked as gdb does.
 
-By the build-id, `DIRECTORY/.build-id/xx/yyy.debug`; by the section .gnu_debuglink, a name and a
-CRC-32, beside the file, in its folder `.debug` and in `DIRECTORY/` and the file's folder (GDB's
-manual, "Debugging Information in Separate Files").
+The build-id leads to `DIRECTORY/.build-id/xx/yyy.debug`. The section .gnu_debuglink has a name and
+a CRC-32: a file of that name is looked for beside the stripped one, in the folder `.debug` there,
+and in the same folder below DIRECTORY (GDB's manual, "Debugging Information in Separate Files").
 """
 
 from __future__ import annotations
@@ -18,14 +18,21 @@ from static_call.elf.image import Image
 DIRECTORIES = ("/usr/lib/debug",)
 """Where distributions put these files."""
 
-_PIECE = 1 << 20
+_PIECE = 1 << 20  # bytes that are read at once
 _ALLOC, _NOBITS = 2, 8  # SHF_ALLOC, SHT_NOBITS
 
 
 def attach(image: Image, path: str | os.PathLike[str] | None = None) -> None:
-    """Lets an image use the symbols of a file: of this one, or where it is stripped, of its own.
+    """Lets an image use the symbols of another file.
 
-    Raises for a path that is given: OSError, what Image.open raises, WrongDebugFile.
+    Args:
+        image: the image.
+        path: the file. If None, and the image is stripped, its debug file is looked for.
+
+    Raises:
+        OSError: the file cannot be opened.
+        WrongDebugFile: it has no symbols, or another file's.
+        ElfError: see Image.open.
     """
     if path is not None:
         debug = Image.open(path, symbols_only=True)
@@ -35,7 +42,7 @@ def attach(image: Image, path: str | os.PathLike[str] | None = None) -> None:
             raise WrongDebugFile(f"{debug.path}: not the symbols of {image.path}: {why}")
         image.use_symbols_of(debug)
     elif image.linked and image.names.stripped:
-        with suppress(ElfError):  # damaged where nothing else may look
+        with suppress(ElfError):  # damaged, maybe where nothing else looks
             if (found := find(image)) is not None:
                 image.use_symbols_of(found)
 
@@ -43,7 +50,9 @@ def attach(image: Image, path: str | os.PathLike[str] | None = None) -> None:
 def find(image: Image, directories: Sequence[str] | None = None) -> Image | None:
     """The file with the symbols of a stripped one, if there is one that fits.
 
-    directories  where to look besides the file's own folder; DIRECTORIES if None
+    Args:
+        image: the stripped one.
+        directories: where to look besides the file's own folder; DIRECTORIES if None.
     """
     for path in _candidates(image, DIRECTORIES if directories is None else directories):
         try:
@@ -71,7 +80,7 @@ def _candidates(image: Image, directories: Sequence[str]) -> Iterator[str]:
 
 
 def _link(image: Image) -> tuple[str, int]:
-    """The name and the CRC-32 in .gnu_debuglink; no name where there is none that can be used."""
+    """The name and the CRC-32 in .gnu_debuglink; "" and 0 where there is none that can be used."""
     name, end, rest = image.headers.contents(".gnu_debuglink").partition(b"\0")
     at = -(len(name) + 1) % 4  # the CRC is aligned
     if not end or b"/" in name or name in (b".", b"..") or len(rest) < at + 4:
@@ -80,11 +89,11 @@ def _link(image: Image) -> tuple[str, int]:
 
 
 def _differs(image: Image, debug: Image) -> str:
-    """Why a file has not the symbols of an image; "" where it has.
+    """Why a file does not have the symbols of an image; "" where it does.
 
-    The build-id says so. Without one, the CRC of .gnu_debuglink does; without either, the file
-    must be the whole program, the same in all that is loaded: symbols alone may be an older
-    build's, whose functions lie elsewhere in sections of the same sizes.
+    The build-id says so. Without one, the CRC of .gnu_debuglink does. Without either, the file must
+    be the whole program, and the same in all that is loaded: symbols alone may be an older build's,
+    whose functions are elsewhere in sections of the same sizes.
     """
     ours, theirs = image.build_id, debug.build_id
     if ours or theirs:

@@ -49,6 +49,9 @@ _MOST_SECTIONS = 1 << 19
 Extent = tuple[int, int]
 """Where a table is in the file: its offset and its size, in bytes."""
 
+Order = Literal["little", "big"]
+"""The order of the bytes in a word, as int.from_bytes takes it."""
+
 Part = tuple[int, int, str]
 """Bytes of a file: where they start, where they end, and what they are."""
 
@@ -124,7 +127,7 @@ class Headers:
         parts: where the headers are, and what the segments hold besides memory.
     """
 
-    order: Literal["little", "big"] = "little"
+    order: Order = "little"
     pointer_size = 8
 
     def __init__(self, file: Reader, *, symbols_only: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from static_call.elf.headers import Headers
+from static_call.elf.headers import Headers, Order
 from static_call.elf.reader import Reader
 from static_call.elf.segments import Segments
 
@@ -36,7 +36,8 @@ class Memory:
         """Takes the file, what memory comes from, and what is stored over that."""
         self.segments = segments
         self._file, self._patches = file, patches
-        self.order, self.pointer_size = headers.order, headers.pointer_size
+        self.order: Order = headers.order
+        self.pointer_size = headers.pointer_size
         self._blocks: dict[tuple[int, int], bytes] = {}
 
     def read(self, address: int, size: int) -> bytes:

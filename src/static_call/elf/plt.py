@@ -22,7 +22,7 @@ _LONGEST = 4 * a64.WORD  # before the br: adrp; ldr; add; autia1716
 
 
 def name(image: Image, got: int) -> str:
-    """What the entries go by that branch through the word at `got`, without @plt; or ""."""
+    """What objdump calls the entries that branch through the word at `got`, without @plt; or ""."""
     entry = image.loader.relocation(got)
     if entry is None:
         return ""
@@ -34,7 +34,7 @@ def name(image: Image, got: int) -> str:
 def resolve(image: Image, symbol: str) -> int:
     """The address of the PLT entry that is called `symbol`, a name with @plt.
 
-    Raises elf.NoSuchSymbol.
+    Raises NoSuchSymbol.
     """
     wanted = symbol.removesuffix(SUFFIX)
     words = set(_words(image, wanted))

@@ -73,7 +73,7 @@ class Stores:
     def must_move(self, value: int, size: int) -> bool:
         """Whether a stored number must be relocated: a pointer into an image that may be anywhere.
 
-        No two instructions look like one: addresses have an upper half that is no instruction.
+        No two instructions look like one: the upper half of an address is not an instruction.
         """
         image = self.image
         return (
