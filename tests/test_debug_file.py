@@ -224,7 +224,7 @@ def test_found_by_build_id(whole: dict[str, Path], folder: Path,
 
 def test_a_debuglink_that_leads_astray(whole: dict[str, Path], folder: Path,
                                        capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
-    """To the file itself, to a folder, to what is not an ELF file, out of the folder: passed over."""
+    """To the file itself, a folder, what is not an ELF file, out of the folder: passed over."""
     path, debug = split(whole["id"], folder, linked=True)
     data = path.read_bytes()
     for name in (b"program\0", b"..\0", b"../x\0", b"\0"):

@@ -194,7 +194,7 @@ def test_the_count_of_relative_relocations_stays_true(pie: Path) -> None:
 
 
 def test_a_pointer_without_a_relocation_needs_one(pie: Path) -> None:
-    """In a position-independent file: refused, and the file stays; what is not an address is not."""
+    """In a position-independent file: refused, and the file stays; a number needs none."""
     before = listing(pie.parent)
     nothing = Image.open(pie).names.symbol("nothing").value
     with pytest.raises(

@@ -663,7 +663,7 @@ def test_an_indirect_function_that_lld_links(
 
 
 def test_jump_tables_of_clangs_cfi(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They are not static calls; the target is the function itself, which has no entry before it."""
+    """They are not static calls; the target is the function itself, with no entry before it."""
     source, path = tmp_path / "cfi.c", tmp_path / "cfi"
     source.write_text(
         '#include "static_call.h"\n#include <stdio.h>\n'
@@ -715,7 +715,7 @@ def test_names_that_are_no_text(built: dict[str, Path], name: str,
 @pytest.mark.parametrize(("closed", "said"), [(1, ""), (2, ""), (None, "it is set")])
 def test_output_that_cannot_be_written(built: dict[str, Path], tmp_path: Path,
                                        closed: int | None, said: str) -> None:  # fmt: skip
-    """Closed streams do not matter; of a full one it is said, and that the file is set all the same."""
+    """Closed streams do not matter; a full one is reported, and the file is set all the same."""
     path = tmp_path / "copy"
     shutil.copy(built["static"], path)
     command = [sys.executable, "-m", "static_call", "set", str(path), "alpha=two"]
