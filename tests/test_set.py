@@ -760,7 +760,7 @@ def test_trampolines_in_data_are_none(built: dict[str, Path], tmp_path: Path,
         address = image.names.symbol("blob").value
     for name in (f"{address:#x}", "blob"):
         assert main(["set", str(path), f"{name}=ret0"]) == 1
-        assert f"the bytes at {address:#x} are no trampoline" in capsys.readouterr().err
+        assert f"the bytes at {address:#x} are not a trampoline" in capsys.readouterr().err
     assert path.read_bytes() == before
 
 

@@ -77,7 +77,7 @@ class Found(NamedTuple):
         """The state. Raises NotATrampoline where no design recognised the bytes."""
         if self.state is None:
             raise NotATrampoline(
-                f"{self.name}: the bytes at {self.entry:#x} are no trampoline of a known design"
+                f"{self.name}: the bytes at {self.entry:#x} are not a trampoline of a known design"
             )
         return self.state
 

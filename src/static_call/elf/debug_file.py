@@ -106,7 +106,7 @@ def _differs(image: Image, debug: Image) -> str:
     loaded = [[one for one in each.sections if one.flags & _ALLOC] for each in (image, debug)]
     placed = [[(one.address, one.size) for one in each] for each in loaded]
     if placed[0] != placed[1] or not placed[0]:
-        return "neither has a build-id, and their sections lie elsewhere"
+        return "neither has a build-id, and their sections are elsewhere"
     pairs = [pair for pair in zip(*loaded) if pair[0].type != _NOBITS]
     if any(theirs.type == _NOBITS for _, theirs in pairs):
         return (

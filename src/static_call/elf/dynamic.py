@@ -56,7 +56,7 @@ def unread(tags: Tags) -> str:
     """Why the relocations cannot be read; "" where they can."""
     for tag, name in _UNREAD.items():
         if tag in tags:
-            return f"it has {name}, which are not known here"
+            return f"it has {name}, which are not supported"
     for tag, value in _SIZES.items():
         if tags.get(tag, (value, 0))[0] != value:
             return f"its dynamic section has {tags[tag][0]} for tag {tag:#x}, which must be {value}"
@@ -71,7 +71,7 @@ def unchangeable(tags: Tags) -> str:
         return "it is prelinked, so a loader may skip its relocations: undo that with prelink -u"
     if foreign := sorted(tags.keys() - _KNOWN):
         return (
-            f"its dynamic section has the tag {foreign[0]:#x}, which is not known here: "
+            f"its dynamic section has the tag {foreign[0]:#x}, which is not known to this program: "
             "a loader might change what is written"
         )
     return ""

@@ -148,7 +148,9 @@ class Headers:
         every: list[Segment] = []
         if self.type != "REL":
             if phnum == 0xFFFF or (shoff and not shnum):
-                raise Damaged(f"{file.path}: header counts as only relocatable objects have them")
+                raise Damaged(
+                    f"{file.path}: its header has counts that only relocatable objects have"
+                )
             every = self._read_segments(phoff, phentsize, phnum)
         self.sections = self._read_sections(shoff, shentsize, shnum)
         if not self._check_code(symbols_only):
@@ -179,13 +181,13 @@ class Headers:
         if klass != 2:
             raise NotArm64(f"{path}: a 32-bit ELF file, not one for arm64")
         if encoding != 1:
-            raise NotArm64(f"{path}: a big-endian ELF file: only little-endian arm64 is known")
+            raise NotArm64(f"{path}: a big-endian ELF file: only little-endian arm64 is supported")
         if machine != _ARM64:
             other = _MACHINES.get(machine, f"machine {machine}")
             raise NotArm64(f"{path}: an ELF file for {other}, not for arm64")
         if type_ not in _TYPES:
             other = "a core dump" if type_ == 4 else f"an ELF file of type {type_}"
-            raise NotArm64(f"{path}: {other}, neither linked nor to be linked")
+            raise NotArm64(f"{path}: {other}, neither a linked file nor a relocatable object")
         return _TYPES[type_], entry, phoff, shoff, phentsize, phnum, shentsize, shnum
 
     def _read_segments(self, offset: int, size: int, number: int) -> list[Segment]:
@@ -290,7 +292,7 @@ class Headers:
                 f"{path}: a symbol table with entries of {table.entry_size} bytes, not {ENTRY_SIZE}"
             )
         if not 0 < table.link < len(self.sections) or self.sections[table.link].type != SHT_STRTAB:
-            raise Damaged(f"{path}: section {table.link} is no string table, as it should be")
+            raise Damaged(f"{path}: section {table.link} is not a string table, and should be one")
         strings = self.sections[table.link]
         self._file.check(table.offset, table.size, "symbol table")
         self._file.check(strings.offset, strings.size, "string table")

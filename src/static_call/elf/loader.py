@@ -181,7 +181,9 @@ class Loader:
         return places
 
     def _astray(self, place: int) -> Damaged:
-        return Damaged(f"{self._file.path}: its RELR table relocates {place:#x}, which cannot be")
+        return Damaged(
+            f"{self._file.path}: its RELR table relocates {place:#x}, which is not possible"
+        )
 
     def relocations(self, start: int = 0, end: int = _TOP) -> Iterator[Relocation]:
         """The dynamic relocations with start <= place < end.

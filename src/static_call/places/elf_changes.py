@@ -187,7 +187,7 @@ class Changes:
         for offset, data in patches:
             for at, byte in enumerate(data, offset):
                 if contents.setdefault(at, byte) != byte:
-                    raise Damaged(f"{self._image.path}: relocations and pointers lie on each other")
+                    raise Damaged(f"{self._image.path}: relocations and pointers overlap")
 
     def _check_copied(self) -> None:
         """Refuses stores into what a loader overwrites with another file's variable."""

@@ -83,7 +83,7 @@ class ElfFile(Stores):
                 remedy = f"name one of the functions, or {IN_PROCESS}"
             raise BadTarget(
                 f"{self.image.path}: {name} is an indirect function (STT_GNU_IFUNC): "
-                f"which one it is, only the loader knows: {remedy}"
+                f"only the loader knows which one it is: {remedy}"
             )
         return symbol.value
 
@@ -172,7 +172,7 @@ class ElfFile(Stores):
         except ElfError as error:
             text = str(error).replace(path, target)
             raise NotAsAsked(
-                f"{text}: the new file is not what was asked for, so the old stays"
+                f"{text}: the new file is not what was asked for, so the old file stays"
             ) from None
 
     def _compare(self, copy: Image) -> None:
