@@ -469,6 +469,25 @@ def test_names_are_printable_whatever_the_file_has_in_them(tmp_path: Path) -> No
     assert {"\\x1b[31mful\\n", "\\xff\\xfeherwise"} <= names
 
 
+def test_names_that_are_looked_up_at_once(tmp_path: Path) -> None:
+    """Each has the symbols that readelf lists: also a local one, one that ends another, none."""
+    source = ".globl tail, of_tail, other\ntail: nop\nof_tail: nop\nlocal: bl other\n"
+    path = assemble(tmp_path, "several", source, "-shared")
+    asked = ("tail", "of_tail", "local", "other", "missing", "$x", "tail\n", "tail")
+    rows = [row.split() for row in readelf("-s", path)]
+    expected = {
+        name: {int(row[1], 16) for row in rows if len(row) == 8 and row[7] == name}
+        for name in ("tail", "of_tail", "local", "other")
+    }
+    assert all(expected.values())
+    image = Image.open(path)
+    image.names.load(asked)
+    for name in asked:
+        assert {one.value for one in image.names.named(name)} == expected.get(name, set())
+    assert {one.name for one in image.names.named("tail")} == {"tail"}
+    assert [one.defined for one in image.names.named("other")].count(True) == 0
+
+
 def test_tables_longer_than_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is searched in pieces is found at every seam: names, entries, code."""
     source = "".join(f"__SCT__{n}: bl __SCT__{n}\n" for n in range(300))

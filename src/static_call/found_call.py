@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from static_call.calls import StaticCall
 from static_call.design.design import Recognised, Target
-from static_call.design.trampoline import NotATrampoline, Trampoline
 from static_call.elf import arm64
 from static_call.elf.image import Image
 from static_call.isa import a64
 from static_call.isa.walk import Detour, detour
-from static_call.places.protocol import Code, Memory
+
+if TYPE_CHECKING:
+    from static_call.calls import StaticCall
+    from static_call.places.protocol import Code, Memory
 
 _READ = (arm64.NONE, arm64.RELR, arm64.RELATIVE, *arm64.SYMBOLIC)
 """Relocations that Image.read applies."""
@@ -76,6 +77,8 @@ class Found(NamedTuple):
     def known(self) -> Recognised:
         """The state. Raises NotATrampoline where no design recognised the bytes."""
         if self.state is None:
+            from static_call.design.trampoline import NotATrampoline
+
             raise NotATrampoline(
                 f"{self.name}: the bytes at {self.entry:#x} are not a trampoline of a known design"
             )
@@ -109,6 +112,9 @@ class Found(NamedTuple):
         Raises:
             NotATrampoline: no design recognised the bytes.
         """
+        from static_call.calls import StaticCall
+        from static_call.design.trampoline import Trampoline
+
         outside = {label: at + bias for label, at in self.known.outside.items()}
         trampoline = Trampoline(self.known.design, self.entry + bias, outside)
         key = None if self.key is None else self.key + bias

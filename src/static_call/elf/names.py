@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
 
 from static_call.elf.errors import AmbiguousSymbol, NoSuchSymbol
@@ -10,8 +10,8 @@ from static_call.elf.headers import SHT_DYNSYM, SHT_SYMTAB, Headers
 from static_call.elf.reader import Reader
 from static_call.elf.symbols import LOCAL, Symbol, SymbolTable
 
-_KEPT = 64
-"""Names whose symbols are kept: an update asks for its target's a few times."""
+_KEPT = 1024
+"""Names whose symbols are kept, some 400 KiB: an update asks for its target's a few times."""
 
 
 class Names:
@@ -87,6 +87,16 @@ class Names:
                 self._kept.clear()
             self._kept[name] = [one for table in self._tables() for one in table.named(name + "\0")]
         return self._kept[name]
+
+    def load(self, names: Iterable[str]) -> None:
+        """Looks several names up in one search, for the calls of named and symbol that follow."""
+        plain = [name for name in names if name.isascii() and name.isprintable()]
+        missing = dict.fromkeys(name for name in plain if name not in self._kept)
+        found: dict[str, list[Symbol]] = {name: [] for name in missing}
+        for table in self._tables() if found else ():
+            for symbol in table.named(*(name + "\0" for name in found)):
+                found[symbol.name].append(symbol)
+        self._kept.update(found)
 
     def symbol(self, name: str) -> Symbol:
         """The symbol of this name that the file defines; a global one rather than a local one.

@@ -38,6 +38,7 @@ def set_calls(
             raise.
     """
     place = ElfFile(image)
+    image.names.load(target for target in changes.values() if isinstance(target, str))
     found = image_calls.lookup_to_change(image, designs, changes)
     calls = [one.static_call(place) for one in found]
     asked = []
