@@ -277,18 +277,18 @@ def test_relocations_are_those_that_readelf_lists(built: Path) -> None:
         "R_AARCH64_TLS_TPREL64": 1030,
     }  # fmt: skip
     assert expected or built.name == "relr"
-    assert Counter((one.place, one.type, one.symbol, one.addend) for one in found) == Counter(
+    assert Counter((one.address, one.type, one.symbol, one.addend) for one in found) == Counter(
         (place, numbers[kind], symbol, addend) for place, kind, symbol, addend in expected
     )
     for one in found:
         assert one.offset is not None
         place, info, addend = struct.unpack_from("<QQq", data, one.offset)
-        assert (place, info & 0xFFFFFFFF, addend) == (one.place, one.type, one.addend)
+        assert (place, info & 0xFFFFFFFF, addend) == (one.address, one.type, one.addend)
         if one.type == arm64.RELATIVE:
-            assert image.loader.relocation(one.place) == one
+            assert image.loader.relocation(one.address) == one
 
 
-def test_relr_places_are_those_that_readelf_lists(tmp_path: Path) -> None:
+def test_relr_addresses_are_those_that_readelf_lists(tmp_path: Path) -> None:
     """Each place of the RELR table, and that its relocation is a RELR one."""
     path = build(tmp_path, "relr")
     lines = readelf("-r", path)
@@ -296,26 +296,26 @@ def test_relr_places_are_those_that_readelf_lists(tmp_path: Path) -> None:
     expected = [int(line, 16) for line in lines[start:] if re.fullmatch("[0-9a-f]{16}", line)]
     image = Image.open(path)
     assert len(expected) > 1000
-    assert list(image.loader.relr_places) == expected
+    assert list(image.loader.relr_addresses) == expected
     entry = image.loader.relocation(expected[7])
     assert entry == (expected[7], arm64.RELR, "", 0, None)
     assert image.loader.relocation(expected[7] + 4) is None
 
 
 def test_our_relr_table_is_the_linkers(tmp_path: Path) -> None:
-    """What lld wrote for these places is what we would."""
+    """What lld wrote for these addresses is what we would."""
     path = build(tmp_path, "relr")
     image = Image.open(path)
     offset, size = image.loader.tables.relr
     table = path.read_bytes()[offset : offset + size]
-    assert relocation.relr_table(image.loader.relr_places) == table
+    assert relocation.relr_table(image.loader.relr_addresses) == table
 
 
 @given(st.sets(st.integers(0, 4000), max_size=300), st.integers(0, 3))
-def test_a_relr_table_has_the_places_it_was_made_of(places: set[int], odd: int) -> None:
+def test_a_relr_table_has_the_addresses_it_was_made_of(places: set[int], odd: int) -> None:
     """Dense or sparse, in or out of step with each other."""
     expected = sorted(8 * place + (2 * odd if place % 7 else 0) for place in places)
-    assert list(relocation.relr_places(relocation.relr_table(expected))) == expected
+    assert list(relocation.relr_addresses(relocation.relr_table(expected))) == expected
 
 
 @given(st.sets(st.integers(0, 4000), min_size=1, max_size=300), st.data())
@@ -336,7 +336,7 @@ def test_of_several_relocations_for_a_place_the_last_counts() -> None:
     tables = relocation.RelaTables(
         lambda at, size: file[at : at + size], [(100, 48), (1000, len(table) - 48)], Damaged()
     )
-    found = [(one.place, one.addend, one.offset) for one in tables.between(0x11, 0x21)]
+    found = [(one.address, one.addend, one.offset) for one in tables.between(0x11, 0x21)]
     assert found == [(0x18, 4, 1024), (0x20, 1, 100), (0x20, 3, 1000), (0x20, 5, 1048)]
 
 
@@ -467,6 +467,18 @@ def test_names_are_printable_whatever_the_file_has_in_them(tmp_path: Path) -> No
     path.write_bytes(data)
     names = {one.name for one in Image.open(path).names.starting("")}
     assert {"\\x1b[31mful\\n", "\\xff\\xfeherwise"} <= names
+
+
+def test_words_and_pointers(tmp_path: Path) -> None:
+    """As assembled, in the image's order and width; at the end of memory what is there."""
+    source = "_start: nop\n.data\nword: .quad 0x123456789abcdef0\n.byte 1, 2, 3"
+    image = Image.open(assemble(tmp_path, "words", source, "-e", "0"))
+    start, data = (image.names.symbol(name).value for name in ("_start", "word"))
+    assert (image.order, image.pointer_size) == ("little", 8)
+    assert image.word(start) == 0xD503201F
+    assert image.pointer(data) == 0x123456789ABCDEF0
+    assert image.number(data + 6, 2) == 0x1234
+    assert image.number(data + 8, 8) == 0x030201
 
 
 def test_names_that_are_looked_up_at_once(tmp_path: Path) -> None:
@@ -614,7 +626,9 @@ def use(path: Path) -> None:
             image.loader.relocation(address)
         assert sum(1 for _ in image.loader.relocations()) < 100_000
         image.code.sites(addresses)
-        for address in [*addresses][:10] + [one.place for one in image.loader.relocations()][::200]:
+        for address in [*addresses][:10] + [one.address for one in image.loader.relocations()][
+            ::200
+        ]:
             for value in (0, image.entry):
                 place = ElfFile(image)
                 place.write(address, value.to_bytes(8, "little"))
@@ -747,7 +761,7 @@ def test_a_relr_table_that_goes_astray(tmp_path: Path) -> None:
     image, good = Image.open(path), path.read_bytes()
     offset, size = image.loader.tables.relr
     zeros = image.names.symbol("zeros").value
-    first = image.loader.relr_places[0]
+    first = image.loader.relr_addresses[0]
     ends = (first, first + 4, -1)  # again, across it, and a bitmap that goes on after memory
     for word, at in ((1 << 62, 0), (zeros, 0), *((word, size - 8) for word in ends)):
         data = bytearray(good)

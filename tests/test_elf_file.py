@@ -220,10 +220,10 @@ def test_a_relr_table_takes_a_new_place_where_there_is_room(tmp_path: Path) -> N
     """A pointer that was null at the link can be given a place in a bitmap beside others."""
     path = build(tmp_path, "relr")
     size = Image.open(path).loader.tables.relr[1]
-    before = set(Image.open(path).loader.relr_places)
+    before = set(Image.open(path).loader.relr_addresses)
     point(path, nothing="three")
     image = Image.open(path)
-    assert set(image.loader.relr_places) == before | {image.names.symbol("nothing").value}
+    assert set(image.loader.relr_addresses) == before | {image.names.symbol("nothing").value}
     assert image.loader.tables.relr[1] == size
     assert qemu(path) == "1 2 3 -1\n"
 
@@ -235,7 +235,7 @@ def test_a_relr_table_that_has_no_room(tmp_path: Path) -> None:
     with Image.open(path) as image:
         place = ElfFile(image)
         data = next(one for one in image.segments if one.writable)
-        taken = set(image.loader.relr_places)
+        taken = set(image.loader.relr_addresses)
         free = [at for at in range(data.address, data.end - 8, 8) if at not in taken]
         sparse = [at for at in free if at - data.address > 0x200][::64]
         for at in sparse:
@@ -251,7 +251,7 @@ def test_pointers_of_the_procedure_linkage_table_stay(pie: Path) -> None:
     image = Image.open(pie)
     jump = next(one for one in image.loader.relocations() if one.type == arm64.JUMP_SLOT)
     place = ElfFile(image)
-    place.write(jump.place, image.names.symbol("one").value.to_bytes(8, "little"))
+    place.write(jump.address, image.names.symbol("one").value.to_bytes(8, "little"))
     with pytest.raises(NeedsRelocation, match=f"type 1026 against {jump.symbol}, which must stay"):
         place.patches()
 
@@ -266,7 +266,7 @@ def test_in_its_table_not_even_a_relative_one_is_changed(pie: Path) -> None:
     pie.write_bytes(data)
     image = Image.open(pie)
     place = ElfFile(image)
-    place.write(jump.place, bytes(8))
+    place.write(jump.address, bytes(8))
     with pytest.raises(NeedsRelocation, match="type 1027 against no symbol, which must stay"):
         place.patches()
 
@@ -276,7 +276,7 @@ def test_pointers_that_only_the_loader_knows_stay(tmp_path: Path) -> None:
     image = Image.open(build(tmp_path, "relr"))
     chosen = next(one for one in image.loader.relocations() if one.type == arm64.IRELATIVE)
     place = ElfFile(image)
-    place.write(chosen.place, image.entry.to_bytes(8, "little"))
+    place.write(chosen.address, image.entry.to_bytes(8, "little"))
     with pytest.raises(NeedsRelocation, match="type 1032 against no symbol, which must stay"):
         place.patches()
 
@@ -285,7 +285,7 @@ def test_a_relr_table_gets_no_place_that_a_loader_cannot_write_to(tmp_path: Path
     """Constants and code: the program would fault before it starts; nor one out of step."""
     image = Image.open(build(tmp_path, "relr"))
     data = next(one for one in image.segments if one.writable)
-    taken = set(image.loader.relr_places)
+    taken = set(image.loader.relr_addresses)
     odd = next(at + 4 for at in range(data.address, data.end, 8) if not taken & {at, at + 8})
     for address in (image.segments[0].address + 0x2000, image.entry & -8, odd):
         place = ElfFile(image)

@@ -440,8 +440,8 @@ def test_relocations_by_page_whatever_the_order(
                     one[:4] for one in expected
                 ]
                 for one in expected[::9]:
-                    assert other.loader.relocation(one.place) is not None
-                    assert other.read(one.place, 8) == image.read(one.place, 8)
+                    assert other.loader.relocation(one.address) is not None
+                    assert other.read(one.address, 8) == image.read(one.address, 8)
 
 
 def test_relocations_of_a_kind_that_is_not_known_are_refused(tmp_path: Path) -> None:

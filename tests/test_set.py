@@ -284,7 +284,7 @@ def test_packed_relocations_are_read(
     with Image.open(built[kind]) as image:
         got = [
             (
-                one.place,
+                one.address,
                 arm64.RELATIVE if one.type == arm64.RELR else one.type,
                 one.addend,
             )
@@ -370,7 +370,7 @@ def test_two_relocations_of_one_pointer(
         entry = image.loader.relocation(key)
         other = next(
             one for one in image.loader.relocations()
-            if one.type == arm64.RELATIVE and abs(one.place - key) > 64
+            if one.type == arm64.RELATIVE and abs(one.address - key) > 64
         )  # fmt: skip
         count, _ = image.loader.dynamic[DT_RELACOUNT]
     assert entry

@@ -47,4 +47,4 @@ BRANCHES = (282, 283)
 """JUMP26 and CALL26, which make B and BL."""
 
 DATA = {257: (8, False), 258: (4, False), 260: (8, True), 261: (4, True)}
-"""ABS64, ABS32, PREL64, PREL32: bytes, and whether it is the distance from the place."""
+"""ABS64, ABS32, PREL64, PREL32: bytes, and whether it is the distance from where it is."""

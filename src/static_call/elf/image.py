@@ -12,7 +12,7 @@ import stat
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from static_call.elf import dynamic, notes
+from static_call.elf import dynamic
 from static_call.elf.code import Code
 from static_call.elf.errors import NotArm64, NotLinked
 from static_call.elf.headers import PT_INTERP, PT_TLS, Headers
@@ -153,6 +153,8 @@ class Image(Memory):
     @cached_property
     def build_id(self) -> bytes:
         """What a linker noted to identify the build (NT_GNU_BUILD_ID); empty where it did not."""
+        from static_call.elf import notes
+
         return notes.build_id(self._file, self.headers)
 
     @cached_property
@@ -161,6 +163,8 @@ class Image(Memory):
 
         A kernel is never marked.
         """
+        from static_call.elf import notes
+
         return notes.guarded(self._file, self.headers)
 
     def use_symbols_of(self, debug: Image) -> None:

@@ -141,7 +141,7 @@ class Loader:
     def _rela(self) -> RelaTables:
         path, unpacked = self._file.path, b""
         if self.tables.packed[1]:
-            # No two words of memory that the file holds have the same place: that bounds them.
+            # No two words of memory that the file holds have the same address: that bounds them.
             data = self._file.part(*self.tables.packed, "packed relocation table")
             try:
                 unpacked = relocation.unpack(data, self._file.stat.st_size // relocation.WORD)
@@ -157,48 +157,48 @@ class Loader:
         return SymbolTable(self._file, self.tables.symbols, self.tables.strings)
 
     @cached_property
-    def relr_places(self) -> array[int]:
-        """The places that the RELR table relocates, ascending, in whatever order it has them.
+    def relr_addresses(self) -> array[int]:
+        """The addresses that the RELR table relocates, sorted: a table may have any order.
 
-        Raises Damaged for a place that the file does not hold, or that is there twice.
+        Raises Damaged for an address that the file does not hold, or that is there twice.
         """
-        places = array("Q")
+        addresses = array("Q")
         most = sum(one.file_size for one in self._segments) // relocation.WORD
         ascending = True
-        for place in relocation.relr_places(self._file.part(*self.tables.relr, "RELR table")):
+        for address in relocation.relr_addresses(self._file.part(*self.tables.relr, "RELR table")):
             # Held by the file, none twice: so the file's size bounds their number, too.
-            segment = self._segments.at(place)
-            held = segment is not None and segment.holds(place, relocation.WORD)
-            if not held or len(places) > most:
-                raise self._astray(place)
-            ascending = ascending and (not places or places[-1] < place)
-            places.append(place)
+            segment = self._segments.at(address)
+            held = segment is not None and segment.holds(address, relocation.WORD)
+            if not held or len(addresses) > most:
+                raise self._astray(address)
+            ascending = ascending and (not addresses or addresses[-1] < address)
+            addresses.append(address)
         if not ascending:
-            places = array("Q", sorted(places))
-        for before, place in pairwise(places):
-            if place < before + relocation.WORD:
-                raise self._astray(place)
-        return places
+            addresses = array("Q", sorted(addresses))
+        for before, address in pairwise(addresses):
+            if address < before + relocation.WORD:
+                raise self._astray(address)
+        return addresses
 
-    def _astray(self, place: int) -> Damaged:
+    def _astray(self, address: int) -> Damaged:
         return Damaged(
-            f"{self._file.path}: its RELR table relocates {place:#x}, which is not possible"
+            f"{self._file.path}: its RELR table relocates {address:#x}, which is not possible"
         )
 
     def relocations(self, start: int = 0, end: int = _TOP) -> Iterator[Relocation]:
-        """The dynamic relocations with start <= place < end.
+        """The dynamic relocations with start <= address < end.
 
-        In a loader's order: RELR first, and the entries for a place as the tables have them.
+        In a loader's order: RELR first, and the entries for an address as the tables have them.
         """
-        places = self.relr_places
-        for place in places[bisect_left(places, start) : bisect_left(places, end)]:
-            yield Relocation(place, arm64.RELR, "", 0, None)
+        addresses = self.relr_addresses
+        for address in addresses[bisect_left(addresses, start) : bisect_left(addresses, end)]:
+            yield Relocation(address, arm64.RELR, "", 0, None)
         for entry in self._rela.between(start, end):
             name = self._symbols[entry.symbol].name if entry.symbol else ""
-            yield Relocation(entry.place, entry.type, name, entry.addend, entry.offset)
+            yield Relocation(entry.address, entry.type, name, entry.addend, entry.offset)
 
     def relocation(self, address: int) -> Relocation | None:
-        """The dynamic relocation whose place is an address; the last applied of several."""
+        """The dynamic relocation that stores at an address; the last applied of several."""
         if self._nothing:
             return None
         found = list(self.relocations(address, address + 1))
@@ -212,7 +212,7 @@ class Loader:
     def copied(self) -> list[tuple[int, int]]:
         """Addresses and sizes of what R_AARCH64_COPY relocations overwrite."""
         return [
-            (one.place, self._symbols[one.symbol].size) for one in self._rela.of_type(arm64.COPY)
+            (one.address, self._symbols[one.symbol].size) for one in self._rela.of_type(arm64.COPY)
         ]
 
     def patches(self, _: int, start: int, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -220,7 +220,7 @@ class Loader:
         for entry in self._rela.between(start - relocation.WORD + 1, start + len(data)):
             value = self._relocated(entry)
             if value is not None:
-                yield entry.place, value.to_bytes(relocation.WORD, self._headers.order)
+                yield entry.address, value.to_bytes(relocation.WORD, self._headers.order)
 
     def _relocated(self, entry: Entry) -> int | None:
         """What a relocation stores; None where that cannot be known here."""

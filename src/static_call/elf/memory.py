@@ -90,8 +90,8 @@ class Memory:
         data = bytearray(size)
         if held:
             data[:held] = self._file.part(segment.offset + at, held, "segment")
-        for place, value in self._patches(number, start, bytes(data)):
-            first = max(start - place, 0)
-            end = min(len(value), start + size - place)
-            data[place + first - start : place + end - start] = value[first:end]
+        for address, value in self._patches(number, start, bytes(data)):
+            first = max(start - address, 0)
+            end = min(len(value), start + size - address)
+            data[address + first - start : address + end - start] = value[first:end]
         return bytes(data)

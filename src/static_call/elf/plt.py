@@ -53,11 +53,11 @@ def _words(image: Image, wanted: str) -> Iterator[int]:
     """The words of the GOT that get the address of a function of this name."""
     for entry in image.loader.relocations():
         if entry.type in _LOOKED_UP and entry.symbol == wanted:
-            yield entry.place
+            yield entry.address
         elif entry.type == arm64.IRELATIVE:
             for one in image.names.named(wanted):
                 if one.type == IFUNC and one.value == entry.addend:
-                    yield entry.place
+                    yield entry.address
 
 
 def _instruction(image: Image, address: int) -> str:

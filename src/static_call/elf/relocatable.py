@@ -199,7 +199,7 @@ class Relocations:
             OutOfReach: a branch does not reach.
         """
         for entry in self._tables.between(start - self._address - 7, end - self._address):
-            at = self._address + entry.place
+            at = self._address + entry.address
             if entry.type in DATA:
                 size, relative = DATA[entry.type]
                 value = self._symbols.value(entry.symbol, entry.addend)
@@ -217,7 +217,7 @@ class Relocations:
         for entry in self._tables.between(start - self._address, end - self._address - 3):
             if entry.type in BRANCHES:
                 destination = self._symbols.destination(entry.symbol, entry.addend)
-                yield self._address + entry.place, destination
+                yield self._address + entry.address, destination
 
 
 def _insert(field: Field, word: int, at: int, value: int) -> int:

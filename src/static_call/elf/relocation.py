@@ -19,13 +19,13 @@ from static_call.elf.packed import from_u64s, u32s, u64s
 from static_call.elf.reader import Reader
 
 RELA = struct.Struct("<QIIq")
-"""An entry of a RELA table: place, type, symbol's index, addend (r_info's halves, apart)."""
+"""An entry of a RELA table: address, type, symbol's index, addend. r_info comes as two halves."""
 
 WORD = 8
 """Bytes that a relocation changes, and bytes in an entry of a RELR table."""
 
 _PACKED = 1 << 63  # an offset that is in no file: where the entries of a packed table start
-_BITMAP = 63  # places that a bitmap of a RELR table is about
+_BITMAP = 63  # words of memory that a bitmap of a RELR table is about
 
 _PAGE = 12
 """Bits of an address in a page: entries are found by pages of memory, at first of 4 KiB. That is
@@ -49,14 +49,14 @@ class Relocation(NamedTuple):
     """A dynamic relocation.
 
     Attributes:
-        place: the address that it changes.
+        address: the address that it changes.
         type: a number that arm64.py names.
         symbol: the name of its symbol, or "".
-        addend: with a RELR one, 0: its addend is what the file holds at the place.
+        addend: with a RELR one, 0: its addend is what the file holds at the address.
         offset: of its entry in the file, in bytes; None where it has no entry: RELR, or packed.
     """
 
-    place: int
+    address: int
     type: int
     symbol: str
     addend: int
@@ -67,25 +67,25 @@ class Entry(NamedTuple):
     """An entry of a RELA table as the file has it.
 
     Attributes:
-        place: the address that it changes.
+        address: the address that it changes; in a relocatable object, an offset in the section.
         type: a number that arm64.py names.
         symbol: the index of its symbol; 0 for none.
         addend: in bytes.
         offset: of the entry in the file, in bytes; None in a packed table.
     """
 
-    place: int
+    address: int
     type: int
     symbol: int
     addend: int
     offset: int | None
 
 
-_place = attrgetter("place")
+_address = attrgetter("address")
 
 
 class RelaTables:
-    """The RELA tables of an image, by place.
+    """The RELA tables of an image, by address.
 
     A file may have millions of entries, in any order: they stay in the file. What is kept tells,
     for each page of memory, which entries are for it: the number of each, doubled; or, where
@@ -127,13 +127,13 @@ class RelaTables:
         crowded = Damaged(f"{file.path}: its relocations are more than memory has room for")
         return cls(file.whole, tables, crowded, unpacked)
 
-    def _take(self, number: int, places: Sequence[int]) -> int:
+    def _take(self, number: int, addresses: Sequence[int]) -> int:
         """Notes entries, the first of which has this number; returns the next entry's number."""
-        if number + len(places) > _MOST:
+        if number + len(addresses) > _MOST:
             raise self._crowded
         before, alone, run = -1, True, array("I")
-        for entry, place in enumerate(places, number):
-            page = place >> self._shift
+        for entry, address in enumerate(addresses, number):
+            page = address >> self._shift
             if page != before:
                 before, alone, run = page, True, self._runs.setdefault(page, array("I"))
                 run.append(entry << 1)
@@ -145,7 +145,7 @@ class RelaTables:
                 run[-1] = entry
         while len(self._runs) > _PAGES:
             self._coarsen()
-        return number + len(places)
+        return number + len(addresses)
 
     def _pieces(self, offset: int, size: int) -> Iterator[tuple[int, bytes]]:
         for at in range(offset, offset + size, _PIECE):
@@ -165,7 +165,7 @@ class RelaTables:
         self._runs = runs
 
     def between(self, start: int, end: int) -> Iterator[Entry]:
-        """The entries with start <= place < end, by place; those of a place in their order."""
+        """The entries with start <= address < end, sorted; those of one address in their order."""
         pages: Iterable[int] = range(start >> self._shift, (end - 1 >> self._shift) + 1)
         if end - start >> self._shift > len(self._runs):
             pages = sorted(self._runs)
@@ -174,10 +174,10 @@ class RelaTables:
                 entry
                 for at, size in self._extents(self._runs.get(page, ()))
                 for entry in self._entries(at, size)
-                if start <= entry.place < end
+                if start <= entry.address < end
             ]
-            # Stable: of several entries for a place, the one that the loader applies last stays.
-            yield from sorted(found, key=_place)
+            # Stable: of several entries for an address, the one that the loader applies last stays.
+            yield from sorted(found, key=_address)
 
     def _extents(self, run: Sequence[int]) -> list[tuple[int, int]]:
         """Where in the file a page's entries are: offsets and sizes."""
@@ -196,9 +196,9 @@ class RelaTables:
 
     def _entries(self, offset: int, size: int) -> Iterator[Entry]:
         for at, data in self._pieces(offset, size):
-            for index, (place, kind, symbol, addend) in enumerate(RELA.iter_unpack(data)):
+            for index, (address, kind, symbol, addend) in enumerate(RELA.iter_unpack(data)):
                 where = None if at >= _PACKED else at + index * RELA.size
-                yield Entry(place, kind, symbol, addend, where)
+                yield Entry(address, kind, symbol, addend, where)
 
     def of_type(self, kind: int) -> Iterator[Entry]:
         """The entries of a type, as the tables list them."""
@@ -209,13 +209,13 @@ class RelaTables:
 
 
 # A packed table's groups: what all their relocations share (bionic, linker_reloc_iterators.h).
-_BY_INFO, _BY_PLACE, _BY_ADDEND, _HAS_ADDEND = 1, 2, 4, 8
+_BY_INFO, _BY_ADDRESS, _BY_ADDEND, _HAS_ADDEND = 1, 2, 4, 8
 
 
 def unpack(table: bytes, limit: int) -> bytes:
     """The RELA table that a packed one holds: "APS2", then numbers as SLEB128.
 
-    First how many relocations there are, and the first place; then groups: how many relocations,
+    First how many relocations there are, and the first address; then groups: how many relocations,
     and what they share.
 
     Raises:
@@ -240,7 +240,7 @@ def unpack(table: bytes, limit: int) -> bytes:
                 value -= (byte >> 6 & 1) << shift
                 return _signed(value)
 
-    total, place = number(), number()
+    total, address = number(), number()
     if not 0 <= total <= limit:
         raise ValueError(f"speaks of {total} relocations, more than the file can hold")
     done = bytearray()
@@ -249,7 +249,7 @@ def unpack(table: bytes, limit: int) -> bytes:
         size, flags = number(), number()
         if not 0 < size <= total - len(done) // RELA.size:
             raise ValueError(f"has a group of {size} relocations")
-        step = number() if flags & _BY_PLACE else 0
+        step = number() if flags & _BY_ADDRESS else 0
         if flags & _BY_INFO:
             info = number()
         if not flags & _HAS_ADDEND:
@@ -257,12 +257,12 @@ def unpack(table: bytes, limit: int) -> bytes:
         elif flags & _BY_ADDEND:
             addend = _signed(addend + number())
         for _ in range(size):
-            place = (place + (step if flags & _BY_PLACE else number())) % (1 << 64)
+            address = (address + (step if flags & _BY_ADDRESS else number())) % (1 << 64)
             if not flags & _BY_INFO:
                 info = number()
             if flags & _HAS_ADDEND and not flags & _BY_ADDEND:
                 addend = _signed(addend + number())
-            done += RELA.pack(place, info & 0xFFFFFFFF, info >> 32 & 0xFFFFFFFF, addend)
+            done += RELA.pack(address, info & 0xFFFFFFFF, info >> 32 & 0xFFFFFFFF, addend)
     return bytes(done)
 
 
@@ -270,11 +270,11 @@ def _signed(value: int) -> int:
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
-def relr_places(table: bytes) -> Iterator[int]:
-    """The places that a RELR table relocates.
+def relr_addresses(table: bytes) -> Iterator[int]:
+    """The addresses that a RELR table relocates.
 
-    An even word is a place. Each odd word after it is a bitmap of the next 63 words of memory: bit
-    i, from 1 to 63, says whether the i-th of them is a place.
+    An even word is an address. Each odd word after it is a bitmap of the next 63 words of memory:
+    bit i, from 1 to 63, says whether the i-th of them is relocated.
     """
     base = 0
     for word in u64s(table):
@@ -291,18 +291,18 @@ def relr_places(table: bytes) -> Iterator[int]:
         base += _BITMAP * WORD
 
 
-def relr_table(places: Sequence[int]) -> bytes:
-    """The shortest RELR table for these places, which are sorted and even."""
+def relr_table(addresses: Sequence[int]) -> bytes:
+    """The shortest RELR table for these addresses, which are sorted and even."""
     words = array("Q")
     at = 0
-    while at < len(places):
-        words.append(places[at])
-        base = places[at] + WORD
+    while at < len(addresses):
+        words.append(addresses[at])
+        base = addresses[at] + WORD
         at += 1
-        while at < len(places):
+        while at < len(addresses):
             bitmap = 0
-            while at < len(places):
-                bit, odd = divmod(places[at] - base, WORD)
+            while at < len(addresses):
+                bit, odd = divmod(addresses[at] - base, WORD)
                 if odd or not 0 <= bit < _BITMAP:
                     break
                 bitmap |= 2 << bit

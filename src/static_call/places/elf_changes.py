@@ -89,7 +89,7 @@ class Changes:
 
     Attributes:
         patches: of memory, and of relocations.
-        places: what the RELR table then relocates.
+        relr: the addresses that the RELR table then relocates.
     """
 
     def __init__(self, memory: Stores) -> None:
@@ -102,7 +102,7 @@ class Changes:
         """
         self._memory, self._image = memory, memory.image
         self._word = self._image.pointer_size
-        self.places = set(self._image.loader.relr_places)
+        self.relr = set(self._image.loader.relr_addresses)
         stored, entries = self._collect()
         if stored or entries:
             self._check_safe(stored, entries)
@@ -127,9 +127,9 @@ class Changes:
                     del memory[-1]
                 unused += [entry.offset] if not value else []
             elif entry is not None and not value:
-                self.places.remove(address)  # the loader adds to what is there, so it must not come
+                self.relr.remove(address)  # the loader adds to what is there, so it must not come
             elif entry is None and self._memory.must_move(value, size):
-                self.places.add(self._new_place(address, value))
+                self.relr.add(self._new_address(address, value))
         return memory, entries + self._leading(unused) + self._relr_table()
 
     # What may not change
@@ -205,9 +205,9 @@ class Changes:
         """The relocation that makes the pointer at an address."""
         path = self._image.path
         entries = list(self._touching(address, size))
-        if any(entry.place != address or size != self._word for entry in entries):
+        if any(entry.address != address or size != self._word for entry in entries):
             raise NeedsRelocation(
-                f"{path}: a relocation at {entries[0].place:#x} makes a part of the "
+                f"{path}: a relocation at {entries[0].address:#x} makes a part of the "
                 f"{size} bytes at {address:#x}"
             )
         if len(entries) > 1:
@@ -221,18 +221,18 @@ class Changes:
         """The relocations that store into some of these bytes."""
         for one in self._image.loader.relocations(address - _WIDEST + 1, address + size):
             stored = _WIDEST if one.type == arm64.TLSDESC else self._word
-            if one.place + stored > address:
+            if one.address + stored > address:
                 yield one
 
     def _changeable(self, entry: Relocation) -> Relocation:
         """The relocation. Raises NeedsRelocation where it must stay.
 
-        A loader takes R_AARCH64_RELATIVE and R_AARCH64_NONE at any place of DT_RELA's table,
+        A loader takes R_AARCH64_RELATIVE and R_AARCH64_NONE anywhere in DT_RELA's table,
         whatever was there before. Only of the first DT_RELACOUNT ones it assumes that they are
         RELATIVE: see _leading. In DT_JMPREL's table neither may be.
         """
         loader = self._image.loader
-        pointer = f"{self._image.path}: the pointer at {entry.place:#x} is made by"
+        pointer = f"{self._image.path}: the pointer at {entry.address:#x} is made by"
         if entry.type == arm64.RELR:
             return entry
         if entry.offset is None:
@@ -259,7 +259,7 @@ class Changes:
     def _relocate(self, entry: Relocation, at: int, value: int) -> Patch:
         """Makes a RELA entry, which is at `at`, store a value; R_AARCH64_NONE does for 0."""
         kind = arm64.RELATIVE if value else arm64.NONE
-        return at, RELA.pack(entry.place, kind, 0, value - (value >> 63 << 64))
+        return at, RELA.pack(entry.address, kind, 0, value - (value >> 63 << 64))
 
     def _counts(self, entry: Relocation, value: int, offset: int) -> bool:
         """Whether the pointer's own bytes change, too, when a RELA entry makes it.
@@ -279,7 +279,7 @@ class Changes:
         patch = at, first.to_bytes(self._word, self._image.order)
         return [patch] if 0 <= first < count else []
 
-    def _new_place(self, address: int, value: int) -> int:
+    def _new_address(self, address: int, value: int) -> int:
         """The address, if a RELR table may relocate it, where nothing did before."""
         segment, (_, size) = self._image.segments.at(address), self._image.loader.tables.relr
         if not size or not segment or not segment.writable or address % self._word:
@@ -292,13 +292,15 @@ class Changes:
 
     def _relr_table(self) -> list[Patch]:
         """The RELR table, if it changes; it keeps its size."""
-        if self.places == set(self._image.loader.relr_places):
+        if self.relr == set(self._image.loader.relr_addresses):
             return []
         offset, size = self._image.loader.tables.relr
-        table = relocation.relr_table(sorted(self.places))
+        table = relocation.relr_table(sorted(self.relr))
         if len(table) > size:
             raise NeedsRelocation(
-                f"{self._image.path}: its RELR table has no room for more places: {IN_PROCESS}"
+                f"{self._image.path}: its RELR table has no room for more addresses: {IN_PROCESS}"
             )
-        nothing = (1).to_bytes(self._word, self._image.order)  # a bitmap of no places; lld does so
+        nothing = (1).to_bytes(
+            self._word, self._image.order
+        )  # a bitmap without addresses; lld does so
         return [(offset, table + nothing * ((size - len(table)) // self._word))]

@@ -45,7 +45,7 @@ class ElfFile(Stores):
         image.require_linked()
         super().__init__(image)
         self.shared = Sharing()
-        self._places: set[int] = set()  # what a RELR table relocates with the changes
+        self._relr: set[int] = set()  # the addresses that a RELR table relocates with the changes
 
     def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
         """Stores into the key, and takes a retarget's stores in their order.
@@ -116,7 +116,7 @@ class ElfFile(Stores):
     def patches(self) -> list[Patch]:
         """The changes made so far as changes of the file. Raises what Changes raises."""
         changes = Changes(self)
-        self._places = changes.places
+        self._relr = changes.relr
         return changes.patches
 
     def commit(
@@ -183,7 +183,7 @@ class ElfFile(Stores):
         ):  # fmt: skip
             raise NotAsAsked(f"{copy.path}: its headers have changed")
         tags, before = ({**one.loader.dynamic, dynamic.RELACOUNT: None} for one in (copy, old))
-        if tags != before or set(copy.loader.relr_places) != self._places:
+        if tags != before or set(copy.loader.relr_addresses) != self._relr:
             raise NotAsAsked(f"{copy.path}: its dynamic section or RELR table is wrong")
         for address, size in self.stores:
             value = self.number(address, size)
@@ -210,8 +210,8 @@ def _loaded(image: Image, address: int, size: int, bias: int) -> int:
     for entry in image.loader.relocations(address, address + size):
         if entry.type == arm64.NONE:
             continue
-        if entry.place != address or size != image.pointer_size:
-            raise NotAsAsked(f"{image.path}: a relocation at {entry.place:#x} overwrites a part")
+        if entry.address != address or size != image.pointer_size:
+            raise NotAsAsked(f"{image.path}: a relocation at {entry.address:#x} overwrites a part")
         if entry.type == arm64.RELR:
             value += bias
         elif entry.type == arm64.RELATIVE:
