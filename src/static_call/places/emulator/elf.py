@@ -164,17 +164,17 @@ class EmulatedElf:
             if one.type == arm64.IRELATIVE:
                 resolvers.append(one)
             elif (value := self._value(one)) is not None:
-                self.machine.write(one.place + self.bias, value.to_bytes(8, "little"))
+                self.machine.write(one.address + self.bias, value.to_bytes(8, "little"))
         if self._thread_locals and (segment := self.image.thread_locals):
             start = self.machine.read(segment.address + self.bias, segment.file_size)
             self.machine.write(self.machine.thread + self._thread_locals, start)
         for one in resolvers:
             function = self.machine.call(one.addend + self.bias, _HWCAP)
-            self.machine.write(one.place + self.bias, function.to_bytes(8, "little"))
+            self.machine.write(one.address + self.bias, function.to_bytes(8, "little"))
 
     def _value(self, one: Relocation) -> int | None:
         """What a relocation stores; None for one that this loader knows nothing of."""
-        linked = int.from_bytes(self.image.read(one.place, 8), "little")
+        linked = int.from_bytes(self.image.read(one.address, 8), "little")
         if one.type in (arm64.RELATIVE, arm64.RELR):
             return linked + self.bias & (1 << 64) - 1
         if one.type in _RESOLVED and one.symbol:
