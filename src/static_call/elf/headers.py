@@ -128,7 +128,10 @@ class Headers:
     """
 
     order: Order = "little"
-    pointer_size = 8
+    pointer_size: int = 8
+    type: str
+    entry: int
+    section_flags: array[int]
 
     def __init__(self, file: Reader, *, symbols_only: bool = False) -> None:
         """Reads them. Raises NotArm64, SymbolsOnly and Damaged.
@@ -152,15 +155,17 @@ class Headers:
                     f"{file.path}: its header has counts that only relocatable objects have"
                 )
             every = self._read_segments(phoff, phentsize, phnum)
-        self.sections = self._read_sections(shoff, shentsize, shnum)
+        self.sections: Sequence[Section] = self._read_sections(shoff, shentsize, shnum)
         if not self._check_code(symbols_only):
             every = [one for one in every if one.type == PT_NOTE]
         if sum(one.type == PT_DYNAMIC for one in every) > 1:
             raise Damaged(f"{file.path}: it has two dynamic sections")
         loaded = (one for one in every if one.type == PT_LOAD and one.size)
-        self.loaded = sorted(loaded, key=lambda one: one.address)
-        self.notes = [one for one in every if one.type == PT_NOTE]
-        self.others = {one.type: one for one in reversed(every) if one.type != PT_LOAD}
+        self.loaded: Sequence[Segment] = sorted(loaded, key=lambda one: one.address)
+        self.notes: list[Segment] = [one for one in every if one.type == PT_NOTE]
+        self.others: dict[int, Segment] = {
+            one.type: one for one in reversed(every) if one.type != PT_LOAD
+        }
         self.parts += [
             (one.offset, one.offset + one.file_size, _PARTS[one.type])
             for one in every

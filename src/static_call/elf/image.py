@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from static_call.elf import dynamic
 from static_call.elf.code import Code
 from static_call.elf.errors import NotArm64, NotLinked
-from static_call.elf.headers import PT_INTERP, PT_TLS, Headers
+from static_call.elf.headers import PT_INTERP, PT_TLS, Headers, Section
 from static_call.elf.loader import Loader
 from static_call.elf.memory import Memory
 from static_call.elf.names import Names
@@ -46,6 +47,16 @@ class Image(Memory):
         loader: its dynamic relocations.
         debug: the file that its symbols are taken from besides, or None.
     """
+
+    stat: os.stat_result
+    headers: Headers
+    type: str
+    entry: int
+    sections: Sequence[Section]
+    names: Names
+    code: Code
+    loader: Loader
+    debug: Image | None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, symbols_only: bool = False) -> Image:
@@ -90,7 +101,7 @@ class Image(Memory):
                 self.names = Names(file, headers, layout.entries)
                 self.code = Code(file, headers, segments, layout.branches)
             self.sections = headers.sections
-            self.debug: Image | None = None
+            self.debug = None
         except BaseException:
             self.close()  # a traceback keeps this object
             raise

@@ -73,7 +73,7 @@ class Layout:
         self._sections = headers.sections = Records(len(sections), placed)
         numbers = self._parts
         every = Records(len(starts), lambda n: _segment(sections[numbers[n]], starts[n]))
-        self.segments = Segments(file, every, starts)
+        self.segments: Segments = Segments(file, every, starts)
         self._relocations: dict[int, relocatable.Relocations] = {}
 
     # Memory

@@ -34,10 +34,10 @@ class Memory:
         self, file: Reader, segments: Segments, patches: Patches, headers: Headers
     ) -> None:
         """Takes the file, what memory comes from, and what is stored over that."""
-        self.segments = segments
+        self.segments: Segments = segments
         self._file, self._patches = file, patches
         self.order: Order = headers.order
-        self.pointer_size = headers.pointer_size
+        self.pointer_size: int = headers.pointer_size
         self._blocks: dict[tuple[int, int], bytes] = {}
 
     def read(self, address: int, size: int) -> bytes:

@@ -23,9 +23,9 @@ class Reader:
 
     def __init__(self, path: str) -> None:
         """Opens the file. Raises OSError."""
-        self.path = path
+        self.path: str = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self.stat = os.fstat(self._fd)
+        self.stat: os.stat_result = os.fstat(self._fd)
 
     def close(self) -> None:
         """Closes the file; nothing can be read afterwards."""

@@ -84,7 +84,7 @@ class Symbols:
         """
         self._read, self._bases = read, bases
         self._offset, size = entries
-        self.count = size // ENTRY_SIZE
+        self.count: int = size // ENTRY_SIZE
         self._extended, self._extended_size = extended
         self._blocks: dict[int, bytes] = {}
         self._moved: dict[tuple[int, int], int] = {}  # foreign symbols with an addend

@@ -71,7 +71,8 @@ class Segments(Sequence[Segment]):
         by one. Raises Damaged unless each is in the file and in the address space, and overlaps no
         other one.
         """
-        self._file, self._every, self.starts = file, every, starts
+        self._file, self._every = file, every
+        self.starts: array[int] = starts
         before = 0
         for one in every:
             where = f"{file.path}: the segment at {one.address:#x}"

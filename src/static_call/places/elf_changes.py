@@ -48,7 +48,7 @@ class Stores:
 
     def __init__(self, image: Image) -> None:
         """Nothing is stored yet."""
-        self.image = image
+        self.image: Image = image
         self.stores: set[Store] = set()
         self._bytes: dict[int, int] = {}  # by address
 
@@ -102,11 +102,11 @@ class Changes:
         """
         self._memory, self._image = memory, memory.image
         self._word = self._image.pointer_size
-        self.relr = set(self._image.loader.relr_addresses)
+        self.relr: set[int] = set(self._image.loader.relr_addresses)
         stored, entries = self._collect()
         if stored or entries:
             self._check_safe(stored, entries)
-        self.patches = stored + entries
+        self.patches: list[Patch] = stored + entries
 
     def _collect(self) -> tuple[list[Patch], list[Patch]]:
         """The patches of memory and of relocations."""

@@ -38,13 +38,13 @@ class ElfFile(Stores):
         image: the image; its file changes with commit.
     """
 
-    live = False
+    live: bool = False
 
     def __init__(self, image: Image) -> None:
         """Nothing changes yet. Raises NotLinked."""
         image.require_linked()
         super().__init__(image)
-        self.shared = Sharing()
+        self.shared: Sharing = Sharing()
         self._relr: set[int] = set()  # the addresses that a RELR table relocates with the changes
 
     def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
