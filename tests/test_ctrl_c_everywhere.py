@@ -40,7 +40,7 @@ FILES = tuple(
         "places/own_process/pool.py",
     )
 )  # fmt: skip
-"""What is interrupted: the code that has something to leave behind."""
+"""The files whose code is interrupted: those that could leave something undone."""
 
 
 class Pooled(Emulator):
@@ -349,10 +349,10 @@ def test_a_name_is_taken_once(machine: Emulator) -> None:
 
 
 def test_c_code_of_this_process_cannot_call_into_a_machine() -> None:
-    """ctypes gets no pointer to what is in an emulated machine, but the reason."""
+    """ctypes is given the reason, not a pointer into an emulated machine."""
     machine = Emulator()
     call = StaticCall("it", machine.function("ret"), place=machine)
-    with pytest.raises(ctypes.ArgumentError, match="in an emulated machine"):
+    with pytest.raises(ctypes.ArgumentError, match="is not in this process"):
         ctypes.CDLL(None).labs(call)
 
 

@@ -177,8 +177,8 @@ def test_bad_targets_change_nothing(machine: Emulator) -> None:
     data = machine.allocate(16)
     refused: list[tuple[int | str, type[StaticCallError], str]] = [
         (f.address + 2, Misaligned, "not aligned to 4"),
-        (data, BadTarget, "no address|not in executable memory"),
-        (0, BadTarget, "no address|not in executable memory"),
+        (data, BadTarget, "not an address|not in executable memory"),
+        (0, BadTarget, "not an address|not in executable memory"),
         (call.address, BadTarget, "its own trampoline"),
         ("nowhere", StaticCallError, "no symbol nowhere"),
     ]

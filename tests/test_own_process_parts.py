@@ -146,8 +146,8 @@ def test_a_python_function_becomes_a_callback() -> None:
     [
         (lambda x: x, None, "needs a prototype"),
         ("x".join, None, "needs a prototype"),
-        (3.5, INT_INT, "no address, function"),
-        (INT_INT(), INT_INT, "null pointer; for none, say None"),
+        (3.5, INT_INT, "not an address, a function"),
+        (INT_INT(), INT_INT, "null pointer; to call nothing, pass None"),
         (ctypes.CFUNCTYPE(None)(lambda: None), INT_INT, "prototype"),
         (ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 1), INT_INT, "prototype"),
         (ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_int)(lambda x: x), INT_INT, "64 bits"),
@@ -156,7 +156,7 @@ def test_a_python_function_becomes_a_callback() -> None:
     ],
 )
 def test_what_is_no_target(target: object, prototype: type | None, text: str) -> None:
-    """What is no function, or has another prototype, is refused with the reason."""
+    """What is not a function, or has another prototype, is refused with the reason."""
     with pytest.raises(BadTarget, match=text):
         foreign.pointer(target, prototype)
 
@@ -182,13 +182,13 @@ def test_the_same_interface_on_an_emulated_machine() -> None:
     assert (call(3), call(-2), call.form) == (4, -1, "near")  # a C int has a sign
     call.update(RET0)
     assert call(3) == 0
-    with pytest.raises(BadTarget, match="is no address, function of the machine"):
+    with pytest.raises(BadTarget, match="is not an address, a function of its place"):
         call.update(LIBC.abs)
     assert call.target is RET0
 
 
 def test_a_name_is_taken_until_it_is_closed() -> None:
-    """Two static calls of a place have different names; a closed one is no more."""
+    """Two static calls of a place have different names; a closed one frees its name."""
     machine = Emulator()
     f = machine.function("ret")
     call = StaticCall("policy", f, place=machine)

@@ -53,9 +53,13 @@ def rows(console: str) -> Iterator[Row]:
 
 
 def torture(options: str, updaters: Sequence[int], folder: Path, **how: Any) -> str:
-    """Runs torture.c with so many updaters, one after the other; returns the tables.
+    """Runs torture.c once for each number of updaters; returns the tables.
 
-    how  as for arm64_linux.in_guest
+    Args:
+        options: Of torture.c.
+        updaters: How many threads update at the same time.
+        folder: For the program.
+        how: What arm64_linux.in_guest takes.
     """
     program = folder / "torture"
     toolchain.GCC(
@@ -79,8 +83,12 @@ def torture(options: str, updaters: Sequence[int], folder: Path, **how: Any) -> 
 class Run(NamedTuple):
     """How the guest runs.
 
-    updaters  of each time that torture.c is run
-    calls     that each mode makes at least, and updates
+    Attributes:
+        cpus: How many CPUs it has.
+        parallel: Whether QEMU has a thread for each CPU.
+        updaters: The number of updaters of each run of torture.c.
+        calls: How many calls each mode makes, at least.
+        updates: How many updates each mode makes, at least.
     """
 
     cpus: int
@@ -107,7 +115,7 @@ def test_torture(name: str, tmp_path: Path, record_property: Callable[[str, obje
 
     In parallel QEMU 10.0 may, in the mode `killed`, once in some 50,000 updates go on with a
     translation of code that has changed, until the slot is written again. After a fork the first
-    store is to a new page, which other CPUs translate meanwhile. Seen: memory had the new word
+    store is to a new page, which other CPUs translate at that time. Seen: memory had the new word
     before and after the call, and the caller's own DC, IC, DSB and ISB changed nothing. torture.c
     tells such calls from stale ones by what is in memory. In parallel a few are allowed.
     """

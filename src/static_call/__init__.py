@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from static_call.errors import MissingPart as MissingPart
     from static_call.errors import NameTaken as NameTaken
     from static_call.errors import StaticCallError as StaticCallError
+    from static_call.image_calls import NoSuchCall as NoSuchCall
     from static_call.isa.a64 import Misaligned as Misaligned
     from static_call.locks import Deadlock as Deadlock
     from static_call.places.emulator import Emulator as Emulator
@@ -38,13 +39,16 @@ if TYPE_CHECKING:
     from static_call.places.own_process import OwnProcess as OwnProcess
     from static_call.places.own_process import Unproved as Unproved
     from static_call.places.own_process import UpdateFailed as UpdateFailed
+    from static_call.places.own_process.own_code import Unperformable as Unperformable
+    from static_call.places.own_process.pool import NoRoom as NoRoom
     from static_call.places.own_process.synchronize import NotSynchronized as NotSynchronized
 
 __all__ = [
     "RET0", "BadRetarget", "BadTarget", "Closed", "Deadlock", "Design", "ElfError", "Emulator",
-    "EmulatorFault", "Misaligned", "MissingPart", "NameTaken", "NotATrampoline", "NotHere",
-    "NotSynchronized", "OutOfBounds", "OwnProcess", "StaticCall", "StaticCallError", "Unproved",
-    "Unreachable", "Unsupported", "UpdateFailed", "host", "load", "loaded",
+    "EmulatorFault", "Misaligned", "MissingPart", "NameTaken", "NoRoom", "NoSuchCall",
+    "NotATrampoline", "NotHere", "NotSynchronized", "OutOfBounds", "OwnProcess", "StaticCall",
+    "StaticCallError", "Unperformable", "Unproved", "Unreachable", "Unsupported", "UpdateFailed",
+    "host", "load", "loaded",
 ]  # fmt: skip
 
 _HOMES = {
@@ -53,11 +57,14 @@ _HOMES = {
     "design.trampoline": ("BadRetarget", "NotATrampoline"),
     "elf.errors": ("ElfError",),
     "errors": ("BadTarget", "Closed", "MissingPart", "NameTaken", "StaticCallError"),
+    "image_calls": ("NoSuchCall",),
     "isa.a64": ("Misaligned",),
     "locks": ("Deadlock",),
     "places.emulator": ("Emulator", "EmulatorFault", "OutOfBounds"),
     "places.host": ("StaticCall", "host", "loaded"),  # StaticCall with its default place
     "places.own_process": ("NotHere", "OwnProcess", "Unproved", "UpdateFailed"),
+    "places.own_process.own_code": ("Unperformable",),
+    "places.own_process.pool": ("NoRoom",),
     "places.own_process.synchronize": ("NotSynchronized",),
 }
 """The modules of this package that the public names are in."""

@@ -13,6 +13,7 @@ from static_call.isa import a64
 from static_call.key import Key
 from static_call.locks import alone
 from static_call.places.protocol import (
+    ChoosesPlace,
     Code,
     HasAddress,
     Memory,
@@ -37,9 +38,9 @@ class StaticCall:
         prototype: The ctypes function type of its targets, or None.
     """
 
-    default_place: ClassVar[Callable[[], RunningPlace] | None] = None
-    """Returns the place of a static call that is made without place=. places/host.py sets it, which
-    `from static_call import StaticCall` imports; this module knows no place."""
+    default_place: ClassVar[ChoosesPlace | None] = None
+    """Chooses the place of a static call that is made without place=. places/host.py sets it, which
+    `from static_call import StaticCall` imports: this module knows no place."""
 
     name: str
     key: int | None
@@ -82,8 +83,9 @@ class StaticCall:
             StaticCallError: What update() raises, and what the place raises when it has no memory.
         """
         if place is None:
-            if (default := type(self).default_place) is None:
-                raise StaticCallError(
+            default = type(self).default_place
+            if default is None:
+                raise MissingPart(
                     f"{name}: no place was given, and none is the default: pass place=, or import "
                     "StaticCall from static_call"
                 )
@@ -315,8 +317,8 @@ class StaticCall:
         """
         if not isinstance(self.place, Native):
             raise MissingPart(
-                f"{self.name} is in an emulated machine or a file: C code of this process cannot "
-                "call it; call it from Python, or run this on arm64 Linux"
+                f"{self.name} is not in this process, so C code of this process cannot call it: "
+                "call it from Python, or run this on arm64 Linux"
             )
         return self.place.parameter(self.address, self.prototype)
 

@@ -1,9 +1,9 @@
 """A key: where a static call's current function is kept, and the lock of its updates.
 
-A key of static_call.h has KEY_SIZE bytes: the function, the trampoline, the lock and padding, and
-is written and read by C code too. Where there is no function, it holds the trampoline's address, so
-that a loader relocates it. Linux's key (include/linux/static_call_types.h) begins with the function
-as well, and holds 0 for none; what follows is not the trampoline, and it has no lock.
+A key of static_call.h has KEY_SIZE bytes: the function, the trampoline, the lock, and a word for
+those who wait for it. C code reads and writes it too. Without a function, it holds the trampoline's
+address in its place, so that a loader relocates it. Linux's key (include/linux/static_call_types.h)
+also begins with the function, and holds 0 for none; it has no trampoline and no lock.
 """
 
 from __future__ import annotations
@@ -44,15 +44,20 @@ class KeyStore(NamedTuple):
     function: int
     lock: int | None = None
 
+    @property
+    def data(self) -> bytes:
+        """The bytes that are stored at the key's address."""
+        return self.function.to_bytes(POINTER, "little")
+
 
 def new_key(function: int, trampoline: int) -> bytes:
-    """A key as in static_call.h that holds a function; its lock is free."""
+    """The bytes of a new key as in static_call.h: it holds a function, and its lock is free."""
     words = (function, trampoline, 0)
     return b"".join(word.to_bytes(POINTER, "little") for word in words)
 
 
 def owner(key: int, read: Read) -> int:
-    """What is in a key where static_call.h's has the address of its trampoline."""
+    """The address in a key where static_call.h's keys have their trampoline."""
     return int.from_bytes(read(key + TRAMPOLINE, POINTER), "little")
 
 
@@ -81,32 +86,32 @@ class Key:
             executable: Whether there is code at an address; None where nobody can say.
             ours: Whether it is a key of static_call.h; None to find out from the memory.
         """
-        self.address = address
+        self.address: int = address
         self._entry, self._read, self._executable = entry, read, executable
         self._ours = ours
 
     @property
     def value(self) -> int:
-        """The function that it holds; for one of static_call.h without a function, see null."""
+        """The function that it holds, or what it holds instead of one: see null."""
         return int.from_bytes(self._read(self.address, POINTER), "little")
 
     @property
     def ours(self) -> bool:
-        """Whether it is a key of static_call.h and of this trampoline: it has its address."""
+        """Whether it is a key of static_call.h for this trampoline: it holds its address."""
         if self._ours is None:
             self._ours = self.leads_here(owner(self.address, self._read))
         return self._ours
 
     @property
     def null(self) -> int:
-        """What it holds where there is no function: 0 in Linux's."""
+        """What it holds instead of a function when there is none: Linux's keys hold 0."""
         if not self.ours:
             return 0
         pointer = owner(self.address, self._read)
         return pointer if self.leads_here(pointer) else self._entry
 
     def holds(self, target: Target, resolve: Callable[[str], int]) -> int:
-        """What it holds for a target. Raises BadTarget where that is RETURN0 and is not there."""
+        """What it holds for a target. Raises BadTarget if that is RETURN0, which is not there."""
         if isinstance(target, int):
             return target
         if target is not RET0:
@@ -121,9 +126,9 @@ class Key:
         return KeyStore(self.address, function, self.address + LOCK if self.ours else None)
 
     def leads_here(self, address: int) -> bool:
-        """Whether an address is the trampoline's, or that of a branch to it, as in clang's CFI.
+        """Whether an address is the trampoline's, or that of a branch to it, as clang's CFI has.
 
-        Where nobody can say what is code, a word that is such a branch counts as one.
+        If nobody can say what is code, any word that encodes such a branch counts.
         """
         if address == self._entry:
             return True

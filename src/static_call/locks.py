@@ -1,4 +1,4 @@
-"""Locks that refuse the thread which holds them, where it comes back in a signal handler."""
+"""Locks that refuse a thread that holds them already, as in a signal handler."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from static_call.errors import StaticCallError
 
 
 class Deadlock(StaticCallError):
-    """The thread holds the lock itself: it was interrupted, by a signal handler or a finalizer."""
+    """This thread holds the lock already: a signal handler or a finalizer interrupted it."""
 
 
 def alone(lock: Any, *doing: str) -> AbstractContextManager[Any]:
-    """A threading.RLock, for a with statement. Raises Deadlock if this thread has it already.
+    """Takes a lock, for a with statement.
 
-    Entering an RLock is one C call, so no exception of a signal handler leaves it locked. It alone
-    knows who holds it: a note of ours could be left behind by such an exception.
+    Entering an RLock is one C call, so an exception of a signal handler cannot leave it locked. Who
+    holds it is asked of the lock itself: a note of our own could be wrong after such an exception.
+
+    Args:
+        lock: A threading.RLock.
+        doing: What it is held for, in words, for the message.
+
+    Raises:
+        Deadlock: This thread holds it already.
     """
     if lock._is_owned():  # what threading.Condition asks
         what = " ".join(doing)

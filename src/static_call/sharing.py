@@ -1,4 +1,4 @@
-"""What the StaticCall objects of one trampoline share: its lock, former targets, last plans."""
+"""What the StaticCall objects of one trampoline share: its lock, its targets, its last plans."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Shared:
 
     def __init__(self, entry: int) -> None:
         """Nothing was a target yet."""
-        self.entry = entry
-        self.lock = threading.RLock()
+        self.entry: int = entry
+        self.lock: threading.RLock = threading.RLock()
         self.held: dict[Hashable, Held] = {}
         self._plans: dict[Hashable, Retarget] = {}
 
     def plan(self, trampoline: Trampoline, target: Target, read: Read, *, fresh: bool) -> Retarget:
-        """The trampoline's plan, see Trampoline.plan; one for the same bytes is used again.
+        """The trampoline's plan: see Trampoline.plan. A plan for the same bytes is used again.
 
-        The caller has the lock.
+        The caller holds the lock.
         """
         key = trampoline.design, target, fresh, trampoline.contents(read)
         plan = self._plans.get(key)
@@ -59,7 +59,7 @@ class Shared:
 class Sharing:
     """What the StaticCall objects of each trampoline in a memory share.
 
-    The place has one for each memory: places of the same memory have the same.
+    There is one for each memory: two places that are the same memory have the same one.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Sharing:
         self._shared: dict[int, Shared] = {}
 
     def of(self, entry: int) -> Shared:
-        """What those of the trampoline at an address share: the same object each time."""
+        """What those of the trampoline at an address share; the same object each time."""
         return self._shared.get(entry) or self._shared.setdefault(entry, Shared(entry))
 
     def drop(self, shared: Shared) -> None:

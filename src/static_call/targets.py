@@ -1,7 +1,7 @@
 """What a static call may be made to call: finds a target's address, and refuses what is not code.
 
-Nothing is changed here. A target has to be code that the design reaches, that starts with a landing
-pad where one is needed, and that is not the static call's own trampoline.
+Nothing is changed here. A target must be code, in reach of the design, with a landing pad if one is
+needed, and not the static call's own trampoline.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from static_call.places.protocol import Code, Memory, Native
 from static_call.sharing import Held, Sharing
 
 PADS = frozenset({"bti c", "bti j", "bti jc", "paciasp", "pacibsp"})
-"""Where BR X16 may land in a guarded page (Arm ARM, pseudocode of BTypeCompatible)."""
+"""The instructions that BR X16 may land on in a guarded page (Arm ARM, pseudocode of
+BTypeCompatible)."""
 
 
 class Wanted(NamedTuple):
@@ -36,7 +37,7 @@ class Wanted(NamedTuple):
     held: Held | None = None
 
     def same(self, other: Held | None) -> bool:
-        """Whether the other is this object at this address; its == is not asked."""
+        """Whether the other is this object at this address. The objects' == is not used."""
         return (
             self.held is not None
             and other is not None
@@ -63,13 +64,15 @@ class Targets:
             place: Where it is.
             code: Says what is code there; None where nobody can.
             resolve: Finds symbols' addresses; None where nobody can.
-            prototype: The ctypes function type of its targets, or None. Raises BadTarget for what
-                is not one.
+            prototype: The ctypes function type of its targets, or None.
+
+        Raises:
+            BadTarget: The prototype is not one.
         """
         if prototype is not None and not (
             isinstance(prototype, type) and hasattr(prototype, "_argtypes_")
         ):
-            raise BadTarget(f"{name}: {prototype!r} is no prototype made by ctypes.CFUNCTYPE")
+            raise BadTarget(f"{name}: {prototype!r} is not a prototype made by ctypes.CFUNCTYPE")
         self._name, self._place, self._code, self._prototype = name, place, code, prototype
         self._resolve = resolve
         self._native = place if isinstance(place, Native) else None
@@ -91,7 +94,7 @@ class Targets:
             return None
 
     def find(self, target: object, known: Mapping[Hashable, Held]) -> Wanted:
-        """A target's address, None or RET0, and what has to be kept alive for it.
+        """A target's address, None or RET0, and the object that keeps its code alive.
 
         Args:
             target: What StaticCall.update takes.
@@ -103,11 +106,13 @@ class Targets:
             return Wanted(target)
         if isinstance(target, int):
             if isinstance(target, bool) or not 0 < target < 1 << 64:
-                raise BadTarget(f"{self._name}: {target!r} is no address; for none, say None")
+                raise BadTarget(
+                    f"{self._name}: {target!r} is not an address; to call nothing, pass None"
+                )
             return Wanted(target)
         memory = getattr(getattr(target, "place", None), "shared", None)
         if isinstance(memory, Sharing) and memory is not self._place.shared:
-            raise BadTarget(f"{self._name}: {target!r} is in another machine")
+            raise BadTarget(f"{self._name}: {target!r} is in another place")
         key = self._prototype, _identity(target)
         before = known.get(key)
         if before is not None and before.what is not target:
@@ -116,8 +121,8 @@ class Targets:
             return Wanted(address, key, Held(address, target))
         if self._native is None:
             raise BadTarget(
-                f"{self._name}: {target!r} is no address, function of the machine, name, None "
-                "or RET0"
+                f"{self._name}: {target!r} is not an address, a function of its place, a symbol's "
+                "name, None or RET0"
             )
         try:
             held = Held(*self._native.pointer(target, self._prototype))
@@ -126,9 +131,9 @@ class Targets:
         return Wanted(held.address, key, held)
 
     def accept(self, wanted: Wanted, trampoline: Trampoline, known: dict[Hashable, Held]) -> Target:
-        """What the trampoline is made to call for a target, which is checked, and kept alive.
+        """Checks a target, and keeps it alive; returns what the trampoline is made to call.
 
-        In a design without a form for None or RET0 that is a function.
+        For None and RET0 that is a function, in a design that has no form for them.
 
         Args:
             wanted: What find returned.
@@ -137,7 +142,7 @@ class Targets:
         """
         target, design = wanted.target, trampoline.design
         if target is RET0 and self._prototype is not None and not _in_x0(self._prototype):
-            raise BadTarget(f"{self._name}: RET0 returns 0 in x0, and its result is elsewhere")
+            raise BadTarget(f"{self._name}: RET0 returns 0 in x0, where its result is not")
         form = {None: "null", RET0: "ret0"}.get(target) if not isinstance(target, int) else None
         goal = self.resolve(RETURN0) if form and form not in design.forms else target
         if isinstance(goal, int) and not wanted.same(known.get(wanted.identity)):
@@ -151,7 +156,7 @@ class Targets:
         return goal
 
     def _check(self, address: int, form: str, trampoline: Trampoline, *, held: bool) -> None:
-        """Refuses what is not code, or has no landing pad where one is needed in a form."""
+        """Refuses an address that is not code, or that has no landing pad and needs one."""
         if address in trampoline.extent:
             raise BadTarget(f"{self._name}: the target {address:#x} is in its own trampoline")
         code, design = self._code, trampoline.design
@@ -176,9 +181,10 @@ class Targets:
 
 
 def _identity(target: object) -> Hashable:
-    """What tells a target from others: not its ==, which may be anything.
+    """What tells a target from others. Its == is not used, since it may do anything.
 
-    Each look at an object's method makes another one, which is the same by what it is made of.
+    Python makes a new object each time that a method is looked up: two of them are the same if they
+    are the same function of the same object.
     """
     if type(target) is MethodType:
         return MethodType, id(target.__self__), id(target.__func__)

@@ -2,8 +2,8 @@
 
 tests/test_arm64.py starts them, with this plugin and these environment variables:
 
-ARM64_ENVIRONMENT  `guest` or `user-mode`
-ARM64_PROGRAMS     the directory of the C programs and shared objects that it built
+- ARM64_ENVIRONMENT: `guest` or `user-mode`;
+- ARM64_PROGRAMS: the directory of the C programs and shared objects that it built.
 """
 
 from __future__ import annotations

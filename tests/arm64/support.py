@@ -91,7 +91,7 @@ def in_child(do: Callable[[], object], *, seconds: float = 30) -> str:
         try:
             try:
                 text = str(do())
-            except BaseException as error:  # a failure of pytest's is no Exception
+            except BaseException as error:  # pytest's failures are not Exceptions
                 text = f"{type(error).__name__}: {error}"
                 if isinstance(error, AssertionError):
                     text += "\n" + traceback.format_exc()

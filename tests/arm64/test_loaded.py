@@ -56,7 +56,7 @@ def test_list(library: Any) -> None:
 
 
 def test_a_callback_lives_as_long_as_it_is_called(library: Any) -> None:
-    """A callback that only the static call knows of is kept, whoever found the static call."""
+    """A callback that only the static call has is kept, through whichever object it was set."""
     prototype = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
     callback = prototype(lambda argument: argument + 9)
     gone = weakref.ref(callback)

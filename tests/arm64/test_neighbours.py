@@ -274,7 +274,7 @@ def test_no_descriptor_is_a_standard_one() -> None:
 def test_others_close_the_descriptor_or_take_its_number(
     call: StaticCall, callers: Callers, tmp_path: Path
 ) -> None:
-    """It is opened anew; the file that is at its number by now is left alone."""
+    """It is opened again; the file that is at its number now is left alone."""
 
     def child() -> str:
         file = tmp_path / "theirs"
@@ -429,7 +429,7 @@ def test_what_is_no_key_is_not_written(programs: Path, tmp_path: Path) -> None:
     loaded.call_policy.restype = ctypes.c_uint64
     found = [one for one in static_call.loaded() if one.path == str(path)]
     for one in found:
-        with pytest.raises(StaticCallError, match=r"not its key|no writable segment"):
+        with pytest.raises(StaticCallError, match=r"not its key|not in a writable segment"):
             one["policy"].update("library_two")
     assert found
     assert loaded.call_policy(ctypes.c_uint64(1)) == 1
@@ -470,7 +470,7 @@ def test_text_that_is_mapped_shared(callers: Callers, tmp_path: Path) -> None:
 # An application's signals
 
 
-@pytest.mark.guest("user-mode emulation has threads of its own")
+@pytest.mark.guest("user-mode emulation has its own threads")
 def test_synchronize_takes_nothing_of_the_applications(callers: Callers, call: StaticCall) -> None:
     """A handler, an ignored signal, a thread in sigwait and queued signals are as they were."""
 
@@ -499,7 +499,7 @@ def test_synchronize_takes_nothing_of_the_applications(callers: Callers, call: S
     assert in_child(child, seconds=200) == "True True"
 
 
-@pytest.mark.guest("user-mode emulation has threads of its own")
+@pytest.mark.guest("user-mode emulation has its own threads")
 def test_synchronize_asks_all_at_once(callers: Callers, call: StaticCall) -> None:
     """Many threads that run, and one that is late: its answer comes to no harm later."""
     with callers.running(call.address, 6):

@@ -72,7 +72,7 @@ def test_fork(call: StaticCall, callers: Callers) -> None:
 
 
 def test_fork_while_another_thread_updates(call: StaticCall, callers: Callers) -> None:
-    """A lock that a thread of the parent held at the fork is no obstacle in the child."""
+    """A lock that a thread of the parent held at the fork does not stop the child."""
     stop = threading.Event()
 
     def update() -> None:
@@ -188,7 +188,7 @@ def test_update_in_a_signal_handler(call: StaticCall, callers: Callers) -> None:
 
 
 def test_pool_is_used_again(callers: Callers) -> None:
-    """What was closed is used again: a second round takes no more room, nor leaves stale code."""
+    """What was closed is used again: a second round takes no new room and leaves no stale code."""
     number = 100
 
     def round_(target: object, result: int) -> set[int]:
@@ -246,7 +246,7 @@ def test_pool_is_exhausted_and_refilled(callers: Callers) -> None:
     assert in_child(child).startswith("no memory for the pool of trampolines")
 
 
-@pytest.mark.guest("user-mode emulation has threads of its own")
+@pytest.mark.guest("user-mode emulation has its own threads")
 def test_synchronize(call: StaticCall, callers: Callers) -> None:
     """synchronize() returns while threads call, and while others wait in the kernel."""
     host: Any = static_call.host()
@@ -264,7 +264,7 @@ def test_synchronize(call: StaticCall, callers: Callers) -> None:
     assert seen["wrong"] == 0
 
 
-@pytest.mark.guest("user-mode emulation has threads of its own")
+@pytest.mark.guest("user-mode emulation has its own threads")
 def test_synchronize_leaves_no_signal_taken() -> None:
     """A thread that did not answer costs nothing later: there are more calls than signals."""
     host: Any = static_call.host()
@@ -292,7 +292,7 @@ def test_synchronize_leaves_no_signal_taken() -> None:
         host.synchronize(60)
 
 
-@pytest.mark.guest("user-mode emulation has threads of its own")
+@pytest.mark.guest("user-mode emulation has its own threads")
 @pytest.mark.parametrize("name", ["spinning", "blocking every signal"])
 def test_synchronize_finds_a_thread_inside(callers: Callers, name: str) -> None:
     """A thread that stays in the pool's code, or cannot be asked, is named and not passed over."""
@@ -460,15 +460,15 @@ BAD: dict[str, tuple[Bad, str]] = {
     "unmapped": (lambda *_: 0x10000, "not in executable memory"),
     "kernel": (lambda *_: 0xFFFF_8000_0800_0000, "not in executable memory"),
     "misaligned": (lambda _, callers: address(callers.two) + 2, "not aligned to 4"),
-    "zero": (lambda *_: 0, "no address"),
-    "true": (lambda *_: True, "no address"),
-    "negative": (lambda *_: -4, "no address"),
-    "large": (lambda *_: 1 << 64, "no address"),
+    "zero": (lambda *_: 0, "not an address"),
+    "true": (lambda *_: True, "not an address"),
+    "negative": (lambda *_: -4, "not an address"),
+    "large": (lambda *_: 1 << 64, "not an address"),
     "its own trampoline": (lambda call, _: call.address, "own trampoline"),
     "inside its own trampoline": (lambda call, _: call.address + 8, "own trampoline"),
     "null pointer": (lambda *_: U64(), "null pointer"),
-    "no function": (lambda *_: [], "no address, function, name"),
-    "number": (lambda *_: 1.5, "no address, function, name"),
+    "no function": (lambda *_: [], "not an address, a function"),
+    "number": (lambda *_: 1.5, "not an address, a function"),
     "no symbol": (lambda *_: "no_such_function", "no_such_function"),
     "too many arguments": (
         lambda *_: ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)(max),
@@ -529,7 +529,7 @@ def test_name_is_taken(call: StaticCall, callers: Callers) -> None:
 
 
 def test_closed(callers: Callers) -> None:
-    """A static call that was closed is used no more."""
+    """A static call that was closed cannot be used."""
     call = StaticCall("closed", callers.one, U64)
     call.close()
     for use in (lambda: call.update(None), lambda: call(1), lambda: call.address, call.close):

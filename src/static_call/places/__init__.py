@@ -1,1 +1,1 @@
-"""Where trampolines live: one file each, which offers what static_call.Place asks for."""
+"""Where trampolines live: a file or a folder for each place; protocol.py has what they offer."""

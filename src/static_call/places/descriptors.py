@@ -1,7 +1,7 @@
-"""File descriptors that the program does not see: never one of the standard three.
+"""File descriptors that are never one of the standard three.
 
-A program may run with stdin, stdout or stderr closed. What is opened next gets that number, and the
-program, or a library of it, then reads or writes what it takes for its stdout.
+A program may run with stdin, stdout or stderr closed. The next file that is opened gets its number,
+and the program, or a library of it, then reads or writes it as its stdout.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import threading
 from typing import NamedTuple
 
 LOWEST = 3
+"""The lowest number that is not a standard one."""
 
 
 def above_standard(fd: int) -> int:
-    """The same open file at a number from LOWEST on; a lower one is then closed. Raises OSError."""
+    """The same open file at LOWEST or above; a lower descriptor is closed. Raises OSError."""
     if fd >= LOWEST:
         return fd
     higher = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOWEST)
@@ -24,16 +25,20 @@ def above_standard(fd: int) -> int:
 
 
 class Held:
-    """A file that this process keeps open for reading and writing, and finds again.
+    """A file that this process keeps open for reading and writing.
 
-    Others may close a descriptor that is not theirs (os.closerange, a daemon that cleans up) or put
-    another file at its number: it is known by what it is, and then opened anew. In the child of a
-    fork /proc/thread-self names another file, so that one is opened anew too.
+    Other code may close a descriptor that is not its own (os.closerange, a daemon that cleans up),
+    or put another file at its number. So the file is recognised by its inode, and opened again if
+    it is not there. In the child of a fork, /proc/thread-self names another file, so it is opened
+    again there too.
+
+    Attributes:
+        path: The file's path.
     """
 
     def __init__(self, path: str) -> None:
         """Nothing is opened yet."""
-        self.path = path
+        self.path: str = path
         self._lock = threading.RLock()
         self._known: _Known | None = None
 
@@ -55,7 +60,7 @@ class Held:
             os.close(known.fd)
 
     def forked(self) -> None:
-        """In the child of a fork: the parent's memory is not its own."""
+        """In the child of a fork: closes the parent's file, and makes a new lock."""
         self._lock = threading.RLock()
         self.close()
 
@@ -63,17 +68,17 @@ class Held:
         found: list[int] = []
         known = None
         try:
-            # One C call opens and notes: no exception of a signal handler comes between.
+            # One C call opens and notes: no exception of a signal handler can come between.
             found.extend(map(os.open, [self.path], [os.O_RDWR | os.O_CLOEXEC]))
             if found[0] < LOWEST:
                 found.extend(map(fcntl.fcntl, found[:], [fcntl.F_DUPFD_CLOEXEC], [LOWEST]))
             inode = _inode(found[-1])
             assert inode is not None
             known = _Known(os.getpid(), inode, found[-1])
+            return known
         finally:
             for fd in found[:-1] if known else found:
                 os.close(fd)
-        return known
 
 
 class _Known(NamedTuple):

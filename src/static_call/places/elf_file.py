@@ -56,7 +56,7 @@ class ElfFile(Stores):
         if key is not None:
             if key.key % image.pointer_size or (image.sections and image.code.holds(key.key)):
                 raise Unsafe(f"{image.path}: the key at {key.key:#x} is not in data")
-            self.write(key.key, key.function.to_bytes(image.pointer_size, image.order))
+            self.write(key.key, key.data)
         for step in retarget.steps:
             if step.op == "store":
                 self.write(step.address, step.value.to_bytes(step.size, image.order))

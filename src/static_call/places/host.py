@@ -46,7 +46,7 @@ def loaded(designs: Sequence[str] = ()) -> list[LoadedObject]:
 
     place = host()
     if not isinstance(place, OwnProcess):
-        raise NotHere("this process runs no arm64 code: load files into an Emulator")
+        raise NotHere("this process does not run arm64 code: load files into an Emulator")
     return place.loaded(designs)
 
 

@@ -1,10 +1,10 @@
 """What a place can offer, in parts: each place implements the parts that it has.
 
-- Memory: trampolines can be found in it, read and retargeted. A machine behind a debug stub has
-  this part alone.
-- Code: symbols have addresses there, and what is code is known. An ELF file has this part too, and
-  can say it for a memory that the file is loaded into.
-- Runs: code can be called, and new static calls be made.
+- Memory: trampolines in it can be read and retargeted. A machine at the other end of a debug stub
+  has this part alone.
+- Code: it knows the addresses of symbols, and what is code. An ELF file has this part too, and can
+  answer for a memory that the file was loaded into.
+- Runs: code in it can be called, and new static calls can be made.
 - Native: its code runs in this process, so C functions of this process can be called there.
 """
 
@@ -28,6 +28,7 @@ class Piece(Protocol):
 
     def give(self) -> None:
         """Gives it back, if it was taken. A second time does nothing."""
+        ...
 
 
 class HasAddress(Protocol):
@@ -36,6 +37,7 @@ class HasAddress(Protocol):
     @property
     def address(self) -> int:
         """Where it is."""
+        ...
 
 
 @runtime_checkable
@@ -52,17 +54,20 @@ class Memory(Protocol):
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes at an address; fewer where memory ends."""
+        ...
 
     def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
         """Stores into the key, then runs a retarget's code or takes its steps in their order."""
+        ...
 
 
 @runtime_checkable
 class Code(Protocol):
-    """Who knows the symbols and the code of a memory."""
+    """What knows the symbols and the code of a memory."""
 
     def resolve(self, name: str) -> int:
         """The address of a symbol. Raises a StaticCallError for one that is not there."""
+        ...
 
     def executable(self, address: int, *, held: bool = False) -> bool:
         """Whether there is code at an address.
@@ -71,9 +76,11 @@ class Code(Protocol):
             address: The address.
             held: An object keeps the code where it is, so an earlier answer may be given again.
         """
+        ...
 
     def guarded(self, address: int) -> bool:
         """Whether an indirect branch to an address must land on a landing pad (FEAT_BTI)."""
+        ...
 
 
 @runtime_checkable
@@ -88,9 +95,11 @@ class Runs(Protocol):
 
     def call(self, address: int, /, *args: Argument) -> int:
         """Calls a function with integers and bytes; returns x0, unsigned."""
+        ...
 
     def callable(self, address: int, prototype: type) -> Callable[..., Any]:
         """What calls a function at an address with arguments of a ctypes prototype."""
+        ...
 
     def reserve(
         self,
@@ -109,12 +118,14 @@ class Runs(Protocol):
             near: An address that the trampoline should have in reach.
             at: The trampoline's address, where it can be chosen.
         """
+        ...
 
     def create(self, trampoline: Trampoline, key: int, target: Target, function: int) -> None:
         """Puts a trampoline that calls `target` into memory, and `function` into its key.
 
         A thread that then gets the trampoline's address from data runs it, and its target's code.
         """
+        ...
 
 
 @runtime_checkable
@@ -126,9 +137,19 @@ class Native(Protocol):
 
         Raises BadTarget for anything else, and for a function of another prototype.
         """
+        ...
 
     def parameter(self, address: int, prototype: type | None) -> object:
         """What ctypes passes to a C function for a function at an address."""
+        ...
+
+
+class ChoosesPlace(Protocol):
+    """Chooses the place of a static call that is made without one."""
+
+    def __call__(self) -> RunningPlace:
+        """The place. Raises a StaticCallError if there is none."""
+        ...
 
 
 class RunningPlace(Memory, Code, Runs, Protocol):

@@ -43,12 +43,12 @@ class EmulatedElf:
 
     def __init__(self, machine: Machine, path: str, designs: Sequence[str] = ()) -> None:
         """Loads a file: see Emulator.load."""
-        self.machine = machine
-        self.image = Image.open(path)
+        self.machine: Machine = machine
+        self.image: Image = Image.open(path)
         self.image.require_linked()
         names = (*designs, *notation.shipped())
         self._designs = image_calls.longest_first(notation.load(name) for name in names)
-        self.bias = self._map()
+        self.bias: int = self._map()
         for segment in self.image.segments:
             for at in range(segment.address, segment.address + segment.file_size, _PIECE):
                 size = min(_PIECE, segment.address + segment.file_size - at)
@@ -126,7 +126,7 @@ class EmulatedElf:
         """Maps the segments where they were linked, or where there is room; returns the bias."""
         segments = self.image.segments
         if not segments:
-            raise StaticCallError(f"{self.image.path}: nothing in it is to be loaded")
+            raise StaticCallError(f"{self.image.path}: it has nothing to load")
         low = segments[0].address & -_PAGE
         high = segments[-1].end + _PAGE - 1 & -_PAGE
         pages = sum((one.end - one.address) // _PAGE + 2 for one in segments)
@@ -158,7 +158,7 @@ class EmulatedElf:
         return self.machine.reserve_thread_locals(segment, path, first=first)
 
     def _relocate(self) -> None:
-        """Does the dynamic linker's work, with the bias; ifuncs last, as their resolvers run."""
+        """Does the dynamic linker's work; ifuncs come last, as their resolvers are run."""
         resolvers = []
         for one in self.image.loader.relocations():
             if one.type == arm64.IRELATIVE:
@@ -173,7 +173,7 @@ class EmulatedElf:
             self.machine.write(one.address + self.bias, function.to_bytes(8, "little"))
 
     def _value(self, one: Relocation) -> int | None:
-        """What a relocation stores; None for one that this loader knows nothing of."""
+        """What a relocation stores; None for a type that this loader does not know."""
         linked = int.from_bytes(self.image.read(one.address, 8), "little")
         if one.type in (arm64.RELATIVE, arm64.RELR):
             return linked + self.bias & (1 << 64) - 1

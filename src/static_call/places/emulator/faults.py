@@ -14,7 +14,7 @@ class EmulatorFault(StaticCallError):
 
     def __init__(self, message: str, address: int) -> None:
         super().__init__(message)
-        self.address = address
+        self.address: int = address
 
 
 class OutOfBounds(EmulatorFault):

@@ -41,7 +41,7 @@ class Machine(Processor):
         thread: The thread pointer, TPIDR_EL0.
     """
 
-    live = True
+    live: bool = True
 
     def __init__(self, *, instructions: int = 100_000_000, seconds: float = 30.0) -> None:
         """A machine that has only the function that returns 0.
@@ -52,8 +52,8 @@ class Machine(Processor):
         """
         super().__init__(instructions=instructions, seconds=seconds)
         self.names: dict[str, StaticCall] = {}
-        self.shared = Sharing()
-        self.thread = self.allocate(_TLS_SIZE, align=_TLS_ALIGN)
+        self.shared: Sharing = Sharing()
+        self.thread: int = self.allocate(_TLS_SIZE, align=_TLS_ALIGN)
         self._thread_locals = _TLS_HEADER
         self._scratch = self.allocate(PAGE, executable=True)
         self.uc.reg_write(arm64.UC_ARM64_REG_TPIDR_EL0, self.thread)
@@ -77,7 +77,7 @@ class Machine(Processor):
             lines = [line for line in code.splitlines() if line.strip()]
         size = a64.WORD * len(lines) if isinstance(code, str) else len(code)
         if not size:
-            raise StaticCallError("a function without an instruction")
+            raise StaticCallError("the function has no instructions")
         pages = None if at is None else self.new_pages(at, size)
         try:
             address = self.allocate(size, at=at, executable=True)
@@ -136,7 +136,7 @@ class Machine(Processor):
         key = self.allocate(KEY_SIZE)
         outside: dict[str, int] = {}
         if design.outside:
-            # After its trampoline where the caller says where that is: ADRP reaches it.
+            # If the caller chose the trampoline's address, after it: ADRP reaches that.
             literals = take(8 * len(design.outside), 8, None if at is None else entry + _LITERALS)
             outside = {label: literals + 8 * n for n, label in enumerate(design.outside)}
         return Trampoline(design, entry, outside), key
@@ -206,7 +206,7 @@ class Machine(Processor):
         if first and self._thread_locals != _TLS_HEADER:
             raise StaticCallError(
                 f"{path}: a program's thread-local variables must be the first ones in the "
-                "machine: load it before other files, or into a machine of its own"
+                "machine: load it before other files, or into another machine"
             )
         at = self._thread_locals + (segment.address - self._thread_locals) % max(segment.align, 1)
         if segment.align > _TLS_ALIGN or at + segment.size > _TLS_SIZE:

@@ -50,7 +50,8 @@ class Processor(EmulatedMemory):
     def __init__(self, *, instructions: int = 100_000_000, seconds: float = 30.0) -> None:
         """There is a stack, and no code yet."""
         super().__init__()
-        self.instructions, self.seconds = instructions, seconds
+        self.instructions: int = instructions
+        self.seconds: float = seconds
         self.uc.reg_write(arm64.UC_ARM64_REG_CPACR_EL1, 3 << 20)  # FP and SIMD without a trap
         self._missing: dict[int, str] = {}
         self._fault: tuple[int, int, str] | None = None

@@ -45,7 +45,7 @@ class OwnProcess(Process):
             NotHere: This is user-mode emulation.
         """
         if self.translated:
-            raise NotHere("user-mode emulation has threads of its own, which cannot be asked")
+            raise NotHere("user-mode emulation has its own threads, which cannot be asked")
         self._asker.synchronize([*self._text.ranges(), *self._trampolines.ranges()], seconds)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Functions that are foreign to Python: their addresses, and whether they have a prototype."""
+"""Functions of ctypes and cffi: their addresses, and whether they fit a prototype."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FUNCTION: Any = ctypes.CFUNCTYPE(None).__mro__[-2]  # what all ctypes function 
 _FLOATS = {"f": 4, "d": 8, "g": 16}
 
 Shape = tuple[str, int] | None
-"""How a value is passed: a kind and a size in bytes; None where that is not known."""
+"""How a value is passed: a kind and a size in bytes; None if that is not known."""
 
 
 def address(function: Any) -> int:
@@ -23,11 +23,13 @@ def address(function: Any) -> int:
 def pointer(target: object, prototype: Any) -> tuple[int, object]:
     """The address of a function, and the object that keeps its code alive.
 
-    target     a ctypes function, a cffi function or callback, or, where there is a prototype, a
-               Python callable
-    prototype  a type made by ctypes.CFUNCTYPE, or None where any will do
+    Args:
+        target: A ctypes function, a cffi function or callback, or, if there is a prototype, a
+            Python callable.
+        prototype: A type made by ctypes.CFUNCTYPE, or None if any will do.
 
-    Raises BadTarget for what is none of these, a null pointer, or what has another prototype.
+    Raises:
+        BadTarget: It is none of these, a null pointer, or it has another prototype.
     """
     backend: Any = sys.modules.get("_cffi_backend")
     shapes: list[Shape] | None
@@ -41,20 +43,20 @@ def pointer(target: object, prototype: Any) -> tuple[int, object]:
     elif callable(target):
         raise BadTarget(f"{target!r} needs a prototype, a type made by ctypes.CFUNCTYPE")
     else:
-        raise BadTarget(f"{target!r} is no address, function, name, None or RET0")
+        raise BadTarget(f"{target!r} is not an address, a function, a symbol's name, None or RET0")
     if not at:
-        raise BadTarget(f"{target!r} is a null pointer; for none, say None")
+        raise BadTarget(f"{target!r} is a null pointer; to call nothing, pass None")
     if prototype is not None and shapes is not None:
         wanted = [_shape(prototype._restype_), *map(_shape, prototype._argtypes_)]
         if len(wanted) != len(shapes) or not all(map(_fits, wanted, shapes)):
             raise BadTarget(
-                f"{target!r} has the prototype {_text(shapes)}, the static call {_text(wanted)}"
+                f"{target!r} has the prototype {_text(shapes)}, the static call has {_text(wanted)}"
             )
     return at, target
 
 
 def _ctypes_shapes(function: Any) -> list[Shape] | None:
-    """Result and arguments of a ctypes function; None where nobody said what they are."""
+    """Result and arguments of a ctypes function; None if nobody said what they are."""
     if function.argtypes is None:
         return None
     return [_shape(function.restype), *map(_shape, function.argtypes)]
@@ -79,7 +81,7 @@ def _cffi(backend: Any, target: Any) -> tuple[int, list[Shape] | None]:
     if type_.kind == "pointer" and type_.item.kind == "function":
         type_ = type_.item
     if type_.kind != "function":
-        raise BadTarget(f"{target!r} is no function")
+        raise BadTarget(f"{target!r} is not a function")
     at = int(backend.cast(backend.new_primitive_type("uintptr_t"), target))
     if type_.ellipsis:
         return at, None

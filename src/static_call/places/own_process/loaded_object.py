@@ -1,10 +1,9 @@
 """The programs and libraries that are loaded into this process, and their static calls.
 
-/proc/self/maps has a path for each, and another file may be there by now: an upgrade, a file that
-was moved, one that somebody put there. So the file that is read is the one that is mapped, by
-/proc/self/map_files where the kernel allows that, or one whose inode is the same; its symbols,
-notes and strings are compared with memory; and nothing is taken for a key that does not point to
-its trampoline.
+/proc/self/maps has a path for each, and another file may be at that path now: an upgrade, a file
+that was moved, one that somebody put there. So the file that is read is the mapped one, through
+/proc/self/map_files if the kernel allows that, or one with the same inode. Its symbols, notes and
+strings are compared with memory, and only what points to its trampoline is taken for a key.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _MAGIC, _EM_AARCH64 = b"\x7fELF", 183
 _HEADERS = 20  # bytes, e_machine among them
 _ALLOC, _EXECINSTR = 2, 4  # SHF_*
 _SAME = {3: "strings", 5: "hash table", 7: "notes", 11: "symbols", 0x6FFFFFF6: "hash table"}
-"""Types of sections (SHT_*) whose bytes in memory are the file's, for as long as it is loaded."""
+"""Types of sections (SHT_*) that have the file's bytes in memory for as long as it is loaded."""
 
 _CODE = 64  # bytes of a function that are compared
 _PIECE = 1 << 16
@@ -42,10 +41,12 @@ class Unreadable(StaticCallError):
 class LoadedObject:
     """An ELF file that is loaded into this process; its static calls by name.
 
-    path          the file's, as /proc/self/maps has it
-    bias          what was added to its link addresses
-    static_calls  those whose trampolines were found, in memory too
-    unreadable    "", or why its file cannot be read: then nothing is known of its static calls
+    Attributes:
+        process: This process.
+        path: The file's path, as /proc/self/maps has it.
+        bias: What was added to its link addresses.
+        static_calls: Its static calls, by name, if their trampolines were found in memory too.
+        unreadable: "", or why its file cannot be read: then nothing is known of its static calls.
     """
 
     def __init__(
@@ -58,8 +59,11 @@ class LoadedObject:
         unreadable: str = "",
     ) -> None:
         """Finds its static calls. Raises elf.ElfError."""
-        self.process, self.path, self.bias, self._image = process, path, bias, image
-        self.unreadable = unreadable
+        self.process: Process = process
+        self.path: str = path
+        self.bias: int = bias
+        self.unreadable: str = unreadable
+        self._image = image
         self.static_calls: dict[str, StaticCall] = {}
         self._refused: dict[str, str] = {}
         names = (*designs, *notation.shipped())
@@ -74,7 +78,7 @@ class LoadedObject:
                 self.static_calls[one.name] = call
 
     def _wrong(self, call: StaticCall) -> str:
-        """What keeps a static call of the file from being one in memory."""
+        """Why a static call of the file is not one in memory; "" if it is."""
         try:
             _ = call.state
         except StaticCallError as error:
@@ -84,7 +88,7 @@ class LoadedObject:
         assert self._image is not None
         segment = self._image.segments.at(call.key - self.bias)
         if segment is None or not segment.writable:
-            return f"its key at {call.key:#x} is in no writable segment of the file"
+            return f"its key at {call.key:#x} is not in a writable segment of the file"
         if not call.has_own_key:
             return f"what is at {call.key:#x} is not its key: it does not point to the trampoline"
         return ""
@@ -110,7 +114,7 @@ class LoadedObject:
     def resolve(self, name: str) -> int:
         """The address of one of its symbols, or of any that dlsym finds.
 
-        Raises StaticCallError, and Unreadable where the code there is not the file's.
+        Raises StaticCallError, and Unreadable if the code there is not the file's.
         """
         assert self._image is not None
         try:
@@ -133,7 +137,11 @@ class LoadedObject:
 def loaded(process: Process, designs: Sequence[str] = ()) -> list[LoadedObject]:
     """The objects of this process that have static calls, in order of address.
 
-    After them those of which that cannot be said, as their files cannot be read: see `unreadable`.
+    After them come those whose files cannot be read, so that nobody can say: see `unreadable`.
+
+    Args:
+        process: This process.
+        designs: Files with your own designs that they may have.
     """
     now = maps.mappings()
     objects: list[LoadedObject] = []
@@ -156,10 +164,10 @@ def loaded(process: Process, designs: Sequence[str] = ()) -> list[LoadedObject]:
 
 
 class Trampolines:
-    """Where the trampolines of what is loaded are, remembered for as long as it is mapped."""
+    """The addresses of the trampolines of what is loaded, kept for as long as it is mapped."""
 
     def __init__(self, process: Process) -> None:
-        """Nothing is looked at yet."""
+        """Nothing is looked up yet."""
         self._process = process
         self._known: dict[tuple[object, ...], list[range]] = {}
 
@@ -191,7 +199,7 @@ def _state(mapping: Mapping) -> tuple[object, ...]:
 
 
 def _object(process: Process, mapping: Mapping, designs: Sequence[str] = ()) -> LoadedObject | None:
-    """The object whose code begins in a mapping; None where none does. Raises Unreadable."""
+    """The object whose code begins in a mapping, or None. Raises Unreadable."""
     try:
         image = _open(process, mapping)
         if image is None or not image.linked:
@@ -207,14 +215,14 @@ def _object(process: Process, mapping: Mapping, designs: Sequence[str] = ()) -> 
             return None  # a later part, with other rights
         bias = mapping.start - linked
         if "r" not in mapping.permissions:
-            raise Unreadable("its text may be executed and not read: an update reads it")
+            raise Unreadable("its text can be executed but not read, and an update reads it")
         status = image.stat
         device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
         if what := _differs(process, image, bias, code=device != mapping.device):
-            raise Unreadable(f"its {what} in memory are not those of the file: it was changed")
+            raise Unreadable(what)
         return LoadedObject(process, mapping.path, bias, image, designs)
     except ElfError:
-        return None  # no ELF file: a device, a cache; or none for arm64
+        return None  # not an ELF file (a device, a cache), or not for arm64
 
 
 def _open(process: Process, mapping: Mapping) -> Image | None:
@@ -245,15 +253,15 @@ def _open(process: Process, mapping: Mapping) -> Image | None:
             return image
         image.close()
         if path == mapping.path:
-            why = "another file is at its path by now: restart the program to see it"
+            why = "another file is at its path now: restart the program to see it"
     raise Unreadable(why)
 
 
 def _spellings(path: str) -> Iterator[str]:
-    """The names that a file may have which /proc/self/maps calls this.
+    """The names that a file may have that has this path in /proc/self/maps.
 
     A line feed is written there as \\012, and " (deleted)" follows the name of a file that is gone;
-    a name may have either by itself.
+    a file's own name may contain either.
     """
     for one in (path, path.removesuffix(_DELETED)):
         yield one
@@ -262,9 +270,13 @@ def _spellings(path: str) -> Iterator[str]:
 
 
 def _differs(process: Process, image: Image, bias: int, *, code: bool) -> str:
-    """What in memory is not the file's; "" where all is that nobody has reason to change.
+    """Why memory is not known to be the file's, in words; "" if all that should be the same is.
 
-    code  whether code counts, but for sections that trampolines are in
+    Args:
+        process: This process.
+        image: The file.
+        bias: What was added to its link addresses.
+        code: Whether to compare code too, except sections that have trampolines.
     """
     entries = [one.value for one in image.names.starting(image_calls.TRAMPOLINE)] if code else []
     compared = False
@@ -276,13 +288,13 @@ def _differs(process: Process, image: Image, bias: int, *, code: bool) -> str:
         for at in range(section.address, end, _PIECE) if what else ():
             size = min(_PIECE, end - at)
             if process.read(at + bias, size) != image.read(at, size):
-                return what or ""
+                return f"its {what} in memory are not those of the file: it was changed"
             compared = True
-    return "" if compared else "sections, of which there are none that could be compared,"
+    return "" if compared else "it has no section that can be compared with memory"
 
 
 def _start(process: Process, mapping: Mapping, now: Sequence[Mapping]) -> int | None:
-    """Where the ELF header of a mapped file is in memory; None if there is none of arm64."""
+    """Where the ELF header of a mapped file is in memory; None if there is none, or not arm64's."""
     heads = [
         one.start
         for one in now

@@ -1,4 +1,4 @@
-"""What is mapped into this process: /proc/self/maps, and room for more."""
+"""What is mapped into this process (/proc/self/maps), and where there is room for more."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ class NoProc(StaticCallError):
 class Mapping(NamedTuple):
     """One line of /proc/self/maps.
 
-    start, end   addresses
-    permissions  "r-xp"
-    offset       in the file, bytes
-    path         the file's, "[heap]" and the like, or ""; a line feed in it is written \\012
-    device       the file system's, as "08:01"; inode is the file's, and 0 for no file
+    Attributes:
+        start: Its first address.
+        end: The address after its last byte.
+        permissions: As in "r-xp".
+        offset: Where it begins in the file, in bytes.
+        path: The file's path, "[heap]" and the like, or ""; a line feed in it is written \\012.
+        device: The file system's device, as "08:01".
+        inode: The file's inode; 0 if there is no file.
     """
 
     start: int
@@ -61,13 +64,13 @@ def mappings() -> list[Mapping]:
 
 
 def executable(known: Sequence[Mapping], address: int) -> bool:
-    """Whether there is code at an address; `known` are all mappings, in order."""
+    """Whether there is code at an address, by all mappings, in order of address."""
     number = bisect_right(known, address, key=attrgetter("start")) - 1
     return number >= 0 and address < known[number].end and "x" in known[number].permissions
 
 
 def guarded(address: int) -> bool:
-    """Whether the page is guarded, so that an indirect branch needs a landing pad: `bt` in smaps.
+    """Whether an indirect branch to an address needs a landing pad: its page has `bt` in smaps.
 
     Raises NoProc.
     """
@@ -84,9 +87,13 @@ def guarded(address: int) -> bool:
 
 
 def room(taken: Sequence[Mapping], size: int, near: int, reach: int) -> int | None:
-    """Where `size` unmapped bytes begin, all within `reach` bytes of `near`, and the closest.
+    """The closest room for a mapping: its address, or None if there is none.
 
-    `size` is a multiple of the alignment. None where there is no such room.
+    Args:
+        taken: All mappings, in order of address.
+        size: Bytes of room; the address will be a multiple of it.
+        near: The address that it should be close to.
+        reach: How far from `near` the room may begin and end, in bytes.
     """
     best: int | None = None
     low = _LOWEST
@@ -105,7 +112,7 @@ def room(taken: Sequence[Mapping], size: int, near: int, reach: int) -> int | No
 
 def _lines(name: str) -> list[str]:
     try:
-        # A carriage return in a path ends no line.
+        # A carriage return in a path does not end the line.
         with open(
             f"/proc/self/{name}", encoding="utf-8", errors="surrogateescape", newline="\n"
         ) as file:

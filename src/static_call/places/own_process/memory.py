@@ -36,8 +36,8 @@ class ProcessMemory:
 
     def __init__(self, *, weak: bool) -> None:
         """Nothing is opened yet. Raises NotHere on a CPU where a store may be torn."""
-        self.weak = weak
-        self.translated = False
+        self.weak: bool = weak
+        self.translated: bool = False
         capabilities = libc.capabilities()
         check_capabilities(capabilities)
         self._bti = bool(capabilities & _HWCAP2_BTI)
@@ -151,6 +151,6 @@ def check_capabilities(capabilities: int) -> None:
     """
     if capabilities & _HWCAP2_MOPS:
         raise NotHere(
-            "the CPU has FEAT_MOPS: newer kernels copy by it, and what they write to text is then "
-            "not promised to be one store; boot with arm64.nomops to do without it"
+            "the CPU has FEAT_MOPS: newer kernels copy with it, so a write to text may not be one "
+            "store; boot with arm64.nomops to do without it"
         )

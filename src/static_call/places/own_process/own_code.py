@@ -3,7 +3,7 @@
 Text is read-only for the process, so a store is a pwrite to /proc/self/mem: the kernel stores
 aligned 4 or 8 bytes at once (arch/arm64/lib/memcpy.S; not by FEAT_MOPS, which OwnProcess refuses),
 and maintains caches for itself (arch/arm64/mm/flush.c, copy_to_user_page). Everything else of the
-design's text is executed as it stands. cse is membarrier(2) with PRIVATE_EXPEDITED_SYNC_CORE, which
+design's text is executed as it is. cse is membarrier(2) with PRIVATE_EXPEDITED_SYNC_CORE, which
 interrupts every CPU that runs a thread of this process. An interrupt between two steps may move the
 updater to another CPU: the kernel's context switch completes its maintenance (dsb in __switch_to).
 """
@@ -23,16 +23,17 @@ _EXCLUSIVE = (
     Row("stxr", "10001000000 s5 0 11111 n5 t5", "w:s, w:t, [s:n]"),
     Row("stlr", "10001000100 11111 1 11111 n5 t5", "w:t, [s:n]"),
 )
-"""What taking a lock needs beyond the a64 table (Arm ARM C6.2)."""
+"""The instructions for taking a lock that the a64 table does not have (Arm ARM C6.2)."""
 
-# The parameters, 8 bytes each, that x0 points to; then the registers of the retarget.
 PARAMETERS = ("fd", "lock", "owner", "thread", "key", "function", "keep", "stores", "buffer")
+"""The parameters, 8 bytes each, that x0 points to. Then come the registers of the retarget."""
+
 _SAVED = len(PARAMETERS)  # x0 to x3 and x8 while the kernel is called
 REGISTERS = _SAVED + 5
-"""The index of x0's value among the parameters; the other registers' follow."""
+"""The index of x0's value among the parameters; those of the other registers follow."""
 
 HELD = 1
-"""The result where the lock is another thread's."""
+"""The result if another thread holds the lock."""
 
 _P = {name: f"[x19, #{8 * number}]" for number, name in enumerate(PARAMETERS)}
 _LAST = 17  # x18 is the platform's, and from x19 on they are this code's own
@@ -54,7 +55,7 @@ _ENTER = f"""
         mov     x19, x0
         mov     x24, #0                 // stores made
         ldr     x1, {_P["lock"]}
-        ldr     x2, {_P["owner"]}       // 0, or a thread that is no more
+        ldr     x2, {_P["owner"]}       // 0, or a thread that has ended
         ldr     x3, {_P["thread"]}
 take:   ldaxr   w0, [x1]
         cmp     x0, x2
@@ -104,7 +105,7 @@ _SAVE = f"""
 _RESTORE = _SAVE.replace("stp", "ldp").replace("str", "ldr")
 
 ASKED = -0x5343
-"""The si_code of the signal that asks a thread where it is: nobody else's has it."""
+"""The si_code of the signal that asks a thread where it is; no other signal has it."""
 
 HANDLER = f"""
         bti     c
@@ -125,14 +126,19 @@ class Unperformable(StaticCallError):
 
 
 def retarget(code: Code, name: str) -> bytes:
-    """The machine code for a retarget: long code(parameters).
+    """The machine code for a retarget, which is called as long code(parameters).
 
-    It takes the key's lock, stores the key, does what `code` says, and lets go of the lock.
-    Returns 0; HELD where the lock is not `owner`'s, having done nothing but say in `owner` whose;
-    or a negative errno, after `stores` of the design's stores: where these are fewer than `keep`,
-    calls still go to the old function, and the key is as it was.
+    It takes the key's lock, stores the key, does what `code` says, and lets go of the lock. Its
+    result is 0; or HELD if somebody other than `owner` holds the lock: then it has only stored in
+    `owner` who does; or a negative errno, after `stores` of the design's stores. If these are fewer
+    than `keep`, calls still go to the old function, and the key is as it was.
 
-    Raises Unperformable, with the design's name, where a step cannot be done here.
+    Args:
+        code: The design's retarget.
+        name: The design's name, for messages.
+
+    Raises:
+        Unperformable: A step cannot be done in a running process.
     """
     used = {
         insn[one.name] for insn in code if isinstance(insn, a64.Instruction) for one in _of(insn)
@@ -144,7 +150,7 @@ def retarget(code: Code, name: str) -> bytes:
         lines += _lines(_membarrier(_SYNC_CORE))
         code = code[1:]
     elif Cse() in code:
-        # Where there is no membarrier, that has to be known before anything is stored.
+        # If there is no membarrier, we must know before anything is stored.
         lines += _lines(_membarrier(_REGISTER_SYNC_CORE))
     lines += _lines(_KEY)
     lines += [f"ldr x{n}, [x19, #{8 * (REGISTERS + n)}]" for n in sorted(used - {31})]
@@ -155,8 +161,8 @@ def retarget(code: Code, name: str) -> bytes:
             lines += _lines(_store(insn))
         elif insn.name == "stp":
             raise Unperformable(
-                f"{name}: its retarget stores {2 * insn.size} bytes at once, which in a running "
-                "process nothing does: 8 are the most"
+                f"{name}: its retarget stores {2 * insn.size} bytes at once; in a running "
+                "process at most 8 can be"
             )
         else:
             lines.append(str(insn))
@@ -164,7 +170,7 @@ def retarget(code: Code, name: str) -> bytes:
 
 
 def assemble(lines: list[str] | str) -> bytes:
-    """Machine code from lines of assembly with labels; the same wherever it lies."""
+    """Machine code from lines of assembly with labels; it is the same at any address."""
     labels: dict[str, int] = {}
     instructions: list[a64.Instruction] = []
     for line in _lines(lines) if isinstance(lines, str) else lines:
@@ -187,7 +193,7 @@ def _of(insn: a64.Instruction) -> list[a64.Operand]:
 
 
 def _store(insn: a64.Instruction) -> str:
-    """str of the design: its value into the buffer, from where the kernel stores it."""
+    """A str of the design: its value goes into the buffer, and the kernel stores it from there."""
     width = "w" if insn.size == a64.WORD else "x"
     value = f"{width}{insn['t']}" if insn["t"] != 31 else f"{width}zr"
     return f"""

@@ -1,4 +1,4 @@
-"""Memory for trampolines, literals and keys: pieces of arenas, near to where they are wanted."""
+"""Memory for trampolines, literals and keys: pieces of arenas, near where they are wanted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ ARENA = 1 << 20
 """Bytes of an arena. Only the pages that are used take memory."""
 
 REACH = (1 << 27) - ARENA
-"""How far from an arena a direct branch out of any piece of it gets, at least (FACTS: 128 MiB)."""
+"""How far a direct branch gets at least, from any piece of an arena, counted from the arena's
+address: B reaches 128 MiB (Arm ARM C6.2.26)."""
 
 _PROT_READ, _PROT_WRITE, _PROT_EXEC, _PROT_BTI = 1, 2, 4, 0x10
 _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0x02, 0x20, 0x100000
@@ -29,30 +30,43 @@ class NoRoom(StaticCallError):
 
 
 class Kind(NamedTuple):
-    """What pieces can be used for each other: bytes, and a multiple of what their address is."""
+    """Pieces of the same kind can be used for each other.
+
+    Attributes:
+        size: Bytes.
+        align: What their address is a multiple of.
+    """
 
     size: int
     align: int
 
 
 class Piece:
-    """A piece of a pool, whose it is from when the pool's `take` returned until `give`."""
+    """A piece of a pool: it belongs to the caller from when `take` returned until `give`.
+
+    Attributes:
+        address: Where it is.
+        kind: Its size and alignment.
+    """
 
     __slots__ = ("_pool", "address", "kind")
+
+    address: int
+    kind: Kind
 
     def __init__(self, pool: Pool, address: int, kind: Kind) -> None:
         self._pool, self.address, self.kind = pool, address, kind
 
     def give(self) -> None:
-        """Gives it back: it will be the last of its kind to be used again. Twice does no harm."""
+        """Gives it back: it will be the last of its kind to be used again. Twice does nothing."""
         self._pool.give(self)
 
 
 class Pool:
-    """Memory of one kind, which is never writable and executable.
+    """Memory with the same rights, which are never both to write and to execute.
 
-    An exception may come at any moment, such as KeyboardInterrupt. Whose a piece is stands in one
-    place, `_owner`, and changes by one store; the rest is what to look at next, and may be behind.
+    An exception such as KeyboardInterrupt may come at any moment. `_owner` alone says who has a
+    piece, and changes by one store; the rest says what to look at next, and may be out of date.
     """
 
     def __init__(
@@ -64,7 +78,10 @@ class Pool:
     ) -> None:
         """A pool without memory yet.
 
-        guarded  whether indirect branches into it must land on a pad (PROT_BTI)
+        Args:
+            executable: Whether it is for code.
+            writable: Whether this process writes it.
+            guarded: Whether indirect branches into it must land on a landing pad (PROT_BTI).
         """
         self._protection = _PROT_READ | (
             _PROT_EXEC * executable | _PROT_WRITE * writable | _PROT_BTI * guarded
@@ -87,11 +104,17 @@ class Pool:
     def take(
         self, size: int, align: int, near: int | None = None, *, into: MutableSequence[Any]
     ) -> int:
-        """`size` bytes, a multiple of `align`, within REACH of `near` where that can be had.
+        """Takes a piece; returns its address. It has zeros, or what was given back.
 
-        into  gets the Piece before it is taken, so that an exception cannot come between
+        Args:
+            size: Bytes.
+            align: What its address is a multiple of.
+            near: An address that it should be within REACH of; it is further away if there is no
+                room.
+            into: Gets the Piece before it is taken, so that an exception cannot come between.
 
-        They are zeros, or what was given back. Raises NoRoom.
+        Raises:
+            NoRoom: The kernel gives no more memory.
         """
         kind = Kind(size, align)
         with alone(self._lock, "making or closing a static call"):
@@ -102,14 +125,14 @@ class Pool:
         return address
 
     def give(self, piece: Piece) -> None:
-        """Takes a piece back, if it is whose `take` gave it to."""
+        """Takes a piece back, if it was not given back before."""
         with alone(self._lock, "making or closing a static call"):
             if self._owner.get(piece.address) is piece:
                 self._free[piece.kind][piece.address] = None
                 del self._owner[piece.address]
 
     def unmap(self) -> None:
-        """Gives all its memory back to the kernel. Nobody uses any of it."""
+        """Gives all its memory back to the kernel. The caller must know that nobody uses it."""
         for arena in list(self._last):
             self._last.pop(arena)
             libc.munmap(arena, ARENA)
@@ -121,7 +144,7 @@ class Pool:
             if near is None or _reaches(address & -ARENA, near):
                 if address not in self._owner:
                     return address
-                del free[address]  # its owner was interrupted
+                del free[address]  # the thread that took it was interrupted
                 return self._find(kind, near)
         for arena in reversed(self._last):
             if (near is None or _reaches(arena, near)) and self._cut(arena, kind):
@@ -133,7 +156,7 @@ class Pool:
     def _cut(self, arena: int, kind: Kind) -> bool:
         """Makes the next piece of an arena a free one; False where it has no room."""
         last, before = self._last[arena]
-        if last not in self._owner and before.size:  # who cut it was interrupted, if it is nowhere
+        if last not in self._owner and before.size:  # the thread that cut it was interrupted
             self._free[before].setdefault(last)
         start = -(-(last + before.size) // kind.align) * kind.align
         if start + kind.size > arena + ARENA:

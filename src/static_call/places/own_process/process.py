@@ -57,8 +57,8 @@ class Process(ProcessMemory):
         names: The static calls that were made here and are not closed, by name.
     """
 
-    live = True
-    shared = Sharing()
+    live: bool = True
+    shared: Sharing = Sharing()
 
     def __init__(self, *, weak: bool = False) -> None:
         """Opens /proc/self/mem, registers for membarrier, and tries that a change takes effect.
@@ -118,7 +118,7 @@ class Process(ProcessMemory):
             StaticCallError: `at` was given.
         """
         if at is not None:
-            raise StaticCallError("in a process the pool decides where a trampoline is; say near=")
+            raise StaticCallError("in a process the address cannot be chosen with at=: use near=")
         if lacking := [one for one in _PROMISED if one not in design.claims]:
             warnings.warn(
                 f"the design {design.name} does not claim to be {', '.join(lacking)}: see "
@@ -143,7 +143,7 @@ class Process(ProcessMemory):
 
     def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
         """Runs a retarget's machine code, under the key's lock. Raises Deadlock, UpdateFailed."""
-        # One of its own for each update: a signal handler may make another one meanwhile.
+        # New for each update: a signal handler may make another update before this one ends.
         parameters = (ctypes.c_uint64 * (own_code.SIZE // 8))()
         own_lock = ctypes.c_uint64(0)
         own_key = (ctypes.c_uint64 * 1)(0)
@@ -167,7 +167,7 @@ class Process(ProcessMemory):
     def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
         """The address of a ctypes or cffi function, or of a Python function with a prototype.
 
-        Raises static_call.BadTarget.
+        Raises BadTarget.
         """
         return foreign.pointer(target, prototype)
 
@@ -211,7 +211,9 @@ class Process(ProcessMemory):
         """
         data = own_code.assemble(code) if isinstance(code, str) else code
         if not data or len(data) % a64.WORD:
-            raise StaticCallError(f"{len(data)} bytes are no instructions")
+            raise StaticCallError(
+                f"{len(data)} bytes are not instructions of {a64.WORD} bytes each"
+            )
         if name in self._symbols:
             raise NameTaken(f"there is a function {name} already, at {self._symbols[name]:#x}")
         pieces: list[Piece] = []
@@ -249,10 +251,10 @@ class Process(ProcessMemory):
         return routine(ctypes.addressof(parameters))
 
     def _routine(self, code: Code, name: str = "the design") -> Callable[[int], int]:
-        """The machine code for a design's retarget, made when it is first wanted."""
+        """The machine code for a design's retarget, made when it is first needed."""
         if (known := self._routines.get(id(code))) is not None:
             return known[1]
-        # Without membarrier, this thread at least.
+        # Without membarrier, at least this thread has its CSE.
         here = [a64.parse("isb") if self.weak and one == Cse() else one for one in code]
         pieces: list[Piece] = []
         try:
@@ -265,7 +267,7 @@ class Process(ProcessMemory):
             raise
 
     def _waited(self, owner: int, deadline: float) -> int:
-        """Whom the lock may be taken from, after a while: 0, or a thread that is no more."""
+        """Waits; returns whom the lock may then be taken from: 0, or a thread that has ended."""
         if owner == threading.get_native_id():
             raise Deadlock("this thread is in an update of the static call already")
         if not is_thread(owner):
@@ -292,7 +294,7 @@ class Process(ProcessMemory):
         )
 
     def _try(self) -> None:
-        """Tries that changed code runs, which user-mode emulation must be told. Raises NotHere."""
+        """Tries that changed code runs; user-mode emulation must be told of it. Raises NotHere."""
         pieces: list[Piece] = []
         address = self._code.take(16, 16, _NEAR, into=pieces)
         run = _Code(address)
@@ -307,10 +309,10 @@ class Process(ProcessMemory):
             if result == number:
                 pieces[0].give()
                 return
-        raise NotHere("code that was changed through /proc/self/mem runs on as it was")
+        raise NotHere("code that was changed through /proc/self/mem still runs as it was")
 
     def _forked(self) -> None:
-        """In the child of a fork: the parent's memory and threads are not its own."""
+        """In the child of a fork: the parent's memory and threads are not there."""
         self._memory.forked()
         self.shared.forked()
         for pool in self._pools:

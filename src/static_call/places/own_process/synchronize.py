@@ -1,13 +1,14 @@
 """Waiting until no thread of this process is in a trampoline.
 
-An update says where calls go that start later. A thread that was interrupted in a trampoline may
-still go to a former target. After `synchronize` none does. What it cannot know: whether a thread is
-*in* a former target, and whether a signal handler runs whose thread it interrupted in a trampoline.
-Who frees a former target's memory must know of those: by a join, a count, an RCU grace period.
+An update decides where calls go that start after it. A thread that was interrupted in a trampoline
+may still go to a former target. After `synchronize` none does. It cannot know whether a thread is
+*in* a former target, or whether a signal handler is running that interrupted its thread in a
+trampoline. Before a former target's memory is freed, the caller must know that: by a join, a count,
+an RCU grace period.
 
-A thread that waits in the kernel is not disturbed: /proc/self/task/TID/syscall says where it is.
-One that runs is asked by a real-time signal, whose handler stores where it was. That signal is
-nobody else's, and is kept with its handler: so an answer may come late.
+A thread that waits in the kernel is not disturbed: /proc/self/task/TID/syscall says where it is. A
+thread that runs is asked by a real-time signal, whose handler stores where it was. The signal and
+its handler are kept, as an answer may come late.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _PAUSE = 100e-6  # seconds
 
 
 class NotSynchronized(StaticCallError):
-    """Of some thread it could not be found out where it is; the text names it."""
+    """It could not be found out where some thread is; the text names it."""
 
 
 class _SigInfo(ctypes.Structure):
@@ -55,12 +56,13 @@ class Asker:
     def __init__(self, handler: int) -> None:
         """No signal is taken yet.
 
-        handler  the address of own_code.HANDLER
+        Args:
+            handler: The address of own_code.HANDLER.
         """
         self._handler = handler
         self._lock = threading.RLock()  # of taking a signal
         self._number: int | None = None
-        # Where handlers may still store, with the thread whose it is, by address.
+        # Where handlers may still store, and the thread of each, by address.
         self._cells: dict[int, tuple[int, ctypes.c_uint64]] = {}
 
     def forked(self) -> None:
@@ -69,10 +71,16 @@ class Asker:
         self._cells.clear()
 
     def synchronize(self, trampolines: Sequence[range], seconds: float) -> None:
-        """Returns when every other thread has been seen outside of `trampolines`, or has ended.
+        """Returns when every other thread has been seen outside of some addresses, or has ended.
 
-        All are asked, and then their answers are collected. Raises NotSynchronized: after
-        `seconds`, or where there is no signal to ask by.
+        All threads are asked, and then their answers are collected.
+
+        Args:
+            trampolines: The addresses.
+            seconds: How long it may take.
+
+        Raises:
+            NotSynchronized: It took longer, or there is no signal to ask by.
         """
         deadline = time.monotonic() + seconds
         for at, (thread, cell) in list(self._cells.items()):
@@ -105,7 +113,7 @@ class Asker:
                 time.sleep(_PAUSE)
 
     def _answer(self, thread: int, asked: dict[int, ctypes.c_uint64]) -> int | None:
-        """Where a thread said that it was, if it did since it was asked; it can be asked again."""
+        """Where a thread was, if it has answered since it was asked; it can then be asked again."""
         if thread not in asked or not (pc := asked[thread].value):
             return None
         self._cells.pop(ctypes.addressof(asked.pop(thread)), None)
@@ -128,7 +136,7 @@ class Asker:
             asked[thread] = cell
 
     def _signal(self) -> int:
-        """The number of a signal whose handler is ours. Raises NotSynchronized."""
+        """The number of a signal that has our handler. Raises NotSynchronized."""
         if self._number is None or _handler(self._number) != self._handler:
             with alone(self._lock, "taking a signal"):
                 if self._number is None or _handler(self._number) != self._handler:
@@ -144,11 +152,11 @@ class Asker:
                 action = (ctypes.c_uint64 * 4)(self._handler, flags, 0, 0)
                 if not LIBC.syscall(_SYS_RT_SIGACTION, number, ctypes.byref(action), None, 8):
                     return number
-        raise NotSynchronized("every real-time signal is in use: none is left to ask threads by")
+        raise NotSynchronized("every real-time signal is in use, so threads cannot be asked")
 
 
 def _candidates() -> Iterator[int]:
-    """Signals that may be taken: those that the C library gives away; without such, all."""
+    """The signals to choose from: what the C library gives away, or all if it gives none."""
     allocate = getattr(LIBC, "__libc_allocate_rtsig", None)
     if allocate is None:
         yield from range(signal.SIGRTMAX, signal.SIGRTMIN - 1, -1)
@@ -161,8 +169,8 @@ def _candidates() -> Iterator[int]:
 def _uses(status: dict[str, int], number: int) -> bool:
     """Whether a thread or its process uses a signal, as far as /proc/self/task/TID/status says.
 
-    A thread that blocks it may wait for it by sigwait or a signalfd; one that blocks every
-    real-time signal may just want none, and is not one that could be asked by another.
+    A thread that blocks it may wait for it by sigwait or a signalfd. A thread that blocks every
+    real-time signal does not count: it may just want none, and could not be asked by any of them.
     """
     every = _mask(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
     waits = status["SigBlk"] if status["SigBlk"] & every != every else 0
@@ -182,7 +190,7 @@ def _handler(number: int) -> int:
 
 
 def _threads() -> set[int]:
-    """All threads. A listing during which one ends may lack others: then there is another one."""
+    """All threads. A listing may miss some if another one ends: then they are listed again."""
     found: set[int] = set()
     for _ in range(_LISTINGS):
         found |= {int(name) for name in os.listdir("/proc/self/task")}
@@ -199,7 +207,7 @@ def is_thread(thread: int) -> bool:
 
 
 def _status(thread: int) -> dict[str, int] | None:
-    """The signal masks of /proc/self/task/TID/status by name; None for a thread that ended."""
+    """The signal masks of /proc/self/task/TID/status by name; None for a thread that has ended."""
     try:
         with open(f"/proc/self/task/{thread}/status", encoding="utf-8", errors="replace") as file:
             fields = [line.split() for line in file]
@@ -211,7 +219,7 @@ def _status(thread: int) -> dict[str, int] | None:
 
 
 def _where(thread: int) -> int | None:
-    """Where a thread goes on that waits in the kernel; None if it runs, or has just ended."""
+    """Where a thread that waits in the kernel will go on; None if it runs, or has just ended."""
     try:
         with open(f"/proc/self/task/{thread}/syscall", encoding="ascii") as file:
             fields = file.read().split()
