@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
 
 from static_call.design.design import Recognised, Target
 from static_call.elf import arm64
 from static_call.elf.image import Image
 from static_call.isa import a64
 from static_call.isa.walk import Detour, detour
+from static_call.records import NamedTuple
 
+TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
     from static_call.calls import StaticCall
     from static_call.places.protocol import Code, Memory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from static_call.records import NamedTuple
 
 
 class Field(NamedTuple):

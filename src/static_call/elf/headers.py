@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress, count
-from typing import Literal, NamedTuple, TypeVar, overload
 
 from static_call.elf.errors import Damaged, ElfError, NotArm64, SymbolsOnly
+from static_call.elf.lazy import Records
 from static_call.elf.packed import u32s, u64s
 from static_call.elf.reader import Reader
 from static_call.elf.segments import Segment
 from static_call.elf.symbols import ENTRY_SIZE, NAME, printable
+from static_call.records import NamedTuple
+
+TYPE_CHECKING = False  # as typing has it, without its import
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Order = Literal["little", "big"]
 
 _EHDR = struct.Struct("<4s4B8x2HI3QI6H")
 _PHDR = struct.Struct("<2I6Q")
@@ -49,13 +56,8 @@ _MOST_SECTIONS = 1 << 19
 Extent = tuple[int, int]
 """Where a table is in the file: its offset and its size, in bytes."""
 
-Order = Literal["little", "big"]
-"""The order of the bytes in a word, as int.from_bytes takes it."""
-
 Part = tuple[int, int, str]
 """Bytes of a file: where they start, where they end, and what they are."""
-
-Record = TypeVar("Record")
 
 
 class Section(NamedTuple):
@@ -84,31 +86,6 @@ class Section(NamedTuple):
     info: int
     align: int
     entry_size: int
-
-
-class Records(Sequence[Record]):
-    """Records that are made when they are asked for: a file may have half a million of them."""
-
-    def __init__(self, count: int, make: Callable[[int], Record]) -> None:
-        """Takes their number, and what makes the one of an index."""
-        self._numbers, self._make = range(count), make
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._numbers)
-
-    def __iter__(self) -> Iterator[Record]:
-        """One after the other."""
-        return map(self._make, self._numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | list[Record]:
-        """As of a list."""
-        found = self._numbers[index]
-        return self._make(found) if isinstance(found, int) else list(map(self._make, found))
 
 
 class Headers:
@@ -155,7 +132,7 @@ class Headers:
                     f"{file.path}: its header has counts that only relocatable objects have"
                 )
             every = self._read_segments(phoff, phentsize, phnum)
-        self.sections: Sequence[Section] = self._read_sections(shoff, shentsize, shnum)
+        self.sections: Records[Section] = self._read_sections(shoff, shentsize, shnum)
         if not self._check_code(symbols_only):
             every = [one for one in every if one.type == PT_NOTE]
         if sum(one.type == PT_DYNAMIC for one in every) > 1:
@@ -202,7 +179,7 @@ class Headers:
             for kind, flags, at, address, _, file_size, memory_size, align in headers
         ]
 
-    def _read_sections(self, offset: int, size: int, number: int) -> Sequence[Section]:
+    def _read_sections(self, offset: int, size: int, number: int) -> Records[Section]:
         if offset and not number:  # too many for the ELF header: the first section says how many
             (first,) = self._entries(_SHDR, offset, size, 1, "section header")
             number = first[5]
@@ -214,10 +191,9 @@ class Headers:
                     f"{self._file.path}: {number} sections: more than {_MOST_SECTIONS} are not "
                     "read here"
                 )
-        self._section_types, self.section_flags = array("I"), array("Q")
-        if not number:
-            return ()
-        data = self._table(_SHDR, offset, size, number, "section header")
+        data = b""
+        if number:
+            data = self._table(_SHDR, offset, size, number, "section header")
         self._section_types, self.section_flags = u32s(data)[1::16], u64s(data)[1::8]
         return Records(number, lambda index: Section(*_SHDR.unpack_from(data, _SHDR.size * index)))
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from static_call.elf import dynamic
 from static_call.elf.code import Code
 from static_call.elf.errors import NotArm64, NotLinked
 from static_call.elf.headers import PT_INTERP, PT_TLS, Headers, Section
+from static_call.elf.lazy import Records
 from static_call.elf.loader import Loader
 from static_call.elf.memory import Memory
 from static_call.elf.names import Names
 from static_call.elf.reader import Reader
 from static_call.elf.segments import Segment, Segments
 
+TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
     from static_call.elf.layout import Layout
 
@@ -52,7 +52,7 @@ class Image(Memory):
     headers: Headers
     type: str
     entry: int
-    sections: Sequence[Section]
+    sections: Records[Section]
     names: Names
     code: Code
     loader: Loader

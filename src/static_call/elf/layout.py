@@ -26,9 +26,9 @@ from static_call.elf.headers import (
     SHT_SYMTAB_SHNDX,
     Extent,
     Headers,
-    Records,
     Section,
 )
+from static_call.elf.lazy import Records
 from static_call.elf.reader import Reader
 from static_call.elf.relocation import RelaTables
 from static_call.elf.segments import Segment, Segments

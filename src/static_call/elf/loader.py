@@ -12,7 +12,6 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
 
 from static_call.elf import arm64, dynamic, relocation
 from static_call.elf.errors import Damaged, ElfError, NotInFile
@@ -22,6 +21,7 @@ from static_call.elf.reader import Reader
 from static_call.elf.relocation import Entry, RelaTables, Relocation
 from static_call.elf.segments import Segments
 from static_call.elf.symbols import SymbolTable
+from static_call.records import NamedTuple
 
 _TOP = 1 << 64
 _NOWHERE = (0, 0)

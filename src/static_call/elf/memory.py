@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from static_call.elf.headers import Headers, Order
+from static_call.elf.headers import Headers
 from static_call.elf.reader import Reader
 from static_call.elf.segments import Segments
+
+TYPE_CHECKING = False  # as typing has it, without its import
+if TYPE_CHECKING:
+    from static_call.elf.headers import Order
 
 _BLOCK = 1 << 12
 """Bytes of memory that are made at once: a page, which relocations are looked up for together."""

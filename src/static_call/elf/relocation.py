@@ -12,11 +12,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, count
 from operator import attrgetter
-from typing import NamedTuple
 
 from static_call.elf.errors import Damaged
 from static_call.elf.packed import from_u64s, u32s, u64s
 from static_call.elf.reader import Reader
+from static_call.records import NamedTuple
 
 RELA = struct.Struct("<QIIq")
 """An entry of a RELA table: address, type, symbol's index, addend. r_info comes as two halves."""

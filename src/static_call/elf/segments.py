@@ -5,10 +5,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, overload
 
 from static_call.elf.errors import Damaged, NotInFile
+from static_call.elf.lazy import Records
 from static_call.elf.reader import Reader
+from static_call.records import NamedTuple
 
 EXECUTABLE, WRITABLE = 1, 2
 """PF_X and PF_W."""
@@ -57,14 +58,16 @@ class Segment(NamedTuple):
         return address - self.address + size <= self.file_size
 
 
-class Segments(Sequence[Segment]):
+class Segments:
     """The segments that make memory, by address.
 
     Attributes:
         starts: their addresses.
     """
 
-    def __init__(self, file: Reader, every: Sequence[Segment], starts: array[int]) -> None:
+    def __init__(
+        self, file: Reader, every: Sequence[Segment] | Records[Segment], starts: array[int]
+    ) -> None:
         """Takes the segments, by address, and their addresses.
 
         An object with half a million sections has as many segments, so `every` may make them one
@@ -96,12 +99,8 @@ class Segments(Sequence[Segment]):
         """How many there are."""
         return len(self.starts)
 
-    @overload
-    def __getitem__(self, index: int) -> Segment: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Segment]: ...
-    def __getitem__(self, index: int | slice) -> Segment | Sequence[Segment]:
-        """As of a list."""
+    def __getitem__(self, index: int) -> Segment:
+        """The segment of an index, which may be negative as in a list."""
         return self._every[index]
 
     def __iter__(self) -> Iterator[Segment]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Set
 from itertools import compress, count, islice
-from typing import NamedTuple
 
 from static_call.elf.packed import u32s, u64s
+from static_call.records import NamedTuple
 
 ENTRY_SIZE = 24
 """Bytes in an entry."""
