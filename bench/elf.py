@@ -1,10 +1,12 @@
 """Listing and changing static calls in a large ELF file, beside the tools that people have.
 
-Whole processes, medians of turns taken by all, so that they share the weather; the file is in the
-page cache. Peak memory is the kernel's count (ru_maxrss), bytes written too (ru_oublock, which is 0
-on a file system in memory). The file is what make_elf.py makes, or one that is given.
+Whole processes, which take turns, so that whatever else the machine does is shared; medians. The
+file is in the page cache. Peak memory and bytes written are the kernel's counts: ru_maxrss, and
+ru_oublock, which is 0 on a file system in memory. The file is what make_elf.py makes, or one that
+is given. With --list, only `list` is measured, beside `readelf -sW` and an empty Python program, on
+any ELF file: a distribution's vmlinux, or a small program for the start-up.
 
-    python bench/elf.py [--file FILE] [--runs N]
+    python bench/elf.py [--file FILE | --list FILE] [--runs N]
 """
 
 from __future__ import annotations
@@ -44,28 +46,41 @@ with open(sys.argv[1], "rb") as file:
             total += os.pread(file.fileno(), 1 << 17, at).count(bytes.fromhex("00021fd6"))
     print(total)
 """
-"""The pass that --scan is held against: one word counted in all code, with what Python has."""
+"""The search that --scan is compared with: one word counted in all code, in plain Python."""
 
 
 class Run(NamedTuple):
-    """What a process took: seconds, its peak memory and what it wrote, in bytes."""
+    """What a process took.
+
+    Attributes:
+        seconds: wall time.
+        memory: the peak, in bytes.
+        written: bytes that it wrote to files.
+    """
 
     seconds: float
     memory: int
     written: int
 
 
-def measure(command: Sequence[str], output: Path | None = None) -> Run:
-    """Runs a command to its end; its output goes to a file or nowhere."""
+def measure(command: Sequence[str], output: Path | None = None, others: Sequence[int] = ()) -> Run:
+    """Runs a command to its end; its output goes to a file or nowhere.
+
+    Args:
+        command: a program and its arguments.
+        output: the file.
+        others: exit statuses besides 0 that it may have.
+    """
     # As an installed program runs: with its bytecode cached.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     with open(output or os.devnull, "wb") as sink:
+        errors = subprocess.DEVNULL if others else None
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=sink, env=environment)
+        process = subprocess.Popen(command, stdout=sink, stderr=errors, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.returncode not in (0, *others):
         raise SystemExit(f"{' '.join(command)}: exit status {process.returncode}")
     return Run(seconds, usage.ru_maxrss << 10, usage.ru_oublock << 9)
 
@@ -75,15 +90,35 @@ def median(runs: Sequence[Run]) -> Run:
     return Run(*(type(column[0])(statistics.median(column)) for column in zip(*runs)))
 
 
-def compare(commands: dict[str, list[str]], runs: int) -> dict[str, Run]:
+def compare(
+    commands: dict[str, list[str]], runs: int, others: Sequence[int] = ()
+) -> dict[str, Run]:
     """The medians of commands that take turns, after one turn that warms the caches."""
     taken: dict[str, list[Run]] = {name: [] for name in commands}
     for turn in range(runs + 1):
         for name, command in commands.items():
-            run = measure(command)
+            run = measure(command, others=others)
             if turn:
                 taken[name].append(run)
     return {name: median(each) for name, each in taken.items()}
+
+
+def report_list(file: Path, runs: int) -> None:
+    """Prints what `list` takes on a file, beside readelf and an empty Python program."""
+    name = str(file)
+    ours, theirs, empty = "static-call list", "readelf -sW", "python -c pass"
+    commands = {
+        ours: [TOOL, "list", name],
+        theirs: [READELF, "-sW", name],
+        empty: [sys.executable, "-c", "pass"],
+    }
+    results = compare(commands, runs, others=[1])  # 1: there are no static calls
+    print(f"{name}: {file.stat().st_size / 1e6:.1f} MB, medians of {runs}")
+    for what, run in results.items():
+        print(f"{what:28}{run.seconds * 1e3:8.1f} ms")
+    seconds = results[ours].seconds
+    print(f"list is {seconds / results[empty].seconds:.2f} x {empty}")
+    print(f"{theirs} is {results[theirs].seconds / seconds:.2f} x list")
 
 
 def count_in_objdump(listing: Path) -> int:
@@ -152,8 +187,12 @@ def main() -> None:
     """Makes the file, unless one is given, and prints the figures."""
     parser = argparse.ArgumentParser(description="Measure static-call on a large ELF file.")
     parser.add_argument("--file", type=Path, help="an ELF file that make_elf.py made")
+    parser.add_argument("--list", type=Path, metavar="FILE", help="measure list on any ELF file")
     parser.add_argument("--runs", type=int, default=9, help="turns to take the median of")
     options = parser.parse_args()
+    if options.list:
+        report_list(options.list, options.runs)
+        return
     with tempfile.TemporaryDirectory(dir=options.file and options.file.parent) as folder:
         file = options.file or Path(folder, "large")
         if not options.file:

@@ -58,7 +58,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of its own, and none of this machine's debug files."""
+    """An empty folder, and none of this machine's debug files."""
     monkeypatch.setattr(debug_file, "DIRECTORIES", (str(tmp_path / "usr-lib-debug"),))
     (tmp_path / "bin").mkdir()
     return tmp_path / "bin"
@@ -224,7 +224,7 @@ def test_found_by_build_id(whole: dict[str, Path], folder: Path,
 
 def test_a_debuglink_that_leads_astray(whole: dict[str, Path], folder: Path,
                                        capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
-    """To the file itself, to a folder, to what is no ELF file, out of the folder: passed over."""
+    """To the file itself, a folder, what is not an ELF file, out of the folder: passed over."""
     path, debug = split(whole["id"], folder, linked=True)
     data = path.read_bytes()
     for name in (b"program\0", b"..\0", b"../x\0", b"\0"):
@@ -284,7 +284,8 @@ import gc, os
 gc.disable()
 from static_call import image_calls
 from static_call.design import notation
-from static_call.elf.image import ElfError, Image
+from static_call.elf.errors import ElfError
+from static_call.elf.image import Image
 from static_call.image_calls import longest_first
 from static_call.places.elf_file import ElfFile
 designs = longest_first(notation.load(name) for name in notation.shipped())
@@ -294,8 +295,8 @@ def use(path):
     place = ElfFile(image)
     image_calls.lookup(image, designs, ["policy"])[0].static_call(place).update("fast")
     place.patches()
-    image.names({{image.entry}})
-    image.function(image.entry)
+    image.names.at({{image.entry}})
+    image.names.function(image.entry)
 use({str(whole["id"])!r})
 before = len(os.listdir("/proc/self/fd"))
 for _ in range(50):

@@ -19,16 +19,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toolchain import need, run
 
-from static_call.elf import relocation
-from static_call.elf.image import (
+from static_call.elf import arm64, relocation
+from static_call.elf.errors import (
     AmbiguousSymbol,
     Damaged,
     ElfError,
-    Image,
     NoSuchSymbol,
     NotArm64,
     NotInFile,
 )
+from static_call.elf.image import Image
 from static_call.elf.sites import count_sites
 from static_call.elf.symbols import FUNC
 from static_call.errors import StaticCallError
@@ -90,7 +90,7 @@ def relocations(path: Path) -> list[tuple[int, str, str, int]]:
 
 
 def test_memory_is_what_readelf_says_that_a_loader_makes(built: Path) -> None:
-    """All memory: the file's bytes, zeros behind them, over them what readelf -r lists."""
+    """All memory: the file's bytes, zeros after them, over them what readelf -r lists."""
     image = Image.open(built)
     known = {
         one.name: one.value
@@ -112,7 +112,7 @@ def test_memory_is_what_readelf_says_that_a_loader_makes(built: Path) -> None:
                 if value is not None:
                     expected[place - start : place - start + 8] = value.to_bytes(8, "little")
             assert image.read(start, size) == expected
-            assert image.read(start, size + 1) == expected or image.segment(start + size)
+            assert image.read(start, size + 1) == expected or image.segments.at(start + size)
 
 
 def test_reads_of_any_size_anywhere_are_parts_of_the_same_memory(pie: Path) -> None:
@@ -127,15 +127,15 @@ def test_reads_of_any_size_anywhere_are_parts_of_the_same_memory(pie: Path) -> N
 
 
 def test_pointers_that_are_not_aligned(tmp_path: Path) -> None:
-    """Packed structures have them; some lie across any border that a reader may draw."""
+    """Packed structures have them; some are across any border that a reader may draw."""
     source = (
         ".data\n.balign 8\n.long 1\npointers: .rept 1200\n.quad pointers+0x1234567800000000\n.endr"
     )
     path = assemble(tmp_path, "packed", source, "-shared")
     image = Image.open(path)
-    pointers = image.symbol("pointers").value
+    pointers = image.names.symbol("pointers").value
     assert pointers % 8 == 4
-    data, at = path.read_bytes(), image.offset(pointers, 9600)
+    data, at = path.read_bytes(), image.segments.offset(pointers, 9600)
     path.write_bytes(data[:at] + bytes(9600) + data[at + 9600 :])  # only the relocations say it
     image = Image.open(path)
     expected = (pointers + 0x1234567800000000).to_bytes(8, "little")
@@ -169,14 +169,14 @@ def test_pointers_of_a_kernel_are_read_from_its_relocations(tmp_path: Path) -> N
     run("aarch64-linux-gnu-as", "-o", made, source)
     run("ld.lld", *map(str, flags), "-o", path, made)
     image = Image.open(path)
-    key = image.symbol("__SCK__x").value
-    assert not image.dynamic
-    assert path.read_bytes()[image.offset(key, 8) :][:8] == bytes(8)
-    assert image.read(key, 16) == image.symbol("f").value.to_bytes(8, "little") + bytes(8)
-    assert image.symbol("f").value == 0xFFFF800080000004
-    entry = image.relocation(key)
+    key = image.names.symbol("__SCK__x").value
+    assert not image.loader.dynamic
+    assert path.read_bytes()[image.segments.offset(key, 8) :][:8] == bytes(8)
+    assert image.read(key, 16) == image.names.symbol("f").value.to_bytes(8, "little") + bytes(8)
+    assert image.names.symbol("f").value == 0xFFFF800080000004
+    entry = image.loader.relocation(key)
     assert entry is not None
-    assert (entry.type, entry.addend % (1 << 64)) == (relocation.RELATIVE, 0xFFFF800080000004)
+    assert (entry.type, entry.addend % (1 << 64)) == (arm64.RELATIVE, 0xFFFF800080000004)
 
 
 def test_offsets_are_where_the_bytes_are_in_the_file(built: Path) -> None:
@@ -191,7 +191,7 @@ def test_offsets_are_where_the_bytes_are_in_the_file(built: Path) -> None:
     )
     assert len(rows) > 5
     for size, address, offset in rows:
-        assert image.offset(int(address, 16), int(size, 16)) == int(offset, 16)
+        assert image.segments.offset(int(address, 16), int(size, 16)) == int(offset, 16)
 
 
 def test_memory_that_the_file_does_not_hold_has_no_offset(pie: Path) -> None:
@@ -199,23 +199,25 @@ def test_memory_that_the_file_does_not_hold_has_no_offset(pie: Path) -> None:
     image = Image.open(pie)
     data = image.segments[-1]
     held = data.address + data.file_size
-    assert image.offset(held - 8, 8)
-    for address in (image.symbol("zeros").value, held - 4, data.end, 1 << 63):
+    assert image.segments.offset(held - 8, 8)
+    for address in (image.names.symbol("zeros").value, held - 4, data.end, 1 << 63):
         with pytest.raises(NotInFile, match=hex(address)):
-            image.offset(address, 8)
+            image.segments.offset(address, 8)
 
 
 def test_code_is_what_is_in_executable_sections(tmp_path: Path) -> None:
-    """Constants share an executable segment with code there, and are no code."""
+    """Constants share an executable segment with code there, and are not code."""
     need("aarch64-linux-gnu-as")
     source = "_start: ret\n.section .rodata\nconstant: .quad 1\n.data\ndata: .quad 2"
     path = assemble(tmp_path, "mixed", source, "-z", "noseparate-code", "-e", "0")
     image = Image.open(path)
-    code, constant, data = (image.symbol(name).value for name in ("_start", "constant", "data"))
-    segment = image.segment(constant)
+    code, constant, data = (
+        image.names.symbol(name).value for name in ("_start", "constant", "data")
+    )
+    segment = image.segments.at(constant)
     assert segment is not None
     assert segment.executable
-    assert [image.executable(at) for at in (code, constant, data, 0)] == [True, False, False, False]
+    assert [image.code.holds(at) for at in (code, constant, data, 0)] == [True, False, False, False]
 
 
 def test_without_sections_executable_segments_are_code(pie: Path, tmp_path: Path) -> None:
@@ -225,16 +227,16 @@ def test_without_sections_executable_segments_are_code(pie: Path, tmp_path: Path
     path = tmp_path / "headless"
     path.write_bytes(data)
     image, whole = Image.open(path), Image.open(pie)
-    main, pointer = whole.symbol("main").value, whole.symbol("pointer").value
-    assert image.executable(main)
-    assert not image.executable(pointer)
+    main, pointer = whole.names.symbol("main").value, whole.names.symbol("pointer").value
+    assert image.code.holds(main)
+    assert not image.code.holds(pointer)
     assert image.read(pointer, 8) == whole.read(pointer, 8)
-    assert image.relocation(pointer) == whole.relocation(pointer)
-    report = whole.symbol("report").value
-    assert image.sites([report]) == whole.sites([report]) == {report: 1}
-    assert image.symbols("") == []
+    assert image.loader.relocation(pointer) == whole.loader.relocation(pointer)
+    report = whole.names.symbol("report").value
+    assert image.code.sites([report]) == whole.code.sites([report]) == {report: 1}
+    assert image.names.starting("") == []
     with pytest.raises(NoSuchSymbol, match="its symbols are stripped"):
-        image.symbol("main")
+        image.names.symbol("main")
 
 
 def test_guarded_is_what_readelf_says_of_bti(built: Path) -> None:
@@ -244,7 +246,7 @@ def test_guarded_is_what_readelf_says_of_bti(built: Path) -> None:
 
 
 def test_a_note_with_other_properties_before_bti(tmp_path: Path) -> None:
-    """The property is found behind others; PAC alone is not BTI."""
+    """The property is found after others; PAC alone is not BTI."""
     for bits, guarded in ((3, True), (1, True), (2, False)):
         note = f"""
             .section .note.gnu.property, "a"
@@ -266,7 +268,7 @@ def test_relocations_are_those_that_readelf_lists(built: Path) -> None:
     """Each one's place, type, symbol and addend, and at its offset the entry itself."""
     image, data = Image.open(built), built.read_bytes()
     expected = relocations(built)
-    found = [one for one in image.relocations() if one.offset is not None]
+    found = [one for one in image.loader.relocations() if one.offset is not None]
     numbers = {
         "R_AARCH64_NONE": 0, "R_AARCH64_ABS64": 257, "R_AARCH64_GLOB_DAT": 1025,
         "R_AARCH64_JUMP_SLOT": 1026, "R_AARCH64_RELATIVE": 1027, "R_AARCH64_IRELATIVE": 1032,
@@ -274,18 +276,18 @@ def test_relocations_are_those_that_readelf_lists(built: Path) -> None:
         "R_AARCH64_TLS_TPREL64": 1030,
     }  # fmt: skip
     assert expected or built.name == "relr"
-    assert Counter((one.place, one.type, one.symbol, one.addend) for one in found) == Counter(
+    assert Counter((one.address, one.type, one.symbol, one.addend) for one in found) == Counter(
         (place, numbers[kind], symbol, addend) for place, kind, symbol, addend in expected
     )
     for one in found:
         assert one.offset is not None
         place, info, addend = struct.unpack_from("<QQq", data, one.offset)
-        assert (place, info & 0xFFFFFFFF, addend) == (one.place, one.type, one.addend)
-        if one.type == relocation.RELATIVE:
-            assert image.relocation(one.place) == one
+        assert (place, info & 0xFFFFFFFF, addend) == (one.address, one.type, one.addend)
+        if one.type == arm64.RELATIVE:
+            assert image.loader.relocation(one.address) == one
 
 
-def test_relr_places_are_those_that_readelf_lists(tmp_path: Path) -> None:
+def test_relr_addresses_are_those_that_readelf_lists(tmp_path: Path) -> None:
     """Each place of the RELR table, and that its relocation is a RELR one."""
     path = build(tmp_path, "relr")
     lines = readelf("-r", path)
@@ -293,26 +295,26 @@ def test_relr_places_are_those_that_readelf_lists(tmp_path: Path) -> None:
     expected = [int(line, 16) for line in lines[start:] if re.fullmatch("[0-9a-f]{16}", line)]
     image = Image.open(path)
     assert len(expected) > 1000
-    assert list(image.relr_places) == expected
-    entry = image.relocation(expected[7])
-    assert entry == (expected[7], relocation.RELR, "", 0, None)
-    assert image.relocation(expected[7] + 4) is None
+    assert list(image.loader.relr_addresses) == expected
+    entry = image.loader.relocation(expected[7])
+    assert entry == (expected[7], arm64.RELR, "", 0, None)
+    assert image.loader.relocation(expected[7] + 4) is None
 
 
 def test_our_relr_table_is_the_linkers(tmp_path: Path) -> None:
-    """What lld wrote for these places is what we would."""
+    """What lld wrote for these addresses is what we would."""
     path = build(tmp_path, "relr")
     image = Image.open(path)
-    offset, size = image.tables.relr
+    offset, size = image.loader.tables.relr
     table = path.read_bytes()[offset : offset + size]
-    assert relocation.relr_table(image.relr_places) == table
+    assert relocation.relr_table(image.loader.relr_addresses) == table
 
 
 @given(st.sets(st.integers(0, 4000), max_size=300), st.integers(0, 3))
-def test_a_relr_table_stands_for_the_places_it_was_made_of(places: set[int], odd: int) -> None:
+def test_a_relr_table_has_the_addresses_it_was_made_of(places: set[int], odd: int) -> None:
     """Dense or sparse, in or out of step with each other."""
     expected = sorted(8 * place + (2 * odd if place % 7 else 0) for place in places)
-    assert list(relocation.relr_places(relocation.relr_table(expected))) == expected
+    assert list(relocation.relr_addresses(relocation.relr_table(expected))) == expected
 
 
 @given(st.sets(st.integers(0, 4000), min_size=1, max_size=300), st.data())
@@ -328,12 +330,12 @@ def test_a_relr_table_does_not_grow_when_a_place_goes(
 def test_of_several_relocations_for_a_place_the_last_counts() -> None:
     """As a loader, which takes one after the other, leaves it."""
     entries = [(0x20, 1), (0x10, 2), (0x20, 3), (0x18, 4), (0x20, 5)]
-    table = b"".join(struct.pack("<QQq", at, relocation.RELATIVE, n) for at, n in entries)
+    table = b"".join(struct.pack("<QQq", at, arm64.RELATIVE, n) for at, n in entries)
     file = bytes(100) + table[:48] + bytes(1000 - 148) + table[48:]
     tables = relocation.RelaTables(
         lambda at, size: file[at : at + size], [(100, 48), (1000, len(table) - 48)], Damaged()
     )
-    found = [(one.place, one.addend, one.offset) for one in tables.between(0x11, 0x21)]
+    found = [(one.address, one.addend, one.offset) for one in tables.between(0x11, 0x21)]
     assert found == [(0x18, 4, 1024), (0x20, 1, 100), (0x20, 3, 1000), (0x20, 5, 1048)]
 
 
@@ -344,13 +346,13 @@ def test_symbols_are_those_that_readelf_lists(built: Path) -> None:
     """Those that the file defines, of both tables, each once; by any prefixes."""
     image = Image.open(built)
     listed = {(one.name, one.value) for one in symbols(built) if one.section != "UND"}
-    every = image.symbols("")
+    every = image.names.starting("")
     assert len(every) > 20
     assert len({(one.name, one.value) for one in every}) == len(every)
     assert {(one.name, one.value) for one in every} == listed
-    some = {(one.name, one.value) for one in image.symbols("_", "tw", "two", "no such")}
+    some = {(one.name, one.value) for one in image.names.starting("_", "tw", "two", "no such")}
     assert some == {(name, value) for name, value in listed if name.startswith(("_", "tw"))}
-    assert image.symbols() == image.symbols("no such") == []
+    assert image.names.starting() == image.names.starting("no such") == []
 
 
 def test_a_symbol_has_what_readelf_says(built: Path) -> None:
@@ -358,7 +360,7 @@ def test_a_symbol_has_what_readelf_says(built: Path) -> None:
     image = Image.open(built)
     listed = {one.name: one for one in symbols(built)}
     for name in ("one", "two", "forty_two", "pointer"):
-        symbol, row = image.symbol(name), listed[name]
+        symbol, row = image.names.symbol(name), listed[name]
         assert (symbol.value, symbol.size) == (row.value, row.size)
         assert (symbol.type == FUNC) == (row.type == "FUNC")
         assert (symbol.binding == 0) == (row.binding == "LOCAL")
@@ -372,7 +374,7 @@ def test_every_address_has_the_name_of_its_function(built: Path) -> None:
         if one.section != "UND":
             rows.setdefault(one.value, []).append(one)
     kinds, bindings = ["FUNC", "IFUNC", "OBJECT", "NOTYPE"], ["GLOBAL", "WEAK", "LOCAL"]
-    names = image.names(set(rows) | {1, 1 << 63})
+    names = image.names.at(set(rows) | {1, 1 << 63})
     assert names.keys() == rows.keys()
     for address, name in names.items():
         best = min(
@@ -392,11 +394,11 @@ def test_the_function_that_an_address_is_in(pie: Path) -> None:
     for row in symbols(pie):
         if row.type == "FUNC" and row.size:
             for address in (row.value, row.value + 4, row.value + row.size - 1):
-                function = image.function(address)
+                function = image.names.function(address)
                 assert function is not None
                 assert function.value == row.value
-    assert image.function(image.symbol("pointer").value) is None
-    assert image.function(0) is None
+    assert image.names.function(image.names.symbol("pointer").value) is None
+    assert image.names.function(0) is None
 
 
 def test_names_that_end_other_names(tmp_path: Path) -> None:
@@ -408,13 +410,13 @@ def test_names_that_end_other_names(tmp_path: Path) -> None:
     strings = image.sections[table.link]
     text = path.read_bytes()[strings.offset :][: strings.size]
     assert text.count(b"__SCT__a\0") == 1  # so merged they are
-    address = image.symbol("__SCT__a").value
-    assert {(one.name, one.value - address) for one in image.symbols("__SCT__")} == {
+    address = image.names.symbol("__SCT__a").value
+    assert {(one.name, one.value - address) for one in image.names.starting("__SCT__")} == {
         ("__SCT__a", 0),
         ("__SCT__", 8),
     }
-    assert image.symbol("x__SCT__a").value == address + 4
-    assert image.symbol("__SCT__").value == address + 8
+    assert image.names.symbol("x__SCT__a").value == address + 4
+    assert image.names.symbol("__SCT__").value == address + 8
 
 
 def test_a_name_is_ambiguous_only_among_local_symbols(tmp_path: Path) -> None:
@@ -429,18 +431,18 @@ def test_a_name_is_ambiguous_only_among_local_symbols(tmp_path: Path) -> None:
     path = tmp_path / "two"
     run("aarch64-linux-gnu-ld", "-e", "0", "-o", path, *made)
     image = Image.open(path)
-    assert image.symbol("g").binding == 1
+    assert image.names.symbol("g").binding == 1
     with pytest.raises(AmbiguousSymbol, match=r"f is at 0x\w+, 0x\w+: say which"):
-        image.symbol("f")
+        image.names.symbol("f")
 
 
 def test_a_symbol_that_is_not_there(pie: Path) -> None:
     """The error says whether nobody has it or another file does."""
     image = Image.open(pie)
     with pytest.raises(NoSuchSymbol, match="no symbol nobody: none has this name"):
-        image.symbol("nobody")
+        image.names.symbol("nobody")
     with pytest.raises(NoSuchSymbol, match="no symbol printf: it is another file's"):
-        image.symbol("printf")
+        image.names.symbol("printf")
 
 
 def test_a_stripped_shared_object_has_its_dynamic_symbols(tmp_path: Path) -> None:
@@ -450,20 +452,51 @@ def test_a_stripped_shared_object_has_its_dynamic_symbols(tmp_path: Path) -> Non
     before = Image.open(path)
     run("aarch64-linux-gnu-strip", path)
     image = Image.open(path)
-    assert image.symbol("one") == before.symbol("one")
+    assert image.names.symbol("one") == before.names.symbol("one")
     with pytest.raises(NoSuchSymbol):
-        image.symbol("two")
+        image.names.symbol("two")
 
 
 def test_names_are_printable_whatever_the_file_has_in_them(tmp_path: Path) -> None:
-    """A terminal's escape sequences, and what is no UTF-8, come escaped."""
+    """A terminal's escape sequences, and what is not UTF-8, come escaped."""
     path = assemble(tmp_path, "ugly", ".globl colourful, otherwise\ncolourful: nop\notherwise: nop")
     data = (
         path.read_bytes().replace(b"colourful", b"\x1b[31mful\n").replace(b"other", b"\xff\xfeher")
     )
     path.write_bytes(data)
-    names = {one.name for one in Image.open(path).symbols("")}
+    names = {one.name for one in Image.open(path).names.starting("")}
     assert {"\\x1b[31mful\\n", "\\xff\\xfeherwise"} <= names
+
+
+def test_words_and_pointers(tmp_path: Path) -> None:
+    """As assembled, in the image's order and width; at the end of memory what is there."""
+    source = "_start: nop\n.data\nword: .quad 0x123456789abcdef0\n.byte 1, 2, 3"
+    image = Image.open(assemble(tmp_path, "words", source, "-e", "0"))
+    start, data = (image.names.symbol(name).value for name in ("_start", "word"))
+    assert (image.order, image.pointer_size) == ("little", 8)
+    assert image.word(start) == 0xD503201F
+    assert image.pointer(data) == 0x123456789ABCDEF0
+    assert image.number(data + 6, 2) == 0x1234
+    assert image.number(data + 8, 8) == 0x030201
+
+
+def test_names_that_are_looked_up_at_once(tmp_path: Path) -> None:
+    """Each has the symbols that readelf lists: also a local one, one that ends another, none."""
+    source = ".globl tail, of_tail, other\ntail: nop\nof_tail: nop\nlocal: bl other\n"
+    path = assemble(tmp_path, "several", source, "-shared")
+    asked = ("tail", "of_tail", "local", "other", "missing", "$x", "tail\n", "tail")
+    rows = [row.split() for row in readelf("-s", path)]
+    expected = {
+        name: {int(row[1], 16) for row in rows if len(row) == 8 and row[7] == name}
+        for name in ("tail", "of_tail", "local", "other")
+    }
+    assert all(expected.values())
+    image = Image.open(path)
+    image.names.load(asked)
+    for name in asked:
+        assert {one.value for one in image.names.named(name)} == expected.get(name, set())
+    assert {one.name for one in image.names.named("tail")} == {"tail"}
+    assert [one.defined for one in image.names.named("other")].count(True) == 0
 
 
 def test_tables_longer_than_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,17 +504,17 @@ def test_tables_longer_than_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     source = "".join(f"__SCT__{n}: bl __SCT__{n}\n" for n in range(300))
     path = assemble(tmp_path, "long", source, "-shared")
     image = Image.open(path)
-    expected = (sorted(image.symbols("__SCT__")), words(image, "00000094"))
+    expected = (sorted(image.names.starting("__SCT__")), words(image, "00000094"))
     assert len(expected[0]) == 300
     assert expected[1] == sorted(one.value for one in expected[0])
     monkeypatch.setattr("static_call.elf.symbols._SYMBOLS", 7)
-    monkeypatch.setattr("static_call.elf.image._CHUNK", 4 * 7)
+    monkeypatch.setattr("static_call.elf.code._CHUNK", 4 * 7)
     for size in range(16, 32):
         monkeypatch.setattr("static_call.elf.symbols._STRINGS", size)
-        found = (sorted(image.symbols("__SCT__")), words(image, "00000094"))
+        found = (sorted(image.names.starting("__SCT__")), words(image, "00000094"))
         assert found == expected
-        assert image.symbol("__SCT__123").value == expected[1][123]
-    assert list(image.sites([expected[1][5]]).values()) == [1]
+        assert image.names.symbol("__SCT__123").value == expected[1][123]
+    assert list(image.code.sites([expected[1][5]]).values()) == [1]
 
 
 # Searches
@@ -496,11 +529,11 @@ def test_sites_are_those_that_objdump_shows(built: Path) -> None:
         int(target, 16)
         for target in re.findall(r":\t[0-9a-f]{8} \tbl?\t([0-9a-f]+)(?: <|$)", text, re.MULTILINE)
     )
-    entries = {one.value for one in image.symbols("") if one.type == FUNC}
-    assert image.sites(entries) == {entry: branches[entry] for entry in entries}
+    entries = {one.value for one in image.names.starting("") if one.type == FUNC}
+    assert image.code.sites(entries) == {entry: branches[entry] for entry in entries}
     assert sum(branches[entry] for entry in entries) >= 3
     for entry in sorted(entries)[:3]:  # few entries are searched for in another way
-        assert image.sites([entry]) == {entry: branches[entry]}
+        assert image.code.sites([entry]) == {entry: branches[entry]}
 
 
 def test_code_that_two_sections_claim_counts_once(pie: Path, tmp_path: Path) -> None:
@@ -512,8 +545,8 @@ def test_code_that_two_sections_claim_counts_once(pie: Path, tmp_path: Path) -> 
         data[fini + at : fini + at + 8] = data[text + at : text + at + 8]
     path = tmp_path / "overlapping"
     path.write_bytes(data)
-    report = Image.open(pie).symbol("report").value
-    assert Image.open(path).sites([report]) == {report: 1}
+    report = Image.open(pie).names.symbol("report").value
+    assert Image.open(path).code.sites([report]) == {report: 1}
 
 
 @settings(max_examples=60)
@@ -525,7 +558,7 @@ def test_code_that_two_sections_claim_counts_once(pie: Path, tmp_path: Path) -> 
 def test_sites_at_any_distance(
     address: int, branches: list[tuple[int, int, bool]], chosen: set[int]
 ) -> None:
-    """Up to both ends of a branch's reach, beside words that are no branches."""
+    """Up to both ends of a branch's reach, beside words that are not branches."""
     words = [0xD503201F] * 1000
     targets = []
     for at, words_away, link in branches:
@@ -548,7 +581,7 @@ def words(image: Image, data: str) -> list[int]:
     """The addresses of the words that have these bytes, among all code."""
     return [
         address + at
-        for address, chunk, _ in image.code()
+        for address, chunk, _ in image.code.chunks()
         for at in range(0, len(chunk), 4)
         if chunk[at : at + 4].hex() == data
     ]
@@ -582,23 +615,25 @@ def use(path: Path) -> None:
             addresses |= {segment.address, segment.end - 4}
             for address in (segment.address, segment.address + segment.file_size, segment.end):
                 image.read(address - 20, 40)
-        addresses |= {one.value for one in image.symbols("", "_")}
-        image.names(addresses)
-        image.function(image.entry)
+        addresses |= {one.value for one in image.names.starting("", "_")}
+        image.names.at(addresses)
+        image.names.function(image.entry)
         assert image.guarded in (True, False)
         for address in sorted(addresses)[:50]:
             image.read(address, 40)
-            image.executable(address)
-            image.relocation(address)
-        assert sum(1 for _ in image.relocations()) < 100_000
-        image.sites(addresses)
-        for address in [*addresses][:10] + [one.place for one in image.relocations()][::200]:
+            image.code.holds(address)
+            image.loader.relocation(address)
+        assert sum(1 for _ in image.loader.relocations()) < 100_000
+        image.code.sites(addresses)
+        for address in [*addresses][:10] + [one.address for one in image.loader.relocations()][
+            ::200
+        ]:
             for value in (0, image.entry):
                 place = ElfFile(image)
                 place.write(address, value.to_bytes(8, "little"))
                 with suppress(ElfError):
                     place.patches()
-        assert all(at % 4 == 0 for at, _, _ in image.code(more=40))
+        assert all(at % 4 == 0 for at, _, _ in image.code.chunks(more=40))
 
 
 @contextmanager
@@ -646,11 +681,11 @@ def section_at(path: Path, name: str) -> int:
         ("type", 2, 0, NotArm64, "an ELF file of type 0"),
         ("phoff", 8, -1, Damaged, "program header table ends at byte"),
         ("phentsize", 2, 0, Damaged, "a program header has 56 bytes, not 0"),
-        ("phnum", 2, 0xFFFF, Damaged, "header counts"),
+        ("phnum", 2, 0xFFFF, Damaged, "its header has counts"),
         ("phnum", 2, 0xFFFE, Damaged, "program header table ends at byte"),
         ("shoff", 8, 1 << 63, Damaged, "section header table ends at byte"),
         ("shentsize", 2, 40, Damaged, "a section header has 64 bytes, not 40"),
-        ("shnum", 2, 0, Damaged, "header counts"),
+        ("shnum", 2, 0, Damaged, "its header has counts"),
         ("shnum", 2, 0xFFFF, Damaged, "section header table ends at byte .*: is it truncated"),
     ],
 )
@@ -680,9 +715,9 @@ def test_headers_that_are_wrong(
         (".symtab", "size", 8, 1 << 63, "symbol table ends at byte"),
         (".symtab", "offset", 8, 1 << 63, "symbol table ends at byte"),
         (".symtab", "entry", 8, 0, "entries of 0 bytes"),
-        (".symtab", "link", 4, 99999, "section 99999 is no string table"),
-        (".symtab", "link", 4, 1, "section 1 is no string table"),
-        (".dynsym", "link", 4, 0, "section 0 is no string table"),
+        (".symtab", "link", 4, 99999, "section 99999 is not a string table"),
+        (".symtab", "link", 4, 1, "section 1 is not a string table"),
+        (".dynsym", "link", 4, 0, "section 0 is not a string table"),
         (".strtab", "size", 8, 1 << 63, "string table ends at byte"),
         (".text", "size", 8, 1 << 63, "code ends at byte"),
         (".text", "offset", 8, -1, "code ends at byte"),
@@ -712,7 +747,7 @@ def test_a_dynamic_section_that_names_what_is_not_there(
 ) -> None:
     """DT_RELA, DT_RELASZ, DT_JMPREL, DT_STRTAB and DT_SYMTAB."""
     data = bytearray(pie.read_bytes())
-    change(data, Image.open(pie).dynamic[tag][1], value, 8)
+    change(data, Image.open(pie).loader.dynamic[tag][1], value, 8)
     path = tmp_path / "bad"
     path.write_bytes(data)
     with bounded(1), pytest.raises(Damaged, match="its dynamic section names a table"):
@@ -723,10 +758,10 @@ def test_a_relr_table_that_goes_astray(tmp_path: Path) -> None:
     """Places outside of memory, in .bss, twice, or on each other would have no end."""
     path = build(tmp_path, "relr")
     image, good = Image.open(path), path.read_bytes()
-    offset, size = image.tables.relr
-    zeros = image.symbol("zeros").value
-    first = image.relr_places[0]
-    ends = (first, first + 4, -1)  # again, across it, and a bitmap that goes on behind memory
+    offset, size = image.loader.tables.relr
+    zeros = image.names.symbol("zeros").value
+    first = image.loader.relr_addresses[0]
+    ends = (first, first + 4, -1)  # again, across it, and a bitmap that goes on after memory
     for word, at in ((1 << 62, 0), (zeros, 0), *((word, size - 8) for word in ends)):
         data = bytearray(good)
         change(data, offset + at, word, 8)
@@ -744,12 +779,12 @@ def test_symbols_that_point_outside(pie: Path, tmp_path: Path) -> None:
     path = tmp_path / "bad"
     path.write_bytes(data)
     use(path)
-    assert all(one.name for one in Image.open(path).symbols(""))
+    assert all(one.name for one in Image.open(path).names.starting(""))
 
 
 @pytest.mark.parametrize("size", [0, 7, 24, 24 * 40 + 23])
 def test_a_symbol_table_of_any_size(pie: Path, tmp_path: Path, size: int) -> None:
-    """What is left of an entry at its end is no symbol."""
+    """What is left of an entry at its end is not a symbol."""
     data = bytearray(pie.read_bytes())
     change(data, section_at(pie, ".symtab") + SECTION["size"], size, 8)
     path = tmp_path / "short"
@@ -824,13 +859,17 @@ def test_a_file_that_is_truncated_while_it_is_open(pie: Path, tmp_path: Path) ->
     path.write_bytes(pie.read_bytes())
     image = Image.open(path)
     table = next(one for one in image.sections if one.type == 2)
-    main = image.symbol("main").value
+    main = image.names.symbol("main").value
     os.truncate(path, pie.read_bytes().index(struct.pack("<Q", main), table.offset) + 8)
-    assert image.names({main}) == {}  # half of its entry is left
+    assert image.names.at({main}) == {}  # half of its entry is left
     os.truncate(path, 100)
     with pytest.raises(Damaged, match="became shorter"):
         image.read(image.segments[0].address + 200, 8)
-    for ask in (lambda: image.symbols("m"), lambda: image.sites([0]), lambda: image.guarded):
+    for ask in (
+        lambda: image.names.starting("m"),
+        lambda: image.code.sites([0]),
+        lambda: image.guarded,
+    ):
         with suppress(ElfError):
             ask()
 
@@ -889,7 +928,7 @@ def test_mutated_files_give_an_error_or_an_answer(victim: Victim, data: st.DataO
 
 @settings(max_examples=100, deadline=None)
 @given(tail=st.binary(max_size=400), shorten=st.integers(0, 64))
-def test_arbitrary_bytes_behind_an_elf_header(
+def test_arbitrary_bytes_after_an_elf_header(
     tmp_path_factory: pytest.TempPathFactory, tail: bytes, shorten: int
 ) -> None:
     """No valid file to begin with: headers of noise."""

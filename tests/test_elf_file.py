@@ -16,21 +16,19 @@ from elf_files import KINDS, assemble, build, readelf
 from patience import patient
 from toolchain import GCC, qemu, run
 
+import static_call
 from static_call import image_calls
 from static_call.design import notation
 from static_call.design.design import RET0
 from static_call.design.retarget import Retarget, Step
-from static_call.elf import relocation
-from static_call.elf.image import Image, NotInFile
+from static_call.elf import arm64
+from static_call.elf.errors import NotInFile
+from static_call.elf.image import Image
 from static_call.errors import BadTarget
-from static_call.places.elf_file import (
-    Changed,
-    ElfFile,
-    NeedsRelocation,
-    NotWritten,
-    ReadOnly,
-)
+from static_call.places.elf_changes import NeedsRelocation
+from static_call.places.elf_file import ElfFile
 from static_call.places.protocol import Code, Memory, Native, Runs
+from static_call.places.whole_file import Changed, NotWritten, ReadOnly
 
 RUNNING = [kind for kind in KINDS if kind not in ("shared", "bti")]
 """What runs by itself. Debian's start files have no landing pads, so what is marked doesn't run."""
@@ -47,8 +45,8 @@ def point(path: Path, output: Path | None = None, **pointers: str | None) -> Non
     with Image.open(path) as image:
         place = ElfFile(image)
         for name, function in pointers.items():
-            address = image.symbol(function).value if function else 0
-            place.write(image.symbol(name).value, address.to_bytes(8, "little"))
+            address = image.names.symbol(function).value if function else 0
+            place.write(image.names.symbol(name).value, address.to_bytes(8, "little"))
         place.commit(output)
 
 
@@ -95,13 +93,13 @@ def test_a_shared_object_calls_what_its_pointers_are_changed_to(tmp_path: Path) 
     main.write_text("extern void report(void); int main(void) { report(); return 0; }")
     program = tmp_path / "main"
     GCC(main, library, "-o", program, f"-Wl,-rpath,{tmp_path}")
-    pointer = Image.open(library).symbol("pointer").value
+    pointer = Image.open(library).names.symbol("pointer").value
     assert qemu(program) == "1 2 -1 -1\n"
     assert relocations(library)[pointer][0] == "ABS64"
     point(library, pointer="two", other="three")
     assert relocations(library)[pointer] == (
         "RELATIVE",
-        f"{Image.open(library).symbol('two').value:x}",
+        f"{Image.open(library).names.symbol('two').value:x}",
     )
     assert qemu(program) == "2 3 -1 -1\n"
     point(library, pointer=None, other=None)
@@ -122,7 +120,7 @@ def test_static_calls_of_a_c_program_are_retargeted(tmp_path: Path, kind: str) -
         DEFINE_STATIC_CALL(policy, one);
         void report(void) { printf("%d\\n", static_call(policy)(100)); }
     """
-    include = Path(notation.SHIPPED).parent / "include"
+    include = Path(static_call.__file__).parent / "include"
     path = build(tmp_path, kind, source, f"-I{include}")
     assert qemu(path) == "101\n"
     designs = [notation.load(name) for name in notation.shipped()]
@@ -148,8 +146,8 @@ def test_only_what_must_change_does(pie: Path) -> None:
     """The addend, and not the pointer's own bytes where the linker left another value there."""
     before = bytearray(pie.read_bytes())
     image = Image.open(pie)
-    pointer, three = image.symbol("pointer").value, image.symbol("three").value
-    offset, entry = image.offset(pointer, 8), image.relocation(pointer)
+    pointer, three = image.names.symbol("pointer").value, image.names.symbol("three").value
+    offset, entry = image.segments.offset(pointer, 8), image.loader.relocation(pointer)
     assert entry is not None
     assert entry.offset is not None
     before[offset : offset + 8] = bytes(8)
@@ -165,7 +163,7 @@ def test_bytes_count_where_nothing_is_stored_over_them(pie: Path) -> None:
     """A pointer that becomes null is 0 in the file, whatever a linker had left there."""
     data = bytearray(pie.read_bytes())
     image = Image.open(pie)
-    offset = image.offset(image.symbol("pointer").value, 8)
+    offset = image.segments.offset(image.names.symbol("pointer").value, 8)
     data[offset : offset + 8] = b"whatever"
     pie.write_bytes(data)
     point(pie, pointer=None)
@@ -178,10 +176,10 @@ def test_bytes_that_follow_the_addend_go_on_doing_so(tmp_path: Path) -> None:
     path = build(tmp_path, "applied")
     point(path, pointer="three")
     image = Image.open(path)
-    offset = image.offset(image.symbol("pointer").value, 8)
+    offset = image.segments.offset(image.names.symbol("pointer").value, 8)
     held = int.from_bytes(path.read_bytes()[offset : offset + 8], "little")
-    assert held == image.symbol("three").value
-    assert relocations(path)[image.symbol("pointer").value] == ("RELATIVE", f"{held:x}")
+    assert held == image.names.symbol("three").value
+    assert relocations(path)[image.names.symbol("pointer").value] == ("RELATIVE", f"{held:x}")
 
 
 def test_the_count_of_relative_relocations_stays_true(pie: Path) -> None:
@@ -196,9 +194,9 @@ def test_the_count_of_relative_relocations_stays_true(pie: Path) -> None:
 
 
 def test_a_pointer_without_a_relocation_needs_one(pie: Path) -> None:
-    """In a position-independent file: refused, and the file stays; what is no address is not."""
+    """In a position-independent file: refused, and the file stays; a number needs none."""
     before = listing(pie.parent)
-    nothing = Image.open(pie).symbol("nothing").value
+    nothing = Image.open(pie).names.symbol("nothing").value
     with pytest.raises(
         NeedsRelocation, match=f"^{pie}: the pointer at {nothing:#x} would need a reloc"
     ):
@@ -221,12 +219,12 @@ def test_a_pointer_without_a_relocation_needs_none_at_a_fixed_address(tmp_path: 
 def test_a_relr_table_takes_a_new_place_where_there_is_room(tmp_path: Path) -> None:
     """A pointer that was null at the link can be given a place in a bitmap beside others."""
     path = build(tmp_path, "relr")
-    size = Image.open(path).tables.relr[1]
-    before = set(Image.open(path).relr_places)
+    size = Image.open(path).loader.tables.relr[1]
+    before = set(Image.open(path).loader.relr_addresses)
     point(path, nothing="three")
     image = Image.open(path)
-    assert set(image.relr_places) == before | {image.symbol("nothing").value}
-    assert image.tables.relr[1] == size
+    assert set(image.loader.relr_addresses) == before | {image.names.symbol("nothing").value}
+    assert image.loader.tables.relr[1] == size
     assert qemu(path) == "1 2 3 -1\n"
 
 
@@ -237,7 +235,7 @@ def test_a_relr_table_that_has_no_room(tmp_path: Path) -> None:
     with Image.open(path) as image:
         place = ElfFile(image)
         data = next(one for one in image.segments if one.writable)
-        taken = set(image.relr_places)
+        taken = set(image.loader.relr_addresses)
         free = [at for at in range(data.address, data.end - 8, 8) if at not in taken]
         sparse = [at for at in free if at - data.address > 0x200][::64]
         for at in sparse:
@@ -251,9 +249,9 @@ def test_a_relr_table_that_has_no_room(tmp_path: Path) -> None:
 def test_pointers_of_the_procedure_linkage_table_stay(pie: Path) -> None:
     """A lazy loader knows only some types there; the refusal names the symbol."""
     image = Image.open(pie)
-    jump = next(one for one in image.relocations() if one.type == relocation.JUMP_SLOT)
+    jump = next(one for one in image.loader.relocations() if one.type == arm64.JUMP_SLOT)
     place = ElfFile(image)
-    place.write(jump.place, image.symbol("one").value.to_bytes(8, "little"))
+    place.write(jump.address, image.names.symbol("one").value.to_bytes(8, "little"))
     with pytest.raises(NeedsRelocation, match=f"type 1026 against {jump.symbol}, which must stay"):
         place.patches()
 
@@ -261,14 +259,14 @@ def test_pointers_of_the_procedure_linkage_table_stay(pie: Path) -> None:
 def test_in_its_table_not_even_a_relative_one_is_changed(pie: Path) -> None:
     """A lazy loader would stop at the R_AARCH64_NONE that a null pointer needs."""
     image, data = Image.open(pie), bytearray(pie.read_bytes())
-    jump = next(one for one in image.relocations() if one.type == relocation.JUMP_SLOT)
+    jump = next(one for one in image.loader.relocations() if one.type == arm64.JUMP_SLOT)
     assert jump.offset is not None
-    data[jump.offset + 8 : jump.offset + 16] = relocation.RELATIVE.to_bytes(8, "little")
+    data[jump.offset + 8 : jump.offset + 16] = arm64.RELATIVE.to_bytes(8, "little")
     data[jump.offset + 16 : jump.offset + 24] = (1234).to_bytes(8, "little")
     pie.write_bytes(data)
     image = Image.open(pie)
     place = ElfFile(image)
-    place.write(jump.place, bytes(8))
+    place.write(jump.address, bytes(8))
     with pytest.raises(NeedsRelocation, match="type 1027 against no symbol, which must stay"):
         place.patches()
 
@@ -276,9 +274,9 @@ def test_in_its_table_not_even_a_relative_one_is_changed(pie: Path) -> None:
 def test_pointers_that_only_the_loader_knows_stay(tmp_path: Path) -> None:
     """R_AARCH64_IRELATIVE: the choice of a resolver."""
     image = Image.open(build(tmp_path, "relr"))
-    chosen = next(one for one in image.relocations() if one.type == relocation.IRELATIVE)
+    chosen = next(one for one in image.loader.relocations() if one.type == arm64.IRELATIVE)
     place = ElfFile(image)
-    place.write(chosen.place, image.entry.to_bytes(8, "little"))
+    place.write(chosen.address, image.entry.to_bytes(8, "little"))
     with pytest.raises(NeedsRelocation, match="type 1032 against no symbol, which must stay"):
         place.patches()
 
@@ -287,7 +285,7 @@ def test_a_relr_table_gets_no_place_that_a_loader_cannot_write_to(tmp_path: Path
     """Constants and code: the program would fault before it starts; nor one out of step."""
     image = Image.open(build(tmp_path, "relr"))
     data = next(one for one in image.segments if one.writable)
-    taken = set(image.relr_places)
+    taken = set(image.loader.relr_addresses)
     odd = next(at + 4 for at in range(data.address, data.end, 8) if not taken & {at, at + 8})
     for address in (image.segments[0].address + 0x2000, image.entry & -8, odd):
         place = ElfFile(image)
@@ -298,7 +296,7 @@ def test_a_relr_table_gets_no_place_that_a_loader_cannot_write_to(tmp_path: Path
 
 def test_a_part_of_a_relocated_pointer_is_not_written(pie: Path) -> None:
     """Half an address, or an instruction over one, would make nonsense of both."""
-    pointer = Image.open(pie).symbol("pointer").value
+    pointer = Image.open(pie).names.symbol("pointer").value
     for address, data in ((pointer, b"\1\2\3\4"), (pointer - 4, b"8 bytes!")):
         place = ElfFile(Image.open(pie))
         place.write(address, data)
@@ -321,7 +319,7 @@ def test_reads_see_what_was_written(pie: Path) -> None:
     """Before the file changes, at any offset from what was written."""
     image = Image.open(pie)
     place = ElfFile(image)
-    pointer = image.symbol("pointer").value
+    pointer = image.names.symbol("pointer").value
     old = image.read(pointer - 8, 32)
     place.write(pointer, b"abcdefgh")
     place.write(pointer + 8, b"ijkl")
@@ -337,7 +335,7 @@ def test_a_retarget_is_its_stores_in_their_order(pie: Path) -> None:
     """The last store to an address counts; barriers and maintenance change nothing."""
     image = Image.open(pie)
     place = ElfFile(image)
-    at = image.symbol("main").value
+    at = image.names.symbol("main").value
     steps = (
         Step("cse"), Step("store", at, 0x1111111122222222, 8), Step("dmb ishst"),
         Step("store", at, 0x33333333, 4), Step("dc cvau", at), Step("dsb ish"), Step("ic ivau", at),
@@ -368,7 +366,7 @@ def test_a_file_cannot_be_called(pie: Path) -> None:
     """It has memory and code, and not the parts of a place that runs code."""
     image = Image.open(pie)
     place = ElfFile(image)
-    assert place.resolve("one") == image.symbol("one").value
+    assert place.resolve("one") == image.names.symbol("one").value
     assert place.executable(place.resolve("one"))
     assert not place.executable(place.resolve("pointer"))
     assert not place.guarded(place.resolve("one"))
@@ -442,7 +440,7 @@ def test_a_copy_to_the_file_itself_replaces_it(pie: Path) -> None:
 
 
 def test_a_read_only_file_is_refused_even_to_root(pie: Path) -> None:
-    """Its owner has said so, though the folder would allow it; an output file likewise."""
+    """Its owner has said so, though the folder would allow it; the same for an output file."""
     pie.chmod(0o555)
     before = listing(pie.parent)
     with pytest.raises(ReadOnly, match=f"^{pie}: it is read-only"):
@@ -484,7 +482,8 @@ def test_a_file_that_has_changed_is_not_overwritten(pie: Path) -> None:
         image = Image.open(pie)
         place = ElfFile(image)
         place.write(
-            image.symbol("pointer").value, image.symbol("three").value.to_bytes(8, "little")
+            image.names.symbol("pointer").value,
+            image.names.symbol("three").value.to_bytes(8, "little"),
         )
         meddle()
         before = listing(pie.parent)
@@ -527,15 +526,17 @@ def test_a_file_that_another_process_changes_is_left_alone(pie: Path) -> None:
 WRITER = """
 import sys, time
 from static_call.elf.image import Image
-from static_call.places.elf_file import Changed, ElfFile
+from static_call.errors import BadTarget
+from static_call.places.elf_file import ElfFile
+from static_call.places.whole_file import Changed
 done, end = 0, time.monotonic() + float(sys.argv[2])
 while done < 12 and time.monotonic() < end:
     try:
         with Image.open(sys.argv[1]) as image:
             place = ElfFile(image)
-            value = image.symbol(("three", "two", "one")[done % 3]).value
+            value = image.names.symbol(("three", "two", "one")[done % 3]).value
             for name in ("pointer", "other"):
-                place.write(image.symbol(name).value, value.to_bytes(8, "little"))
+                place.write(image.names.symbol(name).value, value.to_bytes(8, "little"))
             place.commit()
             done += 1
     except Changed:
@@ -556,7 +557,7 @@ def test_two_writers_and_a_reader(pie: Path) -> None:
     seen = set()
     while any(writer.poll() is None for writer in writers):
         with Image.open(pie) as image:
-            pair = [image.read(image.symbol(name).value, 8) for name in ("pointer", "other")]
+            pair = [image.read(image.names.symbol(name).value, 8) for name in ("pointer", "other")]
             assert pair[0] == pair[1]
             seen.add(pair[0])
     assert [writer.communicate(timeout=patient(10))[0] for writer in writers] == [b"12\n", b"12\n"]
@@ -632,7 +633,7 @@ def test_a_file_system_without_shared_blocks(pie: Path, monkeypatch: pytest.Monk
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
-    monkeypatch.setattr("static_call.places.elf_file._COPY", 1000)
+    monkeypatch.setattr("static_call.places.whole_file._COPY", 1000)
     copy = pie.parent / "copy"
     point(pie, copy, pointer="one")
     assert calls
@@ -648,7 +649,9 @@ def test_who_cannot_keep_the_owner_is_refused(pie: Path) -> None:
     before = listing(pie.parent)
     image = Image.open(pie)
     place = ElfFile(image)
-    place.write(image.symbol("pointer").value, image.symbol("three").value.to_bytes(8, "little"))
+    place.write(
+        image.names.symbol("pointer").value, image.names.symbol("three").value.to_bytes(8, "little")
+    )
     folder = pie.parent
     while folder != folder.parent:
         if not folder.stat().st_mode & 1:

@@ -1,6 +1,6 @@
 """Damaged ELF files: every verb ends with an answer or one line, and what set says it did is so.
 
-MUTANTS=N makes so many; `make fuzz` makes 20,000.
+MUTANTS=N makes N of them; `make fuzz` makes 20,000.
 """
 
 from __future__ import annotations

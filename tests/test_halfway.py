@@ -90,12 +90,12 @@ f".skip {design.entry}", f".globl __SCT__{one.name}", f"__SCT__{one.name}:",
 
         def target(word: str) -> Target:
             return {"null": None, "ret0": RET0}[word] if word in ("null", "ret0") else (
-                image.symbol(word).value
+                image.names.symbol(word).value
             )  # fmt: skip
 
         for one in every:
-            entry = image.symbol(f"__SCT__{one.name}").value
-            literal = image.symbol(f"literal_{one.name}").value
+            entry = image.names.symbol(f"__SCT__{one.name}").value
+            literal = image.names.symbol(f"literal_{one.name}").value
             trampoline = Trampoline(design, entry, dict.fromkeys(design.outside, literal))
             for at, data in trampoline.assemble(target(one.old)):
                 place.write(at, data)
@@ -104,9 +104,11 @@ f".skip {design.entry}", f".globl __SCT__{one.name}", f"__SCT__{one.name}:",
             for step in stores[: one.done]:
                 place.write(step.address, step.value.to_bytes(step.size, "little"))
             new = target(one.new)
-            key = image.symbol(RETURN0).value if new is RET0 else new
+            key = image.names.symbol(RETURN0).value if new is RET0 else new
             assert key is None or isinstance(key, int)
-            place.write(image.symbol(f"__SCK__{one.name}").value, (key or 0).to_bytes(8, "little"))
+            place.write(
+                image.names.symbol(f"__SCK__{one.name}").value, (key or 0).to_bytes(8, "little")
+            )
         place.commit()
     return path
 
@@ -179,7 +181,7 @@ def test_every_state_is_listed_as_it_is(
 
 def _symbol(path: Path, name: str) -> int:
     with Image.open(path) as image:
-        return image.symbol(name).value
+        return image.names.symbol(name).value
 
 
 def test_every_state_can_be_set_from(

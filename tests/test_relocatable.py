@@ -26,7 +26,9 @@ from toolchain import COMPILERS, Compiler, need, run
 
 from static_call import image_calls
 from static_call.design import notation
-from static_call.elf.image import ElfError, Image, NotLinked
+from static_call.elf.errors import ElfError, NotLinked
+from static_call.elf.image import Image
+from static_call.found_call import Found, listing
 from static_call.places.elf_file import ElfFile
 from static_call.places.emulator import Emulator
 
@@ -84,7 +86,7 @@ def listed(path: Path, *options: str) -> dict[str, dict[str, Any]]:
     return {call["name"]: call for call in calls}
 
 
-def listed_calls(image: Image) -> list[image_calls.Found]:
+def listed_calls(image: Image) -> list[Found]:
     """The static calls of an image, of any shipped design."""
     return image_calls.find(
         image, image_calls.longest_first(map(notation.load, notation.shipped()))
@@ -136,7 +138,7 @@ def test_every_design_and_target_is_listed(built: Path) -> None:
 
 
 def test_slots_lead_where_readelf_says(built: Path) -> None:
-    """The symbol of each R_AARCH64_JUMP26 in .static_call.text, or what lies at its addend."""
+    """The symbol of each R_AARCH64_JUMP26 in .static_call.text, or what is at its addend."""
     names = symbols(built)
     by_place = {
         offset: symbol if not symbol.startswith(".") else names[symbol, addend]
@@ -200,7 +202,7 @@ def test_show_applies_relocations(built: Path) -> None:
 def test_memory_is_what_ld_makes(built: Path, tmp_path: Path) -> None:
     """Linked by GNU ld to the addresses that sections got here, every byte of them is the same."""
     with Image.open(built) as image:
-        other = image.where(image.symbol("exported").value)
+        other = image.where(image.names.symbol("exported").value)
         assert other.startswith(".text+")
         places = {
             name: one.address
@@ -321,8 +323,8 @@ def use(path: Path) -> None:
     designs = image_calls.longest_first(notation.load(name) for name in notation.shipped())
     with Image.open(path) as image:
         calls = image_calls.find(image, designs) + image_calls.scan(image, designs)
-        image.sites([call.entry for call in calls])
+        image.code.sites([call.entry for call in calls])
         for call in calls:
             image.where(call.entry)
             if call.state:
-                list(image_calls.listing(call, image))
+                list(listing(call, image))

@@ -90,7 +90,7 @@ def test_every_design_is_found_across_any_seam(
         for name, at in addresses(path, "__SCT__").items()
     }
     assert len(expected) == 2 * len(BY_HAND)
-    monkeypatch.setattr("static_call.elf.image._CHUNK", chunk)
+    monkeypatch.setattr("static_call.elf.code._CHUNK", chunk)
     with Image.open(path) as image:
         found = image_calls.scan(image, shipped())
     assert {one.entry: one.known.design.name for one in found} == expected
@@ -127,7 +127,7 @@ def test_nothing_is_found_inside_a_trampoline(tmp_path: Path) -> None:
     folder = Path(notation.__file__).parent / "shipped"
     loose.write_text((folder / "adrp-add.s").read_text().replace(".align  3", ".align  2"))
     with Image.open(path) as image:
-        lone = [at for at, _ in candidates(image.code(20), [notation.load(str(loose))])]
+        lone = [at for at, _ in candidates(image.code.chunks(20), [notation.load(str(loose))])]
     assert start + 28 in lone  # it does look like one
     assert scanned(path) == {start: "adrp-stub"}
     assert scanned(path, "-d", loose) == {start: "adrp-stub"}
@@ -394,7 +394,7 @@ def test_an_object_costs_linear_time(
             patched.setattr(Reader, "__call__", count_reads)
             with Image.open(made) as image:
                 found = image_calls.scan(image, shipped())
-                image.sites([one.entry for one in found])
+                image.code.sites([one.entry for one in found])
         read.append(total)
     assert read[1] < 5 * read[0]
 
@@ -406,11 +406,11 @@ def test_names_are_found_among_any_number_of_like_ones(
     text = FUNCTIONS + "".join(f"n{n}__SCT__: nop\n" for n in range(20))
     text += "".join(f"__SCT__{n}: nop\n" for n in range(20))
     path = assemble(tmp_path, "like", text)
-    expected = Image.open(path).symbols("__SCT__")
+    expected = Image.open(path).names.starting("__SCT__")
     assert {one.name for one in expected} == {f"__SCT__{n}" for n in range(20)}
     monkeypatch.setattr("static_call.elf.symbols._OCCURRENCES", 7)
-    assert sorted(Image.open(path).symbols("__SCT__")) == sorted(expected)
-    assert Image.open(path).symbol("__SCT__1").name == "__SCT__1"
+    assert sorted(Image.open(path).names.starting("__SCT__")) == sorted(expected)
+    assert Image.open(path).names.symbol("__SCT__1").name == "__SCT__1"
 
 
 def test_relocations_by_page_whatever_the_order(
@@ -421,9 +421,9 @@ def test_relocations_by_page_whatever_the_order(
     text += "".join(f".quad _start + {n}\n.skip {n * 37 % 5000 // 8 * 8}\n" for n in range(200))
     path = assemble(tmp_path, "many", text, "-shared", "-Bsymbolic")
     image = Image.open(path)
-    expected = list(image.relocations())
+    expected = list(image.loader.relocations())
     assert len(expected) == 200
-    offset, size = image.tables.rela
+    offset, size = image.loader.tables.rela
     data = bytearray(path.read_bytes())
     entries = [bytes(data[at : at + 24]) for at in range(offset, offset + size, 24)]
     random.Random(1).shuffle(entries)
@@ -436,10 +436,12 @@ def test_relocations_by_page_whatever_the_order(
             monkeypatch.setattr("static_call.elf.relocation._PIECE", piece)
             for name in (path, shuffled):
                 other = Image.open(name)
-                assert [one[:4] for one in other.relocations()] == [one[:4] for one in expected]
+                assert [one[:4] for one in other.loader.relocations()] == [
+                    one[:4] for one in expected
+                ]
                 for one in expected[::9]:
-                    assert other.relocation(one.place) is not None
-                    assert other.read(one.place, 8) == image.read(one.place, 8)
+                    assert other.loader.relocation(one.address) is not None
+                    assert other.read(one.address, 8) == image.read(one.address, 8)
 
 
 def test_relocations_of_a_kind_that_is_not_known_are_refused(tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ from toolchain import CLANG_LLD, GCC, need, qemu, run
 from static_call import image_calls
 from static_call.cli.main import main
 from static_call.design import notation
-from static_call.elf import relocation
+from static_call.elf import arm64, relocation
 from static_call.elf.image import Image
-from static_call.places.elf_file import ElfFile, NotAsAsked, Unsafe
+from static_call.places.elf_changes import Unsafe
+from static_call.places.elf_file import ElfFile, NotAsAsked
 
 INCLUDE = Path(__file__).parent.parent / "src/static_call/include"
 SOURCE = """
@@ -114,6 +115,7 @@ def test_targets_go_to_their_names_in_every_order(
     """All orders of four names, by name or by address: what is printed, listed and run is that."""
     targets = ("two", "ret0", "null", "one")
     addresses = {name: symbol(built[kind], f"__SCT__{name}") for name in NAMES}
+    path = tmp_path
     for number, order in enumerate(itertools.permutations(range(4))):
         path = tmp_path / f"{kind}{number}"
         asked = []
@@ -244,7 +246,7 @@ def test_commit_reads_back_what_was_stored(
         place = ElfFile(image)
         place.write(symbol(path, "__SCK__beta"), symbol(path, "two").to_bytes(8, "little"))
         # Of a pointer with an entry in a RELA table, the bytes do not count.
-        offset = image.offset(symbol(path, "__SCK__beta"), 8)
+        offset = image.segments.offset(symbol(path, "__SCK__beta"), 8)
         real = [one for one in place.patches() if kind != "pie" or one[0] != offset]
         assert real
         for number in range(len(real)):
@@ -282,11 +284,11 @@ def test_packed_relocations_are_read(
     with Image.open(built[kind]) as image:
         got = [
             (
-                one.place,
-                relocation.RELATIVE if one.type == relocation.RELR else one.type,
+                one.address,
+                arm64.RELATIVE if one.type == arm64.RELR else one.type,
                 one.addend,
             )
-            for one in image.relocations()
+            for one in image.loader.relocations()
         ]
     assert sorted(got) == sorted(wanted)
     assert len(got) > 8
@@ -307,7 +309,7 @@ def test_what_a_packed_relocation_makes_is_not_changed(
         key = symbol(path, "__SCK__beta")
         assert f"{key:016x}" in run("llvm-readelf", "-rW", path).stdout
         with Image.open(path) as image:
-            held = path.read_bytes()[image.offset(key, 8) :][:8]
+            held = path.read_bytes()[image.segments.offset(key, 8) :][:8]
         assert int.from_bytes(held, "little") == symbol(path, "two")
 
 
@@ -326,7 +328,7 @@ def patched_tag(path: Path, tag: int, new: int, value: int | None = None) -> Non
     """Turns a tag of the dynamic section into another one."""
     data = bytearray(path.read_bytes())
     with Image.open(path) as image:
-        old, at = image.dynamic[tag]
+        old, at = image.loader.dynamic[tag]
     struct.pack_into("<QQ", data, at - 8, new, old if value is None else value)
     path.write_bytes(data)
 
@@ -365,24 +367,24 @@ def test_two_relocations_of_one_pointer(
     """Loaders take tables in different orders: refused. So is one that stores more than 8 bytes."""
     key = symbol(built["pie"], "__SCK__alpha")
     with Image.open(built["pie"]) as image:
-        entry = image.relocation(key)
+        entry = image.loader.relocation(key)
         other = next(
-            one for one in image.relocations()
-            if one.type == relocation.RELATIVE and abs(one.place - key) > 64
+            one for one in image.loader.relocations()
+            if one.type == arm64.RELATIVE and abs(one.address - key) > 64
         )  # fmt: skip
-        count, _ = image.dynamic[DT_RELACOUNT]
+        count, _ = image.loader.dynamic[DT_RELACOUNT]
     assert entry
     assert other.offset is not None
     for place, kind, says in [
-        (key, relocation.RELATIVE, "2 relocations make the pointer"),
-        (key - 8, relocation.TLSDESC, f"a relocation at {key - 8:#x} makes a part"),
-        (key + 4, relocation.RELATIVE, "relocations? .*at 0x"),
+        (key, arm64.RELATIVE, "2 relocations make the pointer"),
+        (key - 8, arm64.TLSDESC, f"a relocation at {key - 8:#x} makes a part"),
+        (key + 4, arm64.RELATIVE, "relocations? .*at 0x"),
     ]:
         path = Path(shutil.copy(built["pie"], tmp_path / "pie"))
         data = bytearray(path.read_bytes())
         struct.pack_into("<QQ", data, other.offset, place, kind)
         path.write_bytes(data)
-        if kind != relocation.RELATIVE:
+        if kind != arm64.RELATIVE:
             patched_tag(path, DT_RELACOUNT, DT_RELACOUNT, 0)
         assert re.search(says, refused(capsys, path, "alpha=two"))
     assert count
@@ -394,16 +396,16 @@ def test_a_leading_relocation_that_is_not_relative(
     """DT_RELACOUNT says that it is, and glibc does not look."""
     path = Path(shutil.copy(built["pie"], tmp_path / "pie"))
     with Image.open(path) as image:
-        entry = image.relocation(symbol(path, "__SCK__alpha"))
+        entry = image.loader.relocation(symbol(path, "__SCK__alpha"))
     assert entry
     assert entry.offset is not None
     data = bytearray(path.read_bytes())
-    struct.pack_into("<Q", data, entry.offset + 8, relocation.ABS64)
+    struct.pack_into("<Q", data, entry.offset + 8, arm64.ABS64)
     path.write_bytes(data)
     assert "DT_RELACOUNT" in refused(capsys, path, "alpha=two")
 
 
-# What else lies there
+# What else is there
 
 
 def headers(data: bytes | bytearray) -> list[tuple[int, tuple[int, ...]]]:
@@ -467,11 +469,13 @@ def test_headers_that_only_a_writable_segment_has(program: Path) -> None:
     """Each is named: the ELF header, the program headers, the notes."""
     data = bytearray(program.read_bytes())
     note = int(next(line for line in readelf("-l", program) if " NOTE " in line).split()[1], 16)
+    base = None
     for at, (kind, _, start, *_) in headers(data):
         if kind == 1 and start == 0:  # the code's, which has the headers: it becomes writable
             struct.pack_into("<I", data, at + 4, 7)
             base = struct.unpack_from("<Q", data, at + 16)[0]
     program.write_bytes(data)
+    assert base is not None
     for offset, says in ((24, "ELF header"), (64 + 56, "program headers"), (note, "notes")):
         with Image.open(program) as image:
             place = ElfFile(image)
@@ -659,7 +663,7 @@ def test_an_indirect_function_that_lld_links(
 
 
 def test_jump_tables_of_clangs_cfi(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They are no static calls; the target is the function itself, which has no entry before it."""
+    """They are not static calls; the target is the function itself, with no entry before it."""
     source, path = tmp_path / "cfi.c", tmp_path / "cfi"
     source.write_text(
         '#include "static_call.h"\n#include <stdio.h>\n'
@@ -711,7 +715,7 @@ def test_names_that_are_no_text(built: dict[str, Path], name: str,
 @pytest.mark.parametrize(("closed", "said"), [(1, ""), (2, ""), (None, "it is set")])
 def test_output_that_cannot_be_written(built: dict[str, Path], tmp_path: Path,
                                        closed: int | None, said: str) -> None:  # fmt: skip
-    """Closed streams are no matter; a full one is said, and that the file is set all the same."""
+    """Closed streams do not matter; a full one is reported, and the file is set all the same."""
     path = tmp_path / "copy"
     shutil.copy(built["static"], path)
     command = [sys.executable, "-m", "static_call", "set", str(path), "alpha=two"]
@@ -732,7 +736,7 @@ def test_output_that_cannot_be_written(built: dict[str, Path], tmp_path: Path,
     assert (done.stderr or "").count("\n") == (closed is None)
     with Image.open(path) as image:
         assert (
-            image.symbol("two").value
+            image.names.symbol("two").value
             == image_calls.lookup(
                 image, image_calls.longest_first(map(notation.load, notation.shipped())), ["alpha"]
             )[0].known.target
@@ -743,7 +747,7 @@ def test_trampolines_in_data_are_none(built: dict[str, Path], tmp_path: Path,
                                       capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     """A copy of a trampoline in .rodata is not code: by its address it is not set."""
     with Image.open(built["static"]) as image:
-        words = image.read(image.symbol("__SCT__alpha").value, 64)
+        words = image.read(image.names.symbol("__SCT__alpha").value, 64)
     source, path = tmp_path / "blob.c", tmp_path / "blob"
     data = ",".join(map(str, words))
     source.write_text(SOURCE + MAIN.replace("<stdio.h>", "<stdio.h>\n#define ext one") + (
@@ -753,10 +757,10 @@ def test_trampolines_in_data_are_none(built: dict[str, Path], tmp_path: Path,
     GCC("-O2", "-static", "-no-pie", f"-I{INCLUDE}", source, "-o", path)
     before = path.read_bytes()
     with Image.open(path) as image:
-        address = image.symbol("blob").value
+        address = image.names.symbol("blob").value
     for name in (f"{address:#x}", "blob"):
         assert main(["set", str(path), f"{name}=ret0"]) == 1
-        assert f"the bytes at {address:#x} are no trampoline" in capsys.readouterr().err
+        assert f"the bytes at {address:#x} are not a trampoline" in capsys.readouterr().err
     assert path.read_bytes() == before
 
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from static_call.design.notation import load as load
     from static_call.design.trampoline import BadRetarget as BadRetarget
     from static_call.design.trampoline import NotATrampoline as NotATrampoline
+    from static_call.elf.errors import ElfError as ElfError
     from static_call.errors import BadTarget as BadTarget
     from static_call.errors import Closed as Closed
-    from static_call.errors import ElfError as ElfError
     from static_call.errors import MissingPart as MissingPart
     from static_call.errors import NameTaken as NameTaken
     from static_call.errors import StaticCallError as StaticCallError
@@ -55,7 +55,8 @@ _HOMES = {
     "design.design": ("RET0", "Design", "Unreachable", "Unsupported"),
     "design.notation": ("load",),
     "design.trampoline": ("BadRetarget", "NotATrampoline"),
-    "errors": ("BadTarget", "Closed", "ElfError", "MissingPart", "NameTaken", "StaticCallError"),
+    "elf.errors": ("ElfError",),
+    "errors": ("BadTarget", "Closed", "MissingPart", "NameTaken", "StaticCallError"),
     "image_calls": ("NoSuchCall",),
     "isa.a64": ("Misaligned",),
     "locks": ("Deadlock",),

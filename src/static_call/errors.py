@@ -27,11 +27,3 @@ class Closed(StaticCallError):
 
 class MissingPart(StaticCallError):
     """The place does not have a part that is needed: see places/protocol.py."""
-
-
-class ElfError(StaticCallError):
-    """Something about an ELF file; the text begins with its path."""
-
-
-class Damaged(ElfError):
-    """The file's headers or tables contradict the file."""

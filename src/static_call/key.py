@@ -9,12 +9,12 @@ also begins with the function, and holds 0 for none; it has no trampoline and no
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from static_call.design.design import RET0, Target
 from static_call.design.retarget import Read
 from static_call.errors import BadTarget, StaticCallError
 from static_call.isa import a64
+from static_call.records import NamedTuple
 
 RETURN0 = "__static_call_return0"
 """Linux's function that returns 0. The key of a RET0 static call holds it, and it is the target of

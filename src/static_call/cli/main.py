@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from static_call.design.design import Cost, Design, Target
     from static_call.elf.image import Image
-    from static_call.image_calls import Found, Goal
+    from static_call.found_call import Found, Goal
     from static_call.memory_model.program import Limits
 
     _Run = Callable[[argparse.Namespace], int]
@@ -354,9 +354,9 @@ def _list(options: argparse.Namespace) -> int:
     try:
         with _open(options) as image:
             calls = (image_calls.scan if options.scan else image_calls.find)(image, designs)
-            sites = image.sites([call.entry for call in calls]) if options.sites else {}
+            sites = image.code.sites([call.entry for call in calls]) if options.sites else {}
             shown = [_as_json(call, image, sites.get(call.entry)) for call in calls]
-            stripped = image.stripped
+            stripped = image.names.stripped
             rows = [
                 [call.name, image.where(call.entry), *_says(call), _key(call)]
                 + ([sites[call.entry]] if options.sites else [])
@@ -448,17 +448,18 @@ def _goal_as_json(goal: Goal) -> dict[str, object]:
 
 def _show(options: argparse.Namespace) -> int:
     from static_call import image_calls
+    from static_call.found_call import listing
 
     designs = _load_designs(options.design)
     with _open(options) as image:
         (call,) = image_calls.lookup(image, designs, [options.name])
-        lines = list(image_calls.listing(call, image))
+        lines = list(listing(call, image))
         if options.json:
             shown = [
                 {"address": image.locate(at)[1], "bytes": data, "text": text}
                 for at, data, text in lines
             ]
-            sites = image.sites([call.entry])[call.entry]
+            sites = image.code.sites([call.entry])[call.entry]
             _print_json({**_as_json(call, image, sites), "listing": shown})
             return 0
         where = {at: image.where(at) for at, _, _ in lines}

@@ -1,44 +1,48 @@
 """The file with the symbols of a stripped one, found and checked as gdb does.
 
-By the build-id, `DIRECTORY/.build-id/xx/yyy.debug`; by the section .gnu_debuglink, a name and a
-CRC-32, beside the file, in its folder `.debug` and in `DIRECTORY/` and the file's folder (GDB's
-manual, "Debugging Information in Separate Files").
+The build-id leads to `DIRECTORY/.build-id/xx/yyy.debug`. The section .gnu_debuglink has a name and
+a CRC-32: a file of that name is looked for beside the stripped one, in the folder `.debug` there,
+and in the same folder below DIRECTORY (GDB's manual, "Debugging Information in Separate Files").
 """
 
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from static_call.elf.image import ElfError, Image, Section
+from static_call.elf.errors import ElfError, WrongDebugFile
+from static_call.elf.headers import Section
+from static_call.elf.image import Image
 
 DIRECTORIES = ("/usr/lib/debug",)
 """Where distributions put these files."""
 
-_PIECE = 1 << 20
+_PIECE = 1 << 20  # bytes that are read at once
 _ALLOC, _NOBITS = 2, 8  # SHF_ALLOC, SHT_NOBITS
 
 
-class WrongDebugFile(ElfError):
-    """The file with symbols belongs to another build."""
-
-
 def attach(image: Image, path: str | os.PathLike[str] | None = None) -> None:
-    """Lets an image use the symbols of a file: of this one, or where it is stripped, of its own.
+    """Lets an image use the symbols of another file.
 
-    Raises for a path that is given: OSError, what Image.open raises, WrongDebugFile.
+    Args:
+        image: the image.
+        path: the file. If None, and the image is stripped, its debug file is looked for.
+
+    Raises:
+        OSError: the file cannot be opened.
+        WrongDebugFile: it has no symbols, or another file's.
+        ElfError: see Image.open.
     """
     if path is not None:
         debug = Image.open(path, symbols_only=True)
-        if debug.stripped:
+        if debug.names.stripped:
             raise WrongDebugFile(f"{debug.path}: has no symbol table")
         if why := _differs(image, debug):
             raise WrongDebugFile(f"{debug.path}: not the symbols of {image.path}: {why}")
         image.use_symbols_of(debug)
-    elif image.linked and image.stripped:
-        with suppress(ElfError):  # damaged where nothing else may look
+    elif image.linked and image.names.stripped:
+        with suppress(ElfError):  # damaged, maybe where nothing else looks
             if (found := find(image)) is not None:
                 image.use_symbols_of(found)
 
@@ -46,14 +50,16 @@ def attach(image: Image, path: str | os.PathLike[str] | None = None) -> None:
 def find(image: Image, directories: Sequence[str] | None = None) -> Image | None:
     """The file with the symbols of a stripped one, if there is one that fits.
 
-    directories  where to look besides the file's own folder; DIRECTORIES if None
+    Args:
+        image: the stripped one.
+        directories: where to look besides the file's own folder; DIRECTORIES if None.
     """
     for path in _candidates(image, DIRECTORIES if directories is None else directories):
         try:
             if os.path.samestat(os.stat(path), image.stat):
                 continue
             debug = Image.open(path, symbols_only=True)
-            if not debug.stripped and not _differs(image, debug):
+            if not debug.names.stripped and not _differs(image, debug):
                 return debug
         except (OSError, ElfError):
             continue
@@ -74,20 +80,20 @@ def _candidates(image: Image, directories: Sequence[str]) -> Iterator[str]:
 
 
 def _link(image: Image) -> tuple[str, int]:
-    """The name and the CRC-32 in .gnu_debuglink; no name where there is none that can be used."""
-    name, end, rest = image.section(".gnu_debuglink").partition(b"\0")
+    """The name and the CRC-32 in .gnu_debuglink; "" and 0 where there is none that can be used."""
+    name, end, rest = image.headers.contents(".gnu_debuglink").partition(b"\0")
     at = -(len(name) + 1) % 4  # the CRC is aligned
     if not end or b"/" in name or name in (b".", b"..") or len(rest) < at + 4:
         return "", 0
-    return os.fsdecode(name), int.from_bytes(rest[at : at + 4], "little")
+    return os.fsdecode(name), int.from_bytes(rest[at : at + 4], image.order)
 
 
 def _differs(image: Image, debug: Image) -> str:
-    """Why a file has not the symbols of an image; "" where it has.
+    """Why a file does not have the symbols of an image; "" where it does.
 
-    The build-id says so. Without one, the CRC of .gnu_debuglink does; without either, the file
-    must be the whole program, the same in all that is loaded: symbols alone may be an older
-    build's, whose functions lie elsewhere in sections of the same sizes.
+    The build-id says so. Without one, the CRC of .gnu_debuglink does. Without either, the file must
+    be the whole program, and the same in all that is loaded: symbols alone may be an older build's,
+    whose functions are elsewhere in sections of the same sizes.
     """
     ours, theirs = image.build_id, debug.build_id
     if ours or theirs:
@@ -100,7 +106,7 @@ def _differs(image: Image, debug: Image) -> str:
     loaded = [[one for one in each.sections if one.flags & _ALLOC] for each in (image, debug)]
     placed = [[(one.address, one.size) for one in each] for each in loaded]
     if placed[0] != placed[1] or not placed[0]:
-        return "neither has a build-id, and their sections lie elsewhere"
+        return "neither has a build-id, and their sections are elsewhere"
     pairs = [pair for pair in zip(*loaded) if pair[0].type != _NOBITS]
     if any(theirs.type == _NOBITS for _, theirs in pairs):
         return (
@@ -129,6 +135,8 @@ def _pieces(image: Image, section: Section) -> Iterator[bytes]:
 
 def _crc(image: Image) -> int:
     """The CRC-32 of a whole file."""
+    import zlib
+
     crc = 0
     for at in range(0, image.stat.st_size, _PIECE):
         crc = zlib.crc32(os.pread(image.fileno(), _PIECE, at), crc)

@@ -1,9 +1,9 @@
 """What the dynamic section of an ELF file says of the relocations that a loader makes.
 
-A loader that applies relocations which we have not read would change what we show or write. So the
-tags that stand for other kinds of relocation refuse the file, and a tag that is not known here
-refuses a change. Numbers are those of the ELF gABI; of glibc's elf.h; of bionic's linker for
-DT_ANDROID_...; of aaelf64 (section 5.8) and pauthabielf64 for DT_AARCH64_...
+A loader that applies relocations which we have not read would change what we show or write. So a
+file with the tags of other kinds of relocation is refused, and a file with a tag that is not known
+here is not changed. Numbers are those of the ELF gABI and of glibc's elf.h; DT_ANDROID_... those of
+bionic's linker; DT_AARCH64_... those of aaelf64 (section 5.8) and pauthabielf64.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _KNOWN = frozenset(
 """Tags that add no relocations besides those that are read."""
 
 _SIZES = {RELAENT: 24, RELRENT: 8, ANDROID_RELRENT: 8, SYMENT: 24, PLTREL: RELA}
-"""The only value that a tag may have: the sizes of entries, and the kind of DT_JMPREL's."""
+"""The only value that a tag may have: the sizes of entries, and the kind of DT_JMPREL's table."""
 
 Tags = Mapping[int, tuple[int, int]]
 """The value of each tag, and where in the file that is."""
@@ -56,7 +56,7 @@ def unread(tags: Tags) -> str:
     """Why the relocations cannot be read; "" where they can."""
     for tag, name in _UNREAD.items():
         if tag in tags:
-            return f"it has {name}, which are not known here"
+            return f"it has {name}, which are not supported"
     for tag, value in _SIZES.items():
         if tags.get(tag, (value, 0))[0] != value:
             return f"its dynamic section has {tags[tag][0]} for tag {tag:#x}, which must be {value}"
@@ -71,7 +71,7 @@ def unchangeable(tags: Tags) -> str:
         return "it is prelinked, so a loader may skip its relocations: undo that with prelink -u"
     if foreign := sorted(tags.keys() - _KNOWN):
         return (
-            f"its dynamic section has the tag {foreign[0]:#x}, which is not known here: "
+            f"its dynamic section has the tag {foreign[0]:#x}, which is not known to this program: "
             "a loader might change what is written"
         )
     return ""

@@ -8,36 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from static_call.elf import relocation
-from static_call.elf.image import Image, NoSuchSymbol
+from static_call.elf import arm64
+from static_call.elf.errors import NoSuchSymbol
+from static_call.elf.image import Image
 from static_call.elf.symbols import IFUNC
 from static_call.isa import a64
 from static_call.isa.walk import detour
 
 SUFFIX = "@plt"
-_LOOKED_UP = (relocation.JUMP_SLOT, relocation.GLOB_DAT)
+_LOOKED_UP = (arm64.JUMP_SLOT, arm64.GLOB_DAT)
 _BR_X17 = bytes.fromhex("20021fd6")
 _LONGEST = 4 * a64.WORD  # before the br: adrp; ldr; add; autia1716
 
 
 def name(image: Image, got: int) -> str:
-    """What the entries go by that branch through the word at `got`, without @plt; or ""."""
-    entry = image.relocation(got)
+    """What objdump calls the entries that branch through the word at `got`, without @plt; or ""."""
+    entry = image.loader.relocation(got)
     if entry is None:
         return ""
-    if entry.type == relocation.IRELATIVE:
-        return image.names({entry.addend}).get(entry.addend, hex(entry.addend))
+    if entry.type == arm64.IRELATIVE:
+        return image.names.at({entry.addend}).get(entry.addend, hex(entry.addend))
     return entry.symbol if entry.type in _LOOKED_UP else ""
 
 
 def resolve(image: Image, symbol: str) -> int:
     """The address of the PLT entry that is called `symbol`, a name with @plt.
 
-    Raises elf.NoSuchSymbol.
+    Raises NoSuchSymbol.
     """
     wanted = symbol.removesuffix(SUFFIX)
     words = set(_words(image, wanted))
-    for branch in image.find(_BR_X17) if words else ():
+    for branch in image.code.find(_BR_X17) if words else ():
         for first in range(branch - _LONGEST, branch, a64.WORD):
             if _instruction(image, first) != "adrp":
                 continue
@@ -50,14 +51,14 @@ def resolve(image: Image, symbol: str) -> int:
 
 def _words(image: Image, wanted: str) -> Iterator[int]:
     """The words of the GOT that get the address of a function of this name."""
-    for entry in image.relocations():
+    for entry in image.loader.relocations():
         if entry.type in _LOOKED_UP and entry.symbol == wanted:
-            yield entry.place
-        elif entry.type == relocation.IRELATIVE:
-            for one in image.named(wanted):
+            yield entry.address
+        elif entry.type == arm64.IRELATIVE:
+            for one in image.names.named(wanted):
                 if one.type == IFUNC and one.value == entry.addend:
-                    yield entry.place
+                    yield entry.address
 
 
 def _instruction(image: Image, address: int) -> str:
-    return a64.decode(int.from_bytes(image.read(address, a64.WORD), "little"), address).name
+    return a64.decode(image.word(address), address).name

@@ -1,10 +1,10 @@
 """Relocatable objects (ET_REL: .o, .ko) as a linker or a module loader makes memory of them.
 
 The sections get addresses one after the other and the relocations are applied, so that the rest
-of the package sees an image like any other. Addresses are of use in here alone; people get a
-section and an offset.
+of the package sees an image like any other. layout.py does that with what is here: the addresses,
+the symbols' values and what relocations store.
 
-Numbers are those of the ELF gABI and of aaelf64, section 5.7.
+Numbers are those of the ELF gABI.
 """
 
 from __future__ import annotations
@@ -12,68 +12,38 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
-from typing import NamedTuple
 
+from static_call.elf.arm64_fields import BRANCHES, DATA, FIELDS, Field
 from static_call.elf.packed import from_u64s, u16s, u64s
 from static_call.elf.relocation import RelaTables
 from static_call.elf.symbols import ENTRY_SIZE
 
 _UNDEFINED, _RESERVED, _ABSOLUTE, _EXTENDED = 0, 0xFF00, 0xFFF1, 0xFFFF
 _SPACING = 16  # bytes between the addresses of what is not in this file's memory
-_BASE = 1 << 62  # of the first section: no number that a file holds is an address here by chance
-_BLOCK = 1 << 7  # symbols looked at at once
-_BLOCKS = 1 << 11  # so many of them are kept
 _TOP = 1 << 64
+
+_BASE = 1 << 62
+"""The address of the first section: no number that a file holds is an address here by chance."""
+
+_BLOCK = 1 << 7
+"""Symbols that are read at once, 3 KiB: neighbouring relocations often name neighbours."""
+
+_BLOCKS = 1 << 11
+"""Blocks of symbols that are kept: 6 MiB."""
+
 _PAGE = 0xFFF
 _ENTRY = Struct("<6xHQ8x")  # of a symbol: its section and its value
 
 
-class _Field(NamedTuple):
-    """How an instruction holds an address: its low bits, its page or its distance.
-
-    of     "lo12", "page" or "distance"
-    shift  low bits that are left out, since they are 0
-    parts  (lowest bit, width) in the word, least significant part first
-    reach  how far it gets, in units of 1 << shift, in each direction
-    """
-
-    of: str
-    shift: int
-    parts: tuple[tuple[int, int], ...]
-    reach: int = 0
-
-
-_LO12 = ((10, 12),)
-_ADR = ((29, 2), (5, 19))
-_FIELDS = {
-    273: _Field("distance", 2, ((5, 19),), 1 << 18),  # LD_PREL_LO19
-    274: _Field("distance", 0, _ADR, 1 << 20),  # ADR_PREL_LO21
-    275: _Field("page", 12, _ADR, 1 << 20),  # ADR_PREL_PG_HI21
-    276: _Field("page", 12, _ADR, 1 << 20),  # ADR_PREL_PG_HI21_NC
-    277: _Field("lo12", 0, _LO12),  # ADD_ABS_LO12_NC
-    278: _Field("lo12", 0, _LO12),  # LDST8_ABS_LO12_NC
-    279: _Field("distance", 2, ((5, 14),), 1 << 13),  # TSTBR14
-    280: _Field("distance", 2, ((5, 19),), 1 << 18),  # CONDBR19
-    282: _Field("distance", 2, ((0, 26),), 1 << 25),  # JUMP26
-    283: _Field("distance", 2, ((0, 26),), 1 << 25),  # CALL26
-    284: _Field("lo12", 1, _LO12),  # LDST16_ABS_LO12_NC
-    285: _Field("lo12", 2, _LO12),  # LDST32_ABS_LO12_NC
-    286: _Field("lo12", 3, _LO12),  # LDST64_ABS_LO12_NC
-    299: _Field("lo12", 4, _LO12),  # LDST128_ABS_LO12_NC
-}
-_BRANCHES = (282, 283)
-_DATA = {257: (8, False), 258: (4, False), 260: (8, True), 261: (4, True)}
-"""ABS64, ABS32, PREL64, PREL32: bytes, and whether it is the distance from the place."""
-
-
 class OutOfReach(Exception):
-    """A branch does not reach, with the sections where they are here; or memory has no room."""
+    """With the sections where they are here, a branch does not reach; or memory has no room."""
 
 
 def addresses(sizes: Iterable[tuple[int, int]]) -> array[int]:
-    """Where the sections go, of (size, alignment) each, in their order.
+    """The addresses of sections, given the size and alignment of each, in bytes.
 
-    Each is followed by a byte of nothing: a symbol at its end, or in an empty one, is in no other.
+    A byte of nothing follows each: a symbol at its end, or in an empty one, is in no other section.
+    Raises OutOfReach.
     """
     at = _BASE
     result = array("Q")
@@ -89,14 +59,12 @@ def addresses(sizes: Iterable[tuple[int, int]]) -> array[int]:
 class Symbols:
     """The symbol table with the values that symbols get.
 
-    What is not in this file's memory gets an address of its own, below the sections, where nothing
-    is, so that whatever leads there can be named: another file's symbol, and one of a section that
-    is not part of memory; and each such symbol with an addend. The entries stay in the file.
+    What is not in this file's memory gets an address below the sections, where nothing is, so that
+    whatever leads there can be named: another file's symbol, one of a section that is not part of
+    memory, and each of these with an addend. The entries stay in the file.
 
-    read      gives bytes of the file at an offset; fewer where it ends
-    entries   the table's offset and size, in bytes
-    extended  SHT_SYMTAB_SHNDX's: sections' numbers that 16 bits cannot hold
-    bases     the sections' addresses, by number; 0 for what is not part of memory
+    Attributes:
+        count: entries in the table.
     """
 
     def __init__(
@@ -106,17 +74,24 @@ class Symbols:
         extended: tuple[int, int],
         bases: Sequence[int],
     ) -> None:
-        """See the class."""
+        """Takes where everything is; nothing is read before it is asked for.
+
+        Args:
+            read: gives bytes of the file, by offset and size; fewer where the file ends.
+            entries: the table's offset and size, in bytes.
+            extended: those of SHT_SYMTAB_SHNDX: numbers of sections that 16 bits cannot hold.
+            bases: the sections' addresses, by number; 0 for what is not part of memory.
+        """
         self._read, self._bases = read, bases
         self._offset, size = entries
-        self._count = size // ENTRY_SIZE
+        self.count: int = size // ENTRY_SIZE
         self._extended, self._extended_size = extended
         self._blocks: dict[int, bytes] = {}
         self._moved: dict[tuple[int, int], int] = {}  # foreign symbols with an addend
         self._by_address: list[tuple[int, int]] = []
 
     def value(self, index: int, addend: int) -> int:
-        """What a relocation stores as data. A symbol of number 0 is none: the addend alone."""
+        """What a relocation stores as data. Without a symbol, number 0, that is the addend."""
         section, value = self._entry(index)
         base = self._base(index, section, value)
         if not index or section == _ABSOLUTE:
@@ -124,35 +99,35 @@ class Symbols:
         return self._made_up(index, addend) if base is None else base + value + addend
 
     def destination(self, index: int, addend: int) -> int:
-        """What an instruction gets to: as `value`, but how far an absolute one is, is not known."""
+        """Where an instruction leads: `value`, but how far an absolute symbol is, is not known."""
         section, value = self._entry(index)
         base = self._base(index, section, value)
         return self._made_up(index, addend) if not base else base + value + addend
 
     def _made_up(self, index: int, addend: int) -> int:
-        if not addend and 0 < index < self._count:
+        if not addend and 0 < index < self.count:
             return _BASE - _SPACING * index
         number = self._moved.setdefault((index, addend), len(self._by_address))
         if number == len(self._by_address):
             self._by_address.append((index, addend))
-        return _BASE - _SPACING * (self._count + number + 1)
+        return _BASE - _SPACING * (self.count + number + 1)
 
     def foreign(self, address: int) -> tuple[int, int] | None:
         """The number of the symbol, and the addend, whose address below the sections this is."""
         number, rest = divmod(_BASE - address, _SPACING)
         if rest or number <= 0:
             return None
-        if number > self._count:
-            moved = number - self._count - 1
+        if number > self.count:
+            moved = number - self.count - 1
             return self._by_address[moved] if moved < len(self._by_address) else None
         known = self._base(number, *self._entry(number)) is None
         return (number, 0) if known else None
 
     def entries(self, offset: int, size: int) -> bytes:
-        """Whole entries of the file, with the values that they get."""
+        """Entries of the table, read from the file, with the values that symbols get."""
         data = self._read(offset, size)
         first, rest = divmod(offset - self._offset, ENTRY_SIZE)
-        if rest or not 0 <= first < self._count:
+        if rest or not 0 <= first < self.count:
             return data
         words = u64s(data[: len(data) // ENTRY_SIZE * ENTRY_SIZE])
         sections = u16s(data)[3::12]
@@ -186,7 +161,7 @@ class Symbols:
         """The number of a symbol's section, of 16 bits, and its value."""
         number, at = divmod(index, _BLOCK)
         data = self._block(number)
-        if index >= self._count or len(data) < ENTRY_SIZE * (at + 1):
+        if index >= self.count or len(data) < ENTRY_SIZE * (at + 1):
             return _UNDEFINED, 0
         section, value = _ENTRY.unpack_from(data, ENTRY_SIZE * at)
         return section, value
@@ -202,40 +177,50 @@ class Symbols:
 
 
 class Relocations:
-    """The relocations of one section: its address, its tables and the symbols that they name."""
+    """The relocations of one section."""
 
     def __init__(self, address: int, tables: RelaTables, symbols: Symbols) -> None:
-        """See the class."""
+        """Takes the section's address, its tables and the symbols that they name."""
         self._address, self._tables, self._symbols = address, tables, symbols
 
     def patches(
         self, start: int, end: int, read: Callable[[int], int]
     ) -> Iterator[tuple[int, bytes]]:
-        """What they put into [start, end), as (address, bytes); the first may begin before.
+        """What they store into [start, end), as addresses and bytes; the first may begin before.
 
-        read  gives the word at an address, as the file has it
-        Raises OutOfReach. Relocations of other types leave what the file has.
+        Relocations of types that arm64_fields.py does not have leave what the file has.
+
+        Args:
+            start: an address.
+            end: another.
+            read: gives the instruction word at an address, as the file has it.
+
+        Raises:
+            OutOfReach: a branch does not reach.
         """
         for entry in self._tables.between(start - self._address - 7, end - self._address):
-            at = self._address + entry.place
-            if entry.type in _DATA:
-                size, relative = _DATA[entry.type]
+            at = self._address + entry.address
+            if entry.type in DATA:
+                size, relative = DATA[entry.type]
                 value = self._symbols.value(entry.symbol, entry.addend)
                 stored = value - at if relative else value
                 yield at, (stored % (1 << 8 * size)).to_bytes(size, "little")
-            elif entry.type in _FIELDS and start <= at <= end - 4:
+            elif entry.type in FIELDS and start <= at <= end - 4:
                 value = self._symbols.destination(entry.symbol, entry.addend)
-                yield at, _insert(_FIELDS[entry.type], read(at), at, value).to_bytes(4, "little")
+                yield (
+                    at,
+                    _insert(FIELDS[entry.type], read(at), at, value).to_bytes(4, "little"),
+                )
 
     def branches(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The B and BL in [start, end) that they make: an address, and where it goes."""
         for entry in self._tables.between(start - self._address, end - self._address - 3):
-            if entry.type in _BRANCHES:
+            if entry.type in BRANCHES:
                 destination = self._symbols.destination(entry.symbol, entry.addend)
-                yield self._address + entry.place, destination
+                yield self._address + entry.address, destination
 
 
-def _insert(field: _Field, word: int, at: int, value: int) -> int:
+def _insert(field: Field, word: int, at: int, value: int) -> int:
     """The instruction with the address in it."""
     if field.of == "lo12":
         number = (value & _PAGE) >> field.shift

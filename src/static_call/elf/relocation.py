@@ -1,7 +1,7 @@
 """Dynamic relocations: the RELA and RELR tables of an ELF image.
 
-What a loader does to memory before the program runs. Numbers are those of the ELF gABI and of
-"ELF for the Arm 64-bit Architecture" (aaelf64, section 5.7). Addresses are link addresses.
+What a loader does to memory before the program runs: loader.py has what the entries mean. Layouts
+are those of the ELF gABI. Addresses are link addresses.
 """
 
 from __future__ import annotations
@@ -12,48 +12,51 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, count
 from operator import attrgetter
-from typing import NamedTuple
 
+from static_call.elf.errors import Damaged
 from static_call.elf.packed import from_u64s, u32s, u64s
-
-NONE = 0
-ABS64 = 257
-GLOB_DAT = 1025
-JUMP_SLOT = 1026
-COPY = 1024
-RELATIVE = 1027
-TPREL64 = 1030
-TLSDESC = 1031
-IRELATIVE = 1032
-RELR = -1
-"""Stands for an R_AARCH64_RELATIVE that a RELR table makes."""
+from static_call.elf.reader import Reader
+from static_call.records import NamedTuple
 
 RELA = struct.Struct("<QIIq")
-"""An entry of a RELA table: place, type, symbol's index, addend (r_info's halves, apart)."""
+"""An entry of a RELA table: address, type, symbol's index, addend. r_info comes as two halves."""
 
 WORD = 8
 """Bytes that a relocation changes, and bytes in an entry of a RELR table."""
 
-_PACKED = 1 << 63  # where unpacked entries start, which are in no file
-_BITMAP = 63  # places that a bitmap of a RELR table speaks of
-_PAGE = 12  # bits: entries are found by pages of memory, at first of 4 KiB,
-_PAGES = 1 << 16  # of which there are as many as this
-_MOST = 1 << 31  # entries
-_CROWD = RELA.size << 17  # bytes of the entries of a page, which has 512 aligned words
-_PIECE = RELA.size << 12  # bytes of a table that are looked at at once
+_PACKED = 1 << 63  # an offset that is in no file: where the entries of a packed table start
+_BITMAP = 63  # words of memory that a bitmap of a RELR table is about
+
+_PAGE = 12
+"""Bits of an address in a page: entries are found by pages of memory, at first of 4 KiB. That is
+memory's block, so that making a block reads few entries for others."""
+
+_PAGES = 1 << 16
+"""Pages at most, some 10 MiB of Python objects: beyond that they become twice as large."""
+
+_MOST = 1 << 31
+"""Entries at most: a number and one more bit fit in the 32 bits of an array's item."""
+
+_CROWD = RELA.size << 17
+"""Bytes of a page's entries at most. A page of 4 KiB has 512 aligned words, and one 256 times as
+large, of 1 MiB, 1 << 17: more is a damaged file, which would take all memory."""
+
+_PIECE = RELA.size << 12
+"""Bytes of a table that are looked at at once, 96 KiB: they fit in a second-level cache."""
 
 
 class Relocation(NamedTuple):
     """A dynamic relocation.
 
-    place   the address that it changes
-    type    R_AARCH64_... as a number, or RELR
-    symbol  the name of its symbol, or ""
-    addend  with a RELR one, 0: its addend is what the file holds at the place
-    offset  of its entry in the file, in bytes; None where it has none of its own: RELR, or packed
+    Attributes:
+        address: the address that it changes.
+        type: a number that arm64.py names.
+        symbol: the name of its symbol, or "".
+        addend: with a RELR one, 0: its addend is what the file holds at the address.
+        offset: of its entry in the file, in bytes; None where it has no entry: RELR, or packed.
     """
 
-    place: int
+    address: int
     type: int
     symbol: str
     addend: int
@@ -61,24 +64,32 @@ class Relocation(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An entry of a RELA table as the file has it; `offset` is where, None in a packed table."""
+    """An entry of a RELA table as the file has it.
 
-    place: int
+    Attributes:
+        address: the address that it changes; in a relocatable object, an offset in the section.
+        type: a number that arm64.py names.
+        symbol: the index of its symbol; 0 for none.
+        addend: in bytes.
+        offset: of the entry in the file, in bytes; None in a packed table.
+    """
+
+    address: int
     type: int
     symbol: int
     addend: int
     offset: int | None
 
 
-_place = attrgetter("place")
+_address = attrgetter("address")
 
 
 class RelaTables:
-    """The RELA tables of an image, by place.
+    """The RELA tables of an image, by address.
 
-    A file may have millions of entries, in any order: they stay in the file. What is kept is by
-    page of memory which entries are for it: the number of each, doubled; or, where several follow
-    each other, the first one's, doubled and one, and then the last one's.
+    A file may have millions of entries, in any order: they stay in the file. What is kept tells,
+    for each page of memory, which entries are for it: the number of each, doubled; or, where
+    several follow each other, twice the first one's plus one, and then the last one's.
     """
 
     def __init__(
@@ -88,11 +99,13 @@ class RelaTables:
         crowded: Exception,
         unpacked: bytes = b"",
     ) -> None:
-        """Takes each table's offset in the file and its size.
+        """Reads the tables once.
 
-        read      gives bytes of the file at an offset
-        crowded   raised where more relocations change a page of memory than there can be
-        unpacked  the entries that a packed table stands for, which a loader applies first
+        Args:
+            read: gives bytes of the file, by offset and size.
+            tables: each table's offset in the file and its size, in bytes.
+            crowded: what is raised if more relocations change a page of memory than there can be.
+            unpacked: the entries that a packed table holds, which a loader applies first.
         """
         self._file, self._crowded, self._unpacked = read, crowded, unpacked
         self._tables = [(_PACKED, len(unpacked)), *tables]
@@ -106,13 +119,21 @@ class RelaTables:
             for _, data in self._pieces(offset, size // RELA.size * RELA.size):
                 number = self._take(number, u64s(data)[::3])
 
-    def _take(self, number: int, places: Sequence[int]) -> int:
-        """Notes entries, the first of which has this number; returns the next one's."""
-        if number + len(places) > _MOST:
+    @classmethod
+    def of(
+        cls, file: Reader, tables: Iterable[tuple[int, int]], unpacked: bytes = b""
+    ) -> RelaTables:
+        """The tables at these offsets and of these sizes, in bytes, in a file. Raises Damaged."""
+        crowded = Damaged(f"{file.path}: its relocations are more than memory has room for")
+        return cls(file.whole, tables, crowded, unpacked)
+
+    def _take(self, number: int, addresses: Sequence[int]) -> int:
+        """Notes entries, the first of which has this number; returns the next entry's number."""
+        if number + len(addresses) > _MOST:
             raise self._crowded
         before, alone, run = -1, True, array("I")
-        for entry, place in enumerate(places, number):
-            page = place >> self._shift
+        for entry, address in enumerate(addresses, number):
+            page = address >> self._shift
             if page != before:
                 before, alone, run = page, True, self._runs.setdefault(page, array("I"))
                 run.append(entry << 1)
@@ -124,7 +145,7 @@ class RelaTables:
                 run[-1] = entry
         while len(self._runs) > _PAGES:
             self._coarsen()
-        return number + len(places)
+        return number + len(addresses)
 
     def _pieces(self, offset: int, size: int) -> Iterator[tuple[int, bytes]]:
         for at in range(offset, offset + size, _PIECE):
@@ -144,7 +165,7 @@ class RelaTables:
         self._runs = runs
 
     def between(self, start: int, end: int) -> Iterator[Entry]:
-        """The entries with start <= place < end, by place; those of a place in their order."""
+        """The entries with start <= address < end, sorted; those of one address in their order."""
         pages: Iterable[int] = range(start >> self._shift, (end - 1 >> self._shift) + 1)
         if end - start >> self._shift > len(self._runs):
             pages = sorted(self._runs)
@@ -153,10 +174,10 @@ class RelaTables:
                 entry
                 for at, size in self._extents(self._runs.get(page, ()))
                 for entry in self._entries(at, size)
-                if start <= entry.place < end
+                if start <= entry.address < end
             ]
-            # Stable: of several entries for a place, the one that the loader applies last stays.
-            yield from sorted(found, key=_place)
+            # Stable: of several entries for an address, the one that the loader applies last stays.
+            yield from sorted(found, key=_address)
 
     def _extents(self, run: Sequence[int]) -> list[tuple[int, int]]:
         """Where in the file a page's entries are: offsets and sizes."""
@@ -175,9 +196,9 @@ class RelaTables:
 
     def _entries(self, offset: int, size: int) -> Iterator[Entry]:
         for at, data in self._pieces(offset, size):
-            for index, (place, kind, symbol, addend) in enumerate(RELA.iter_unpack(data)):
+            for index, (address, kind, symbol, addend) in enumerate(RELA.iter_unpack(data)):
                 where = None if at >= _PACKED else at + index * RELA.size
-                yield Entry(place, kind, symbol, addend, where)
+                yield Entry(address, kind, symbol, addend, where)
 
     def of_type(self, kind: int) -> Iterator[Entry]:
         """The entries of a type, as the tables list them."""
@@ -188,14 +209,18 @@ class RelaTables:
 
 
 # A packed table's groups: what all their relocations share (bionic, linker_reloc_iterators.h).
-_BY_INFO, _BY_PLACE, _BY_ADDEND, _HAS_ADDEND = 1, 2, 4, 8
+_BY_INFO, _BY_ADDRESS, _BY_ADDEND, _HAS_ADDEND = 1, 2, 4, 8
 
 
 def unpack(table: bytes, limit: int) -> bytes:
-    """The RELA table that a packed one stands for: "APS2", then numbers as SLEB128.
+    """The RELA table that a packed one holds: "APS2", then numbers as SLEB128.
 
-    How many relocations and the first place; then groups: how many and what they share.
-    Raises ValueError for what is no such table, or has more than `limit` relocations.
+    First how many relocations there are, and the first address; then groups: how many relocations,
+    and what they share.
+
+    Raises:
+        ValueError: this is not such a table, or it has more than `limit` relocations. The text is
+            what follows "the table".
     """
     if table[:4] != b"APS2":
         raise ValueError("does not start with APS2")
@@ -215,7 +240,7 @@ def unpack(table: bytes, limit: int) -> bytes:
                 value -= (byte >> 6 & 1) << shift
                 return _signed(value)
 
-    total, place = number(), number()
+    total, address = number(), number()
     if not 0 <= total <= limit:
         raise ValueError(f"speaks of {total} relocations, more than the file can hold")
     done = bytearray()
@@ -224,7 +249,7 @@ def unpack(table: bytes, limit: int) -> bytes:
         size, flags = number(), number()
         if not 0 < size <= total - len(done) // RELA.size:
             raise ValueError(f"has a group of {size} relocations")
-        step = number() if flags & _BY_PLACE else 0
+        step = number() if flags & _BY_ADDRESS else 0
         if flags & _BY_INFO:
             info = number()
         if not flags & _HAS_ADDEND:
@@ -232,12 +257,12 @@ def unpack(table: bytes, limit: int) -> bytes:
         elif flags & _BY_ADDEND:
             addend = _signed(addend + number())
         for _ in range(size):
-            place = (place + (step if flags & _BY_PLACE else number())) % (1 << 64)
+            address = (address + (step if flags & _BY_ADDRESS else number())) % (1 << 64)
             if not flags & _BY_INFO:
                 info = number()
             if flags & _HAS_ADDEND and not flags & _BY_ADDEND:
                 addend = _signed(addend + number())
-            done += RELA.pack(place, info & 0xFFFFFFFF, info >> 32 & 0xFFFFFFFF, addend)
+            done += RELA.pack(address, info & 0xFFFFFFFF, info >> 32 & 0xFFFFFFFF, addend)
     return bytes(done)
 
 
@@ -245,11 +270,11 @@ def _signed(value: int) -> int:
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
-def relr_places(table: bytes) -> Iterator[int]:
-    """The places that a RELR table relocates.
+def relr_addresses(table: bytes) -> Iterator[int]:
+    """The addresses that a RELR table relocates.
 
-    An even word is a place; each odd word behind it is a bitmap: bit i, 1 to 63, stands for the
-    i-th of the 63 words of memory that follow what was spoken of before.
+    An even word is an address. Each odd word after it is a bitmap of the next 63 words of memory:
+    bit i, from 1 to 63, says whether the i-th of them is relocated.
     """
     base = 0
     for word in u64s(table):
@@ -266,18 +291,18 @@ def relr_places(table: bytes) -> Iterator[int]:
         base += _BITMAP * WORD
 
 
-def relr_table(places: Sequence[int]) -> bytes:
-    """The shortest RELR table for these places, which are sorted and even."""
+def relr_table(addresses: Sequence[int]) -> bytes:
+    """The shortest RELR table for these addresses, which are sorted and even."""
     words = array("Q")
     at = 0
-    while at < len(places):
-        words.append(places[at])
-        base = places[at] + WORD
+    while at < len(addresses):
+        words.append(addresses[at])
+        base = addresses[at] + WORD
         at += 1
-        while at < len(places):
+        while at < len(addresses):
             bitmap = 0
-            while at < len(places):
-                bit, odd = divmod(places[at] - base, WORD)
+            while at < len(addresses):
+                bit, odd = divmod(addresses[at] - base, WORD)
                 if odd or not 0 <= bit < _BITMAP:
                     break
                 bitmap |= 2 << bit

@@ -1,8 +1,8 @@
-"""Counts call sites: BL and B instructions that go to one of some addresses.
+"""Counts call sites in arm64 code: BL and B instructions that go to one of some addresses.
 
-In hundreds of megabytes, without decoding what cannot be one. A chunk of code reaches a few
-entries with few values of the upper half of the word: six bits say B or BL, the other ten how many
-256 KiB away. Those two bytes are searched for, and only what is found is decoded.
+It does so in hundreds of megabytes, without decoding what cannot be one. Seen from a chunk of code,
+branches to a few entries have few different upper halves of the word: six bits say B or BL, the
+other ten how many 256 KiB away. Those two bytes are searched for; only what is found is decoded.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ _FEW = 16  # upper halves, up to which searching for each is faster than looking
 def count_sites(code: Iterable[tuple[int, bytes]], entries: Collection[int]) -> dict[int, int]:
     """How many BL and B in the code go to each of the entries.
 
-    code  chunks and their addresses, which are multiples of 4. Data between the instructions is
-          taken for instructions: what has not the bits of a branch to an entry is no matter.
+    Args:
+        code: the addresses of chunks, which are multiples of 4, and their bytes. Data between the
+            instructions is taken for instructions: it counts only if it has the bits of a branch
+            to an entry.
+        entries: addresses.
     """
     counts = dict.fromkeys(entries, 0)
     ranges = _ranges(sorted(counts))
@@ -36,7 +39,7 @@ def count_sites(code: Iterable[tuple[int, bytes]], entries: Collection[int]) -> 
 
 
 def _ranges(entries: list[int]) -> list[tuple[int, int]]:
-    """The first and last of the entries that lie together."""
+    """The first and the last of entries that are close together."""
     ranges: list[tuple[int, int]] = []
     for entry in entries:
         if ranges and entry - ranges[-1][1] < 1 << _STEP:

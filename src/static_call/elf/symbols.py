@@ -1,17 +1,17 @@
 """A symbol table of an ELF file, searched by name and by value.
 
-A kernel's has some hundred thousand entries, of which a search wants a few. So a search passes
-over one packed column of it, chunk by chunk, and only what it finds becomes a Python object.
+A kernel's has some hundred thousand entries, of which a search wants a few. So a search looks at
+one packed column, chunk by chunk, and only what it finds becomes a Python object.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from itertools import compress, count, islice
-from typing import NamedTuple
 
 from static_call.elf.packed import u32s, u64s
+from static_call.records import NamedTuple
 
 ENTRY_SIZE = 24
 """Bytes in an entry."""
@@ -23,22 +23,37 @@ LOCAL, GLOBAL, WEAK = 0, 1, 2
 """STB_ numbers."""
 
 _ENTRY = struct.Struct("<IBBHQQ")
-_SYMBOLS = 1 << 11  # entries looked at at once
-_OCCURRENCES = 1 << 18  # of a name's start in the strings, which are kept
-_STRINGS = 1 << 18  # bytes of names looked at at once
-_BLOCKS = 32  # of these, so many are kept
+
+_SYMBOLS = 1 << 11
+"""Entries that are looked at at once, 48 KiB: they fit in a first- or second-level cache."""
+
+_STRINGS = 1 << 18
+"""Bytes of names that are looked at at once, 256 KiB: they fit in a second-level cache."""
+
+_BLOCKS = 32
+"""Pieces of the names that are kept: 10 MiB with what follows each, more than a kernel's names."""
+
+_OCCURRENCES = 1 << 18
+"""Places in the names where a name's start is found that are kept, some 20 MiB of Python objects.
+Only a file that was made to have more of them does, and then each symbol's name is looked at."""
 
 NAME = 1 << 16
-"""Bytes of the longest name: C++ and Rust have some of a few thousand."""
+"""Bytes of the longest name that is read: C++ and Rust have some of a few thousand."""
 
 Entry = tuple[int, int, int, int, int, int]
 """st_name, st_info, st_other, st_shndx, st_value, st_size."""
 
 
 class Symbol(NamedTuple):
-    """A symbol; `type` is its STT_ number, `binding` its STB_ number.
+    """A symbol.
 
-    defined  whether this file defines it, and `value` is its address
+    Attributes:
+        name: as text that a terminal takes.
+        value: its address, if the file defines it.
+        size: in bytes; 0 where the file does not say.
+        type: an STT_ number.
+        binding: an STB_ number.
+        defined: whether this file defines it.
     """
 
     name: str
@@ -50,9 +65,10 @@ class Symbol(NamedTuple):
 
     @property
     def preference(self) -> tuple[int, int, bool, str]:
-        """Sorts the symbols of an address: a function before data, a global one before a local.
+        """Sorts the symbols of an address: functions before data, global ones before local ones.
 
-        Last what clang's CFI names the start of a jump table, which is a function's entry, too.
+        The name that clang's CFI gives to the start of a jump table, which is a function's entry as
+        well, comes last.
         """
         kind = {FUNC: 0, IFUNC: 0, OBJECT: 1}.get(self.type, 2)
         binding = {GLOBAL: 0, LOCAL: 2}.get(self.binding, 1)
@@ -66,12 +82,7 @@ def printable(name: bytes) -> str:
 
 
 class SymbolTable:
-    """A symbol table in a file.
-
-    read     gives bytes of the file at an offset; fewer where it ends
-    entries  the table's offset and size, in bytes
-    strings  the offset and size of its string table
-    """
+    """A symbol table in a file."""
 
     def __init__(
         self,
@@ -79,27 +90,38 @@ class SymbolTable:
         entries: tuple[int, int],
         strings: tuple[int, int],
     ) -> None:
-        """See the class."""
+        """Takes where the table is; nothing is read before it is asked for.
+
+        Args:
+            read: gives bytes of the file, by offset and size; fewer where the file ends.
+            entries: the table's offset and size, in bytes.
+            strings: the offset and size of its string table, in bytes.
+        """
         self._read = read
         self._offset, self._size = entries
         self._strings, self._strings_size = strings
         self._blocks: dict[int, bytes] = {}
 
-    def named(self, *starts: str) -> Iterator[Symbol]:
-        """The symbols whose name starts with one of these; with a NUL at its end, is it.
+    def mentions(self, text: str) -> bool:
+        """Whether any name has this text in it."""
+        return any(True for _ in self._occurrences(text.encode()))
 
-        A name may be the end of another one, as linkers merge them.
+    def named(self, *starts: str) -> Iterator[Symbol]:
+        """The symbols whose name starts with one of these texts.
+
+        A text with a NUL at its end is a whole name. In the strings a name may be the end of
+        another one, as linkers merge them.
         """
         texts = tuple(start.encode(errors="surrogateescape") for start in starts)
         found = (at for text in texts for at in self._occurrences(text))
         wanted = set(islice(found, _OCCURRENCES))
         if len(wanted) < _OCCURRENCES:
             return self._symbols(self._select(lambda data: u32s(data)[::6], wanted))
-        # Too many to keep, if each is looked for: then each symbol's name is looked at.
+        # Too many to keep: each symbol's name is looked at instead.
         every = (entry for data in self._chunks() for entry in _ENTRY.iter_unpack(data))
         return self._symbols(entry for entry in every if self._starts(entry[0], texts))
 
-    def at(self, addresses: Collection[int]) -> Iterator[Symbol]:
+    def at(self, addresses: Set[int]) -> Iterator[Symbol]:
         """The symbols whose value is one of these addresses."""
         return self._symbols(self._select(lambda data: u64s(data)[1::3], addresses))
 
@@ -114,7 +136,7 @@ class SymbolTable:
                         yield symbol
 
     def __getitem__(self, index: int) -> Symbol:
-        """The symbol at an index, as relocations name them; an undefined one if it is of no use."""
+        """The symbol of an index; an undefined one without a name if that is no use here."""
         data = self._read(self._offset + ENTRY_SIZE * index, ENTRY_SIZE)
         found = list(self._symbols([_ENTRY.unpack(data)])) if len(data) == ENTRY_SIZE else []
         return found[0] if found else Symbol("", 0, 0, NOTYPE, LOCAL, False)
@@ -127,14 +149,16 @@ class SymbolTable:
             yield data[: len(data) // ENTRY_SIZE * ENTRY_SIZE]  # all, unless the file shrinks
 
     def _select(
-        self, column: Callable[[bytes], Iterable[int]], wanted: Collection[int]
+        self, column: Callable[[bytes], Iterable[int]], wanted: Set[int]
     ) -> Iterator[Entry]:
         """The entries whose column holds one of the wanted numbers."""
         if not wanted:
             return
         for data in self._chunks():
-            for index in compress(count(), map(wanted.__contains__, column(data))):
-                yield _ENTRY.unpack_from(data, ENTRY_SIZE * index)
+            values = column(data)
+            if not wanted.isdisjoint(values):  # twice as fast as the next line, which few need
+                for index in compress(count(), map(wanted.__contains__, values)):
+                    yield _ENTRY.unpack_from(data, ENTRY_SIZE * index)
 
     def _symbols(self, entries: Iterable[Entry]) -> Iterator[Symbol]:
         """The entries as symbols, without those that name no code or data."""
@@ -151,7 +175,7 @@ class SymbolTable:
         return self._read(self._strings + at, longest).startswith(texts)
 
     def _occurrences(self, text: bytes) -> Iterator[int]:
-        """The offsets in the string table where a text stands."""
+        """The offsets in the string table where a text is."""
         for number in range(-(-self._strings_size // _STRINGS)):
             data = self._text(number)
             end = _STRINGS + len(text) - 1
@@ -161,16 +185,16 @@ class SymbolTable:
                 at = data.find(text, at + 1, end)
 
     def _name(self, at: int) -> str:
-        """The name at an offset of the string table, printable; "" for one that is outside."""
+        """The name at an offset of the string table, printable; "" for an offset outside of it."""
         block, start = divmod(at, _STRINGS)
         data = self._text(block)
         end = data.find(b"\0", start)
-        if end < 0:  # a name that is cut off: of the table's end, or longer than any should be
+        if end < 0:  # the name is cut off by the table's end, or is longer than NAME
             return ""
         return printable(data[start:end])
 
     def _text(self, number: int) -> bytes:
-        """A block of the string table, and of the next one as much as a name may need."""
+        """A block of the string table, with as much of the next one as a name may need."""
         data = self._blocks.get(number)
         if data is None:
             start = number * _STRINGS

@@ -9,7 +9,7 @@ from static_call import image_calls
 from static_call.calls import StaticCall
 from static_call.design.design import Design, Target
 from static_call.elf.image import Image
-from static_call.image_calls import Found
+from static_call.found_call import Found
 from static_call.key import RETURN0
 from static_call.places.elf_file import ElfFile, NotAsAsked
 
@@ -20,17 +20,25 @@ def set_calls(
     changes: Mapping[str, Target | str],
     output: str | os.PathLike[str] | None = None,
 ) -> list[Found]:
-    """Changes the file, or writes a changed copy to `output`; returns what was read from it.
+    """Changes the file, or writes a changed copy; returns what was read from the new file.
 
-    designs  the longest first: see image_calls.longest_first
-    changes  by a static call's name or its trampoline's address as text, 0x...: what
-             StaticCall.update takes
+    What is returned is in the order of `changes`, and was read before the new file took its name.
+    If this raises, the file is as it was.
 
-    What is returned is in the order of `changes`, and was read from the new file before that took
-    its name. Raises NotAsAsked and what image_calls.lookup_to_change, StaticCall.update and
-    ElfFile.commit raise: then the file is as it was.
+    Args:
+        image: of the file.
+        designs: what trampolines may be, the longest first: see image_calls.longest_first.
+        changes: what StaticCall.update takes, by a static call's name or its trampoline's address
+            as text, 0x...
+        output: the path of the copy; None to change the file.
+
+    Raises:
+        NotAsAsked: the new file does not say what was asked.
+        StaticCallError: what image_calls.lookup_to_change, StaticCall.update and ElfFile.commit
+            raise.
     """
     place = ElfFile(image)
+    image.names.load(target for target in changes.values() if isinstance(target, str))
     found = image_calls.lookup_to_change(image, designs, changes)
     calls = [one.static_call(place) for one in found]
     asked = []

@@ -1,7 +1,7 @@
-"""A file beside another one that is to take its name, and those that killed processes left there.
+"""A temporary file that will take another one's name, and those that killed processes left.
 
-A temporary file is locked (flock) by the process that writes it for as long as that runs. So one
-that nobody has locked is left over, and the next process that wants to write here deletes it.
+The process that writes a temporary file keeps it locked (flock) as long as it runs. So a file that
+nobody has locked is left over, and the next process that wants to write here deletes it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from contextlib import contextmanager, suppress
 from static_call.places.descriptors import above_standard
 
 _MARK = ".static-call-"
-_NAME = 200  # bytes of the name that is to be taken; names have 255 at most
+_NAME = 200  # bytes of the other file's name that are used: a name has 255 at most
 
 
 @contextmanager
 def beside(target: str) -> Iterator[tuple[int, str]]:
-    """A new file in the folder of `target`, its descriptor and path; deleted if it is still there.
+    """A new file in the folder of `target`: its descriptor and path. At the end it is deleted, if
+    it is still there.
 
     Raises OSError.
     """
@@ -39,7 +40,7 @@ def beside(target: str) -> Iterator[tuple[int, str]]:
 
 
 def _make(folder: str, prefix: str) -> tuple[int, str]:
-    """A new file that is locked and has not been taken for one that was left over."""
+    """A new file that is locked, and that no other process took for one that was left over."""
     while True:
         fd, path = tempfile.mkstemp(prefix=prefix, dir=folder)
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from static_call.elf.image import NoSuchSymbol
+from static_call.elf.errors import NoSuchSymbol
 from static_call.places.emulator.faults import EmulatorFault as EmulatorFault
 from static_call.places.emulator.faults import OutOfBounds as OutOfBounds
 from static_call.places.emulator.machine import Machine

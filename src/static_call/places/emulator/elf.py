@@ -16,8 +16,9 @@ from static_call import image_calls
 from static_call.calls import StaticCall
 from static_call.design import notation
 from static_call.design.design import Target
-from static_call.elf import plt, relocation
-from static_call.elf.image import Image, NoSuchSymbol
+from static_call.elf import arm64, plt, relocation
+from static_call.elf.errors import NoSuchSymbol
+from static_call.elf.image import Image
 from static_call.elf.relocation import Relocation
 from static_call.elf.symbols import IFUNC
 from static_call.errors import StaticCallError
@@ -28,7 +29,7 @@ _PAGE = 0x1000
 _LIMIT = 1 << 32  # bytes of memory that an image may take
 _PIECE = 1 << 20
 _HWCAP = 0  # AT_HWCAP, which ifunc resolvers are told: nothing optional
-_RESOLVED = (relocation.ABS64, relocation.GLOB_DAT, relocation.JUMP_SLOT)
+_RESOLVED = (arm64.ABS64, arm64.GLOB_DAT, arm64.JUMP_SLOT)
 
 
 class EmulatedElf:
@@ -113,7 +114,7 @@ class EmulatedElf:
         An indirect function (STT_GNU_IFUNC) is the one that its resolver chooses.
         """
         try:
-            symbol = self.image.symbol(name)
+            symbol = self.image.names.symbol(name)
         except NoSuchSymbol:
             if name.endswith(plt.SUFFIX):
                 return plt.resolve(self.image, name) + self.bias
@@ -159,26 +160,26 @@ class EmulatedElf:
     def _relocate(self) -> None:
         """Does the dynamic linker's work; ifuncs come last, as their resolvers are run."""
         resolvers = []
-        for one in self.image.relocations():
-            if one.type == relocation.IRELATIVE:
+        for one in self.image.loader.relocations():
+            if one.type == arm64.IRELATIVE:
                 resolvers.append(one)
             elif (value := self._value(one)) is not None:
-                self.machine.write(one.place + self.bias, value.to_bytes(8, "little"))
+                self.machine.write(one.address + self.bias, value.to_bytes(8, "little"))
         if self._thread_locals and (segment := self.image.thread_locals):
             start = self.machine.read(segment.address + self.bias, segment.file_size)
             self.machine.write(self.machine.thread + self._thread_locals, start)
         for one in resolvers:
             function = self.machine.call(one.addend + self.bias, _HWCAP)
-            self.machine.write(one.place + self.bias, function.to_bytes(8, "little"))
+            self.machine.write(one.address + self.bias, function.to_bytes(8, "little"))
 
     def _value(self, one: Relocation) -> int | None:
         """What a relocation stores; None for a type that this loader does not know."""
-        linked = int.from_bytes(self.image.read(one.place, 8), "little")
-        if one.type in (relocation.RELATIVE, relocation.RELR):
+        linked = int.from_bytes(self.image.read(one.address, 8), "little")
+        if one.type in (arm64.RELATIVE, arm64.RELR):
             return linked + self.bias & (1 << 64) - 1
         if one.type in _RESOLVED and one.symbol:
             return linked + self.bias if linked else self.machine.missing(one.symbol)
-        if one.type == relocation.TPREL64 and one.offset is not None:
+        if one.type == arm64.TPREL64 and one.offset is not None:
             # Against a symbol it is another file's variable, or one whose value is not read here.
             entry = os.pread(self.image.fileno(), relocation.RELA.size, one.offset)
             if relocation.RELA.unpack(entry)[2]:

@@ -16,7 +16,7 @@ from static_call.calls import StaticCall
 from static_call.design.design import Design, Target
 from static_call.design.retarget import Cse, Retarget
 from static_call.design.trampoline import Trampoline
-from static_call.elf.image import Segment
+from static_call.elf.segments import Segment
 from static_call.errors import StaticCallError
 from static_call.isa import a64
 from static_call.key import KEY_SIZE, RETURN0, KeyStore, new_key

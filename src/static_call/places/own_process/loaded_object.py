@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from static_call import image_calls
 from static_call.calls import StaticCall
 from static_call.design import notation
-from static_call.elf.image import ElfError, Image
+from static_call.elf.errors import ElfError
+from static_call.elf.image import Image
 from static_call.elf.symbols import IFUNC
 from static_call.errors import StaticCallError
 from static_call.isa import a64
@@ -85,7 +86,7 @@ class LoadedObject:
         if call.key is None:
             return ""
         assert self._image is not None
-        segment = self._image.segment(call.key - self.bias)
+        segment = self._image.segments.at(call.key - self.bias)
         if segment is None or not segment.writable:
             return f"its key at {call.key:#x} is not in a writable segment of the file"
         if not call.has_own_key:
@@ -117,7 +118,7 @@ class LoadedObject:
         """
         assert self._image is not None
         try:
-            symbol = self._image.symbol(name)
+            symbol = self._image.names.symbol(name)
         except ElfError:
             return self.process.resolve(name)
         if not symbol.defined or symbol.type == IFUNC:
@@ -277,7 +278,7 @@ def _differs(process: Process, image: Image, bias: int, *, code: bool) -> str:
         bias: What was added to its link addresses.
         code: Whether to compare code too, except sections that have trampolines.
     """
-    entries = [one.value for one in image.symbols(image_calls.TRAMPOLINE)] if code else []
+    entries = [one.value for one in image.names.starting(image_calls.TRAMPOLINE)] if code else []
     compared = False
     for section in image.sections:
         end = section.address + section.size
