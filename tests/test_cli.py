@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -404,3 +406,39 @@ def test_a_design_whose_retarget_does_something_else(program: Path, tmp_path: Pa
         before = program.read_bytes()
         assert says in refused("set", "-d", mine, program, "policy=fast")
         assert program.read_bytes() == before
+
+
+def _terminal(code: str) -> str:
+    """What Python code writes on a terminal of 40 columns."""
+    shell, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 40))
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"}
+    try:
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, env=environment, timeout=patient(60),
+            stdin=terminal, stdout=terminal, stderr=terminal,
+        )  # fmt: skip
+        os.close(terminal)
+        text = b""
+        with suppress(OSError):  # EIO: nobody has the terminal any more
+            while data := os.read(shell, 4096):
+                text += data
+        return text.decode()
+    finally:
+        os.close(shell)
+
+
+def test_progress_is_a_line_that_goes_away() -> None:
+    """After a second, on a terminal; as long as it is wide; nothing of it stays."""
+    work = (
+        "import time; clock = iter({times}); time.monotonic = lambda: next(clock)\n"
+        "from static_call.cli.output import Progress\n"
+        "with Progress() as progress:\n"
+        "    progress(1, 3, 'first'); progress(2, 3, 'x' * 50)\n"
+    )
+    assert _terminal(work.format(times=[0, 0.5, 0.9])) == ""
+    line = f"2/3 {'x' * 35}"
+    assert _terminal(work.format(times=[0, 0.5, 1.1, 1.1])) == f"\r{line}\x1b[K\r\x1b[K"
+    quiet = work.format(times=[0, 0.5, 1.1, 1.1]) + "import sys; assert not sys.stderr.isatty()"
+    done = subprocess.run([sys.executable, "-c", quiet], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

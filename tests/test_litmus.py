@@ -9,6 +9,7 @@ import litmus_tests
 import pytest
 
 from static_call.cli import main as cli
+from static_call.cli.output import Progress
 from static_call.cli.verbs.litmus import run_files
 from static_call.memory_model.instructions import assemble
 from static_call.memory_model.litmus import (
@@ -398,7 +399,12 @@ def test_progress(tmp_path: Path) -> None:
     many = tmp_path / "many"
     many.write_text(f"AArch64 many\n{{ 0:X1=x; 1:X1=x; }}\n P0 | P1 ;\n{stores}locations [x]\n")
     told: list[tuple[int, int, str]] = []
-    run_files([str(file), str(many)], out=io.StringIO(), progress=lambda *what: told.append(what))
+
+    class Told(Progress):
+        def __call__(self, done: int, total: int, what: str) -> None:
+            told.append((done, total, what))
+
+    run_files([str(file), str(many)], out=io.StringIO(), progress=Told())
     first, second = (0, 2, str(file)), (1, 2, str(many))
     assert list(dict.fromkeys(told)) == [first, second]
     assert told.count(second) > told.count(first)  # 12!/(6! 6!) = 924 executions

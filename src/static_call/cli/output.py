@@ -6,10 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
 
 def width() -> int:
     """The columns of the terminal, as COLUMNS or the terminal says; 80 where neither does."""
@@ -76,35 +72,36 @@ def refuse(message: str, status: int = 1) -> int:
 
 
 class Progress:
-    """A bar on stderr, where that is a terminal and it takes longer than a second."""
+    """A line on stderr that says how far long work is: on a terminal, after a second.
+
+    Use it in a `with`, which takes the line away at the end. Call `clear` before anything else is
+    printed on the terminal.
+    """
 
     def __init__(self) -> None:
         from time import monotonic
 
         self._clock = monotonic
-        self._start = monotonic()
-        self._bar: Bar | None = None
+        self._next = monotonic() + 1
+        self._shown = False
+        self._terminal = sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
+        self.clear()
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        """Shows how many are done, of how many, and what is being done."""
-        if self._bar is None:
-            if not sys.stderr.isatty() or self._clock() - self._start < 1:
-                return
-            from rich.console import Console
-            from rich.progress import Progress as Bar
+        """Shows how many are done, of how many, and what is being done; ten times a second."""
+        if self._terminal and self._clock() >= self._next:
+            self._next = self._clock() + 0.1
+            line = f"{done}/{total} {what}"[: width() - 1]
+            print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
+            self._shown = True
 
-            # What is printed meanwhile goes above the bar if it is shown on the same terminal.
-            on_terminal = sys.stdout.isatty()
-            self._bar = Bar(
-                console=Console(stderr=True), transient=True, redirect_stdout=on_terminal
-            )
-            self._bar.add_task(what, total=total)
-            self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=done, description=what)
+    def clear(self) -> None:
+        """Takes the line away, until the next call."""
+        if self._shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            self._shown = False

@@ -567,27 +567,23 @@ class Emulator:
         """The line for a fault: the address, the instruction, what it did, its registers."""
         data = self.read(pc, a64.WORD)
         insn = a64.decode(int.from_bytes(data, "little"), pc)
-        text = str(insn)
-        if insn.row is None:
-            text, numbers = _foreign(data, pc)
-        else:
+        if insn.row is not None:
             numbers = {insn[one.name] for one in insn.row.operands if one.is_register}
+        else:
+            numbers = _base(insn.word)
         values = " ".join(
             f"{'sp' if n == 31 else f'x{n}'}={self.uc.reg_read(_REGISTERS[n]):#x}"
             for n in sorted(numbers)
         )
         link = self.uc.reg_read(arm64.UC_ARM64_REG_LR)
-        return f"{pc:#x}: {text}: {what}: {values} lr={link:#x}".replace(":  ", ": ")
+        return f"{pc:#x}: {insn}: {what}: {values} lr={link:#x}".replace(":  ", ": ")
 
 
-def _foreign(data: bytes, pc: int) -> tuple[str, set[int]]:
-    """An instruction that is not in the a64 table, by capstone: its text and registers."""
-    import re
+def _base(word: int) -> set[int]:
+    """The base register of a load or store that the a64 table lacks; none for another word.
 
-    from capstone import CS_ARCH_ARM64, CS_MODE_ARM, Cs
-
-    for insn in Cs(CS_ARCH_ARM64, CS_MODE_ARM).disasm(data, pc):
-        text = f"{insn.mnemonic} {insn.op_str}".strip()
-        numbers = {int(n) for n in re.findall(r"\b[xw](\d+)\b", text)}
-        return text, numbers | ({31} if "sp" in text else set())
-    return f".inst {int.from_bytes(data, 'little'):#010x}", set()
+    Arm ARM C4.1: bits 28 to 25 are x1x0 in loads and stores, and bits 9 to 5 are the base register
+    but in LDR (literal), whose bits 29 to 24 are 011x00.
+    """
+    literal = word & 0x3B000000 == 0x18000000
+    return {word >> 5 & 31} if word & 0x0A000000 == 0x08000000 and not literal else set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from static_call.cli.arguments import bounds, given_limits
 from static_call.cli.output import Progress
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 def run_files(
     files: Sequence[str], model: Model | None = None, out: TextIO | None = None,
     err: TextIO | None = None, limits: Limits | None = None, *, lse2: bool = False,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> int:  # fmt: skip
     """Runs litmus files and prints a report for each, in herd7's form.
 
@@ -82,9 +82,13 @@ def run_files(
             test = replace(test, program=replace(test.program, lse2=lse2))
             result = litmus.run(test, model, limits or DEFAULT, tick)
         except Exception as error:
+            if progress:
+                progress.clear()
             print(_refusal(file, error), file=err or sys.stderr)
             status = 1
             continue
+        if progress:
+            progress.clear()
         print(f"{result}\n", file=out or sys.stdout)
         for bound in result.cut:
             more = "" if result.decided else ", and the condition is undecided"
