@@ -11,11 +11,13 @@ import sys
 import termios
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from patience import patient
 from toolchain import GCC, need, qemu, run
 
+from static_call.cli.main import main
 from static_call.design import notation
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +67,7 @@ def tool(*arguments: str | Path, status: int = 0, warns: bool = False) -> str:
     return done.stderr
 
 
-def refused(*arguments: str | Path, status: int = 1) -> str:
+def refused(*arguments: str | Path, status: int = 2) -> str:
     """The one line that static-call refuses with."""
     text = tool(*arguments, status=status)
     assert text.startswith("static-call: ")
@@ -236,11 +238,12 @@ def test_what_set_refuses(program: Path, change: list[str], text: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [["set", "FILE", "policy"], ["set", "FILE", "policy=fast", "policy=slow"],
-     ["set", "FILE", "=fast"], ["call", "FILE", "work", "three"]],
+     ["set", "FILE", "=fast"], ["call", "FILE", "work", "three"], ["list"], ["list", "FILE", "-x"],
+     ["list", "FILE", "FILE"], ["call", "FILE", "work", "--bits", "7"], ["check", "--steps", "0"]],
 )  # fmt: skip
-def test_misuse_has_a_status_of_its_own(program: Path, arguments: list[str]) -> None:
+def test_misuse_is_one_line(program: Path, arguments: list[str]) -> None:
     """A command line that makes no sense ends with status 2."""
-    refused(*(str(program) if word == "FILE" else word for word in arguments), status=2)
+    refused(*(str(program) if word == "FILE" else word for word in arguments))
 
 
 def test_foreign_bytes_under_a_trampolines_symbol(program: Path) -> None:
@@ -442,3 +445,73 @@ def test_progress_is_a_line_that_goes_away() -> None:
     quiet = work.format(times=[0, 0.5, 1.1, 1.1]) + "import sys; assert not sys.stderr.isatty()"
     done = subprocess.run([sys.executable, "-c", quiet], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def _run(
+    *arguments: str, stdout: TextIO | int, buffered: bool = True
+) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONUNBUFFERED": "" if buffered else "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "static_call", *arguments], stdout=stdout, env=environment,
+        stderr=subprocess.PIPE, text=True, timeout=patient(120), check=False,
+    )  # fmt: skip
+
+
+def test_a_full_disk_under_the_output_is_trouble() -> None:
+    """One line says so, and the exit status is 2, not the interpreter's 120, nor 0."""
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        for arguments in (["designs"], ["designs", "--json"], ["--help"], ["list", "--help"]):
+            for buffered in (True, False):
+                done = _run(*arguments, stdout=full, buffered=buffered)
+                assert done.returncode == 2
+                assert re.fullmatch(
+                    "static-call: (standard output: )?No space left on device\n", done.stderr
+                )
+        quiet = subprocess.run(
+            [sys.executable, "-m", "static_call", "list", "nowhere"], stderr=full, check=False
+        )
+        assert quiet.returncode == 2
+
+
+def test_output_that_nobody_reads_ends_it_as_sigpipe_would() -> None:
+    """Exit status 141, as shells say of a program that SIGPIPE ended, and nothing is said: it is
+    no answer, so neither 0 nor 1."""
+    for arguments in (["designs", "--json"], ["--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            done = _run(*arguments, stdout=writer)
+        finally:
+            os.close(writer)
+        assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_an_error_of_its_own_is_trouble(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any other exception is one line that says so, never a "no"; the traceback is to be had."""
+
+    def broken(_: object) -> int:
+        raise ZeroDivisionError("of something")
+
+    monkeypatch.setattr("static_call.cli.verbs.designs.run", broken)
+    for wanted in ("", "1"):
+        monkeypatch.setenv("STATIC_CALL_TRACEBACK", wanted)
+        assert main(["designs"]) == 2
+        said = capsys.readouterr().err
+        line = said.splitlines()[-1]
+        assert line.startswith("static-call: an error of static-call itself: ZeroDivisionError: of")
+        assert "STATIC_CALL_TRACEBACK=1" in line
+        assert ("Traceback" in said) == bool(wanted)
+        assert bool(wanted) == (said.count("\n") > 1)
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C is one line and the status that shells have for it."""
+
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("static_call.cli.verbs.designs.run", interrupted)
+    assert main(["designs"]) == 130
+    assert capsys.readouterr().err == "static-call: interrupted\n"

@@ -2,12 +2,7 @@
 
 
 class StaticCallError(Exception):
-    """What was asked for cannot be done; the text is one line for the user.
-
-    status  the exit status of a command line that ends with it
-    """
-
-    status = 1
+    """What was asked for cannot be done; the text is one line for the user."""
 
 
 class ElfError(StaticCallError):

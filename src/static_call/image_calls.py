@@ -34,8 +34,6 @@ class NoSuchCall(StaticCallError):
 class SetTwice(StaticCallError):
     """Two names stand for one static call."""
 
-    status = 2
-
 
 class Goal(NamedTuple):
     """An address that a static call leads to, and how.

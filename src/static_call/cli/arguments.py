@@ -11,6 +11,10 @@ from static_call.errors import StaticCallError
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
 if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from _typeshed import SupportsWrite
+
     from static_call.design.design import Design, Target
     from static_call.elf.image import Image
     from static_call.memory_model.program import Limits
@@ -27,8 +31,6 @@ BOUNDS = {
 
 class Misuse(StaticCallError):
     """The command line makes no sense."""
-
-    status = 2
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -49,6 +51,17 @@ class Parser(argparse.ArgumentParser):
         self, *, prog: str | None = None, description: str | None = None, epilog: str | None = None
     ) -> None:
         super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=Help)
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Prints the help; raises OSError where argparse says nothing of one."""
+        print(self.format_help(), end="", file=file)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises Misuse: one line, as for everything that is refused."""
+        program, _, verb = self.prog.partition(" ")
+        raise Misuse(
+            f"{verb}: " * bool(verb) + f"{message}: see {program} {verb}".rstrip() + " --help"
+        )
 
 
 class Version(argparse.Action):

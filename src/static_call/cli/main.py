@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from static_call.cli.arguments import Parser, Version
-from static_call.cli.output import refuse
+from static_call.cli.output import bug, refuse, show_traceback
 from static_call.errors import StaticCallError
 
 VERBS = (
@@ -17,35 +17,73 @@ VERBS = (
 )  # fmt: skip
 """The verbs, each a module of cli.verbs, in the order of the help."""
 
+INTERRUPTED, PIPE_CLOSED = 130, 141
+"""Exit statuses as shells have them for SIGINT and SIGPIPE: 128 and the signal's number."""
+
 EPILOG = """\
-exit status: 0 done, 1 the answer is no, 2 misuse
+exit status:
+  0         done, or the answer is yes
+  1         the answer is no: list finds no static call, check a claim that does
+            not hold, litmus a test whose condition does not hold
+  2         trouble: misuse, a file that cannot be read, what is refused, an error
+            of static-call itself
+  130, 141  interrupted; the output was closed before its end
+
+environment:
+  NO_COLOR               no colour on a terminal
+  COLUMNS                the width of help and progress
+  STATIC_CALL_TRACEBACK  if set, an error also shows where in the program it happened
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit status. Every refusal is one line on stderr."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser(words[:1] if words and words[0] in VERBS else VERBS).parse_args(words)
     for name in ("stdout", "stderr"):
         if (stream := getattr(sys, name)) is None:  # closed: so no file of ours gets its number
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
         elif reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")  # a symbol may have any character in its name
     try:
-        status: int = options.run(options)
+        try:
+            status = _run(list(sys.argv[1:] if arguments is None else arguments))
+        except SystemExit:  # argparse's, after --help and --version
+            status = 0
         sys.stdout.flush()
         return status
-    except StaticCallError as error:
-        return refuse(str(error), error.status)
-    except BrokenPipeError:
-        # The reader of our output has seen enough; keep the interpreter from flushing again.
-        sys.stdout = None
-        return 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return refuse(f"{where}{error.strerror or error}")
-    except KeyboardInterrupt:
-        return refuse("interrupted", 130)
+    except (Exception, KeyboardInterrupt) as error:
+        return _trouble(error)
+
+
+def _run(words: list[str]) -> int:
+    options = parser(words[:1] if words and words[0] in VERBS else VERBS).parse_args(words)
+    status: int = options.run(options)
+    return status
+
+
+def _trouble(error: Exception | KeyboardInterrupt) -> int:
+    """Says in one line what went wrong; returns the exit status."""
+    written = _flushes()
+    if isinstance(error, BrokenPipeError):
+        return PIPE_CLOSED  # the reader has seen enough, as of any program that SIGPIPE ends
+    show_traceback()
+    if isinstance(error, KeyboardInterrupt):
+        return refuse("interrupted", INTERRUPTED)
+    if isinstance(error, StaticCallError):
+        return refuse(str(error))
+    if isinstance(error, OSError):
+        where = error.filename or ("" if written else "standard output")
+        return refuse(f"{where}: " * bool(where) + (error.strerror or str(error)))
+    return refuse(bug(error))
+
+
+def _flushes() -> bool:
+    """Whether standard output takes what was printed; if not, nobody tries again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = None  # else the interpreter would flush again at its end, and complain
+        return False
+    return True
 
 
 def parser(names: Iterable[str] = VERBS) -> Parser:

@@ -64,11 +64,39 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-def refuse(message: str, status: int = 1) -> int:
-    """Says why not, in one line on stderr; returns the exit status."""
+NO, TROUBLE = 1, 2
+"""The exit statuses beside 0: the answer is no; the question has no answer, or nothing was done."""
+
+
+def say(message: str) -> None:
+    """Prints one line on stderr."""
     line = message.replace("\n", "\\n")
-    print(f"static-call: {line}", file=sys.stderr)
+    try:
+        print(f"static-call: {line}", file=sys.stderr)
+    except OSError:
+        sys.stderr = None  # it is full: the exit status has to do
+
+
+def refuse(message: str, status: int = TROUBLE) -> int:
+    """Says why not, in one line on stderr; returns the exit status."""
+    say(message)
     return status
+
+
+def bug(error: Exception) -> str:
+    """The text for an exception that is an error of the program itself."""
+    return (
+        f"an error of static-call itself: {type(error).__name__}: {error}: please report it, with "
+        "what STATIC_CALL_TRACEBACK=1 adds"
+    )
+
+
+def show_traceback() -> None:
+    """Prints the traceback of the present exception, if the environment asks for it."""
+    if os.environ.get("STATIC_CALL_TRACEBACK"):
+        from traceback import print_exc
+
+        print_exc()
 
 
 class Progress:

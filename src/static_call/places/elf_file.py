@@ -41,8 +41,6 @@ class Unsafe(ElfError):
 class NotAsAsked(ElfError):
     """The file that was written does not say what was asked. It is gone; the old one stays."""
 
-    status = 2
-
 
 class ReadOnly(ElfError):
     """Nobody may write to the file."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from static_call.cli.arguments import Misuse, bounds, given_limits
-from static_call.cli.output import Progress, print_json, refuse, table
+from static_call.cli.output import NO, TROUBLE, Progress, print_json, say, table
 
 SUMMARY = "check designs under Arm's memory model"
 
@@ -51,14 +50,14 @@ def run(options: argparse.Namespace) -> int:
         written, problems = export.write(designs, options.litmus, limits)
         print(f"{options.litmus}: {written} files")
         for problem in problems:
-            print(f"static-call: no litmus file for {problem}", file=sys.stderr)
-        return 1 if problems else 0
+            say(f"no litmus file for {problem}")
+        return TROUBLE if problems else 0
     with Progress() as progress:
         result = report.judge(designs, two=options.two, limits=limits, progress=progress)
     broken = list(report.broken_claims(result))
     if options.json:
         print_json(report.as_data(result, limits))
-        return 1 if broken else 0
+        return NO if broken else 0
     head = ["design", *PROPERTIES]
     table(report.matrix(result), head, _VERDICTS)
     for design in designs if options.design else []:
@@ -81,8 +80,8 @@ def run(options: argparse.Namespace) -> int:
     print()
     print(fill(f"Assumed: {'; '.join(report.assumptions(result, limits).values())}.", 96))
     for verdict in broken[:1]:
-        refuse(report.breaks(verdict))
-    return 1 if broken else 0
+        say(report.breaks(verdict))
+    return NO if broken else 0
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -104,4 +103,4 @@ def _explain(options: argparse.Namespace) -> int:
 
             with open(path, "w", encoding="utf-8") as file:
                 file.write(getattr(drawing, drawn)(told))
-    return 1 if told.verdict.holds is False and told.verdict.claimed else 0
+    return NO if told.verdict.holds is False and told.verdict.claimed else 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from static_call.cli.arguments import Misuse
-from static_call.cli.output import refuse, table
+from static_call.cli.output import table
+from static_call.errors import StaticCallError
 
 SUMMARY = "make a Linux tree support static calls on arm64"
 
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     there = port.installed(tree)
     if options.revert:
         if there is None:
-            return refuse(f"{tree.path}: no port to take out")
+            raise StaticCallError(f"{tree.path}: no port to take out")
         without = port.reverted(tree)
         without.write()
         print(f"took the port of {there.name} out of {tree.path}")
@@ -46,12 +47,14 @@ def run(options: argparse.Namespace) -> int:
     code.check(design)
     if there:
         if options.patch or code.text(design) != code.text(there):
-            return refuse(f"{tree.path}: the port of {there.name} is there: --revert takes it out")
+            raise StaticCallError(
+                f"{tree.path}: the port of {there.name} is there: --revert takes it out"
+            )
         print(f"the port of {there.name} is in {tree.path}")
         return 0
     doubt = None if options.force else port.doubt(design)
     if doubt:
-        return refuse(f"{design.name}: {doubt}. --force ports it anyway")
+        raise StaticCallError(f"{design.name}: {doubt}. --force ports it anyway")
     if options.patch:
         print(patches.series(tree, port.parts(tree, design), patches.author(tree), design), end="")
         return 0

@@ -6,7 +6,7 @@ import argparse
 import gc
 
 from static_call.cli.arguments import debug_option, design_option, load_designs, open_image
-from static_call.cli.output import print_json, refuse, table
+from static_call.cli.output import NO, print_json, say, table
 from static_call.cli.static_calls import as_json, key, says
 
 SUMMARY = "list the static calls of an ELF file"
@@ -55,5 +55,5 @@ def run(options: argparse.Namespace) -> int:
                 ": its symbols are stripped: give the file that has them with --debug-file, or try "
                 "--scan, which looks for trampolines by shape"
             )
-        return refuse(f"{options.file}: no static calls{more}")
-    return 0 if calls else 1
+        say(f"{options.file}: no static calls{more}")
+    return 0 if calls else NO

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from static_call.cli.arguments import bounds, given_limits
-from static_call.cli.output import Progress
+from static_call.cli.output import NO, TROUBLE, Progress, bug, show_traceback
 from static_call.errors import StaticCallError
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
@@ -63,7 +63,8 @@ def run_files(
         progress: Called with how many files are done, of how many, and which one is run.
 
     Returns:
-        0, or 1 where there was such a file, or one that a bound left undecided.
+        0 if all conditions hold, NO if one does not, TROUBLE if a file could not be read or run, or
+        a bound left one undecided.
     """
     from dataclasses import replace
     from functools import partial
@@ -85,7 +86,7 @@ def run_files(
             if progress:
                 progress.clear()
             print(_refusal(file, error), file=err or sys.stderr)
-            status = 1
+            status = TROUBLE
             continue
         if progress:
             progress.clear()
@@ -96,7 +97,8 @@ def run_files(
                 f"{file}: outcomes may be missing{more}: paths were left out: raise {bound}",
                 file=err or sys.stderr,
             )
-        status |= not result.decided
+        if not result.holds or not result.decided:
+            status = max(status, NO if result.decided else TROUBLE)
     return status
 
 
@@ -114,4 +116,5 @@ def _refusal(file: str, error: Exception) -> str:
         return f"{file}: {error}"
     if isinstance(error, RecursionError):
         return f"{file}: its parentheses are nested too deeply"
-    return f"{file}: an error of the checker itself: {type(error).__name__}: {error}"
+    show_traceback()
+    return f"{file}: {bug(error)}"

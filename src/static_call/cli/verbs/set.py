@@ -13,7 +13,7 @@ from static_call.cli.arguments import (
     parse_changes,
     parse_target,
 )
-from static_call.cli.output import refuse
+from static_call.cli.output import say
 from static_call.cli.static_calls import key, says
 from static_call.errors import StaticCallError
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         targets = {name: parse_target(text) for name, text in changes.items()}
         written = set_calls(image, designs, targets, options.output)
     if keyless := [one.name for one in written if one.key is None]:
-        refuse(f"{', '.join(keyless)}: no key is known, so the trampoline alone is set")
+        say(f"{', '.join(keyless)}: no key is known, so the trampoline alone is set")
     try:
         for name, one in zip(changes, written):
             _, form, target = says(one)
