@@ -224,7 +224,7 @@ def test_ctrl_c_stops_at_once() -> None:
         os.execv(sys.executable, [sys.executable, "-m", "static_call", "check", "--two"])
     try:
         shown = b""
-        while b"%" not in shown:  # the bar: it is at work
+        while b"/" not in shown:  # 3/126: it is at work
             shown += read_soon(terminal)
         os.write(terminal, b"\x03")
         while more := read_soon(terminal):

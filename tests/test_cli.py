@@ -10,14 +10,16 @@ import subprocess
 import sys
 import termios
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TextIO
 
 import pytest
 from patience import patient
 from toolchain import GCC, need, qemu, run
 
-from static_call.cli.main import main
+from static_call.cli.main import VERBS, main
 from static_call.design import notation
 
 ROOT = Path(__file__).parent.parent
@@ -515,3 +517,92 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setattr("static_call.cli.verbs.designs.run", interrupted)
     assert main(["designs"]) == 130
     assert capsys.readouterr().err == "static-call: interrupted\n"
+
+
+def _verb(name: str) -> ModuleType:
+    return import_module(f"static_call.cli.verbs.{name}")
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "kernel"])
+def test_the_example_of_a_verbs_help_works(program: Path, verb: str) -> None:
+    """Each line of it runs, in a folder with a program that has such static calls."""
+    program.rename(program.with_name("program"))
+    program.with_name("program.c").write_text(POLICY)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    lines = _verb(verb).EXAMPLE.splitlines()
+    assert any(f"static-call {verb}" in line for line in lines)
+    for line in lines:
+        done = subprocess.run(
+            ["bash", "-ec", line.removeprefix("$ ")], cwd=program.parent, env=environment,
+            capture_output=True, text=True, timeout=patient(120), check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert not done.stderr
+
+
+def test_help_imports_no_room_and_a_verb_no_other_verb() -> None:
+    """Start-up: the help of all verbs and of one is there without any room but the command line's,
+    and a verb's command line imports that verb alone."""
+    for arguments, verbs in (
+        (["--help"], set(VERBS)),
+        *(([verb, "--help"], {verb}) for verb in VERBS),
+    ):
+        code = (
+            f"import sys; from static_call.cli.main import main; assert main({arguments}) == 0\n"
+            "print(*(name for name in sys.modules if name.startswith('static_call')), "
+            "*({'shutil', 'typing', 'dataclasses', 'subprocess', 'json'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        ours = {
+            f"static_call.cli.{name}"
+            for name in ("main", "arguments", "output", "static_calls", "verbs")
+        }
+        ours |= {f"static_call.cli.verbs.{verb}" for verb in verbs}
+        assert set(done.stdout.splitlines()[-1].split()) - ours == {
+            "static_call", "static_call.cli", "static_call.errors"
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`VERB --help`, `VERB -h` and `help VERB` are the same, within 80 columns, with an example."""
+    monkeypatch.setenv("COLUMNS", "80")
+    said = set()
+    for arguments in ([verb, "--help"], [verb, "-h"], ["help", verb]):
+        assert main(arguments) == 0
+        printed = capsys.readouterr()
+        assert not printed.err
+        said.add(printed.out)
+    (text,) = said
+    assert text.startswith(f"usage: static-call {verb} ")
+    assert "\nexample:\n  $ " in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_help_when_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    """Alone it shows its help as misuse; a verb that is not there gets the nearest one."""
+    assert main(["--help"]) == main(["-h"]) == main(["help"]) == 0
+    helped = capsys.readouterr()
+    assert helped.out.count("usage: static-call") == 3
+    assert all(re.search(rf"^ +{verb}\b", helped.out, re.M) for verb in VERBS)
+    assert main([]) == 2
+    lost = capsys.readouterr()
+    assert lost.out == ""
+    assert lost.err * 3 == helped.out
+    for arguments, says in (
+        (["lst", "x"], "there is no verb lst, did you mean list?: see static-call --help"),
+        (["help", "lst"], "there is no verb lst, did you mean list?: see static-call --help"),
+        (["zzz"], "there is no verb zzz: see static-call --help"),
+        (["--json"], "the following arguments are required: VERB: see static-call --help"),
+        (["list"], "list: the following arguments are required: FILE: see static-call list --help"),
+    ):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == f"static-call: {says}\n"
+
+
+def test_python_m_is_the_same_program() -> None:
+    """The module's usage names the program as it is installed."""
+    assert tool("--help").startswith("usage: static-call ")

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from static_call.memory_model.program import Limits
 
 BOUNDS = {
-    "unroll": "follow so many rounds of a loop (4)",
-    "steps": "so many instructions of a thread (400)",
-    "paths": "so many ways through a thread (20000)",
-    "combinations": "so many combinations of these (1000000)",
-    "executions": "so many executions (1000000)",
+    "unroll": "follow a loop for at most N rounds (default 4)",
+    "steps": "follow a thread for at most N instructions (default 400)",
+    "paths": "at most N paths through a thread (default 20000)",
+    "combinations": "at most N combinations of the threads' paths (default 1000000)",
+    "executions": "at most N executions (default 1000000)",
 }
 """The options that bound the checker's work, and their help."""
 
@@ -79,7 +79,7 @@ def design_option(parser: argparse.ArgumentParser) -> None:
     """Adds -d."""
     parser.add_argument(
         "-d", "--design", action="append", default=[], metavar="FILE",
-        help="also know the design in FILE (may be repeated)",
+        help="also recognise the design in FILE (may be repeated)",
     )  # fmt: skip
 
 

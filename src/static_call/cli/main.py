@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 
-from static_call.cli.arguments import Parser, Version
-from static_call.cli.output import bug, refuse, show_traceback
+from static_call.cli.arguments import Misuse, Parser, Version
+from static_call.cli.output import TROUBLE, bug, refuse, show_traceback
 from static_call.errors import StaticCallError
 
 VERBS = (
@@ -23,16 +23,16 @@ INTERRUPTED, PIPE_CLOSED = 130, 141
 EPILOG = """\
 exit status:
   0         done, or the answer is yes
-  1         the answer is no: list finds no static call, check a claim that does
-            not hold, litmus a test whose condition does not hold
-  2         trouble: misuse, a file that cannot be read, what is refused, an error
-            of static-call itself
+  1         the answer is no: list finds no static call, check a claim that
+            does not hold, litmus a test whose condition does not hold
+  2         trouble: misuse, a file that cannot be read, what is refused, an
+            error of static-call itself
   130, 141  interrupted; the output was closed before its end
 
 environment:
   NO_COLOR               no colour on a terminal
   COLUMNS                the width of help and progress
-  STATIC_CALL_TRACEBACK  if set, an error also shows where in the program it happened
+  STATIC_CALL_TRACEBACK  if set, an error shows where in the program it came up
 """
 
 
@@ -55,9 +55,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    options = parser(words[:1] if words and words[0] in VERBS else VERBS).parse_args(words)
+    if not words:
+        print(parser().format_help(), end="", file=sys.stderr)
+        return TROUBLE
+    verb, *rest = words
+    if verb == "help":
+        verb, words = (rest[0], [rest[0], "--help"]) if rest else ("--help", ["--help"])
+    if verb not in VERBS and not verb.startswith("-"):
+        raise Misuse(f"there is no verb {verb}{_nearest(verb)}: see static-call --help")
+    options = parser([verb] if verb in VERBS else VERBS).parse_args(words)
     status: int = options.run(options)
     return status
+
+
+def _nearest(word: str) -> str:
+    """A hint at the verb that may be meant, if one is like it."""
+    from difflib import get_close_matches
+
+    like = get_close_matches(word, VERBS, n=1)
+    return f", did you mean {like[0]}?" if like else ""
 
 
 def _trouble(error: Exception | KeyboardInterrupt) -> int:
@@ -90,15 +106,20 @@ def parser(names: Iterable[str] = VERBS) -> Parser:
     """The parser of a command line with one of these verbs."""
     top = Parser(
         prog="static-call",
-        description="Static calls for arm64: list them, look at them, retarget them.",
+        description="Static calls for arm64: list them, look at them, retarget them.\n\n"
+        "static-call VERB --help says what a verb takes, with an example.",
         epilog=EPILOG,
     )
     top.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
-    verbs = top.add_subparsers(metavar="VERB", required=True, prog="static-call")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True, prog="static-call")
     for name in names:
         verb = import_module(f"static_call.cli.verbs.{name}")
-        text = verb.SUMMARY
-        one = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        one = verbs.add_parser(
+            name,
+            help=verb.SUMMARY,
+            description=f"{verb.SUMMARY[0].upper()}{verb.SUMMARY[1:]}.\n\n{verb.DESCRIPTION}",
+            epilog="example:\n  " + verb.EXAMPLE.replace("\n", "\n  "),
+        )
         verb.arguments(one)
         one.set_defaults(run=verb.run)
     return top

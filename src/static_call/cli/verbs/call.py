@@ -8,22 +8,31 @@ import os
 from static_call.cli.arguments import Misuse, design_option, parse_changes, parse_target
 
 SUMMARY = "call a function of an ELF file in the emulated machine"
+DESCRIPTION = """\
+The file is loaded into an emulated machine: one PE, no kernel, no other
+files. Nothing is written to the file. The result is x0, as a number."""
+EXAMPLE = """\
+$ static-call call program work 3 --bits 32
+$ static-call call program policy 3 --set policy=fast --count"""
 
 _TEXT = "str:"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("file")
-    parser.add_argument("name", help="a static call, or else a function")
-    parser.add_argument("argument", nargs="*", help="an integer, or str:TEXT")
+    parser.add_argument("file", metavar="FILE", help="an arm64 ELF file")
+    parser.add_argument("name", metavar="NAME", help="a static call, or else a function")
+    parser.add_argument(
+        "argument", nargs="*", metavar="ARGUMENT",
+        help="an integer, or str:TEXT for the address of a text",
+    )  # fmt: skip
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=TARGET", dest="change",
         help="retarget a static call in the machine first (may be repeated)",
     )  # fmt: skip
     parser.add_argument(
         "--bits", type=int, choices=(8, 16, 32, 64), default=64,
-        help="how much of the result counts: 32 for an int",
+        help="the bits of the result that count: 32 for an int (default 64)",
     )  # fmt: skip
     parser.add_argument("--count", action="store_true", help="count the executed instructions")
     design_option(parser)

@@ -8,13 +8,25 @@ from static_call.cli.arguments import Misuse, bounds, given_limits
 from static_call.cli.output import NO, TROUBLE, Progress, print_json, say, table
 
 SUMMARY = "check designs under Arm's memory model"
+DESCRIPTION = """\
+For each property, whether it holds for every change from one target to
+another: "no 4/14" is that it does not hold for 4 of 14. YES and NO are for
+properties that the design claims. Without a DESIGN all that come with static-
+call are checked. Exit status 1 is that a claim does not hold. docs/checker.md
+has the properties."""
+EXAMPLE = """\
+$ static-call check mainline
+$ static-call check --explain mainline farA-farB
+$ static-call check mainline --litmus questions"""
 
 _VERDICTS = {"yes": "32", "YES": "32", "no": "33", "NO": "1;31"}  # green, green, yellow, red
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("design", nargs="*", help="a shipped design's name or a file")
+    parser.add_argument(
+        "design", nargs="*", metavar="DESIGN", help="the name of a design, or a file that has one"
+    )
     parser.add_argument("--two", action="store_true", help="two changes in a row as well (slower)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(

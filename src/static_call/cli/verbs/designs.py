@@ -13,11 +13,22 @@ if TYPE_CHECKING:
     from static_call.design.design import Cost, Design
 
 SUMMARY = "list trampoline designs, or show one"
+DESCRIPTION = """\
+Without an argument: a table of the designs that come with static-call, with
+the instructions that a call executes beyond a direct call in each form of the
+trampoline. With arguments: each design in full, with its sources, its code,
+its retarget and its cost. DESIGN is a name from the table or the path of a
+file in the notation of docs/designs.md."""
+EXAMPLE = """\
+$ static-call designs
+$ static-call designs inline-stub"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("design", nargs="*", help="a shipped design's name or a file")
+    parser.add_argument(
+        "design", nargs="*", metavar="DESIGN", help="the name of a design, or a file that has one"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -9,12 +9,20 @@ from static_call.cli.output import table
 from static_call.errors import StaticCallError
 
 SUMMARY = "make a Linux tree support static calls on arm64"
+DESCRIPTION = """\
+Adds HAVE_STATIC_CALL with the trampoline of a design to the sources of a
+Linux tree, or says why not, and then changes nothing. docs/kernel.md has the
+details."""
+EXAMPLE = """\
+$ static-call kernel port linux --check
+$ static-call kernel port linux
+$ static-call kernel port linux --revert"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("what", choices=("port",), help="port: change the sources")
-    parser.add_argument("tree", help="a Linux source tree")
+    parser.add_argument("what", choices=("port",), help="what to do: port")
+    parser.add_argument("tree", metavar="TREE", help="a Linux source tree")
     parser.add_argument("--design", metavar="DESIGN", help="a shipped one's name or a file")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--check", action="store_true", help="only say what would be done")

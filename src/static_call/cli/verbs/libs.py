@@ -7,6 +7,10 @@ import argparse
 from static_call.cli.arguments import installed
 
 SUMMARY = "print the C file that programs which update at run time compile in"
+DESCRIPTION = """\
+Programs that only define and call static calls need the header alone."""
+EXAMPLE = """\
+$ aarch64-linux-gnu-gcc $(static-call cflags) program.c $(static-call libs)"""
 
 
 def arguments(_: argparse.ArgumentParser) -> None:

@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from static_call.memory_model.program import Limits
 
 SUMMARY = "run litmus tests in herd's format"
+DESCRIPTION = """\
+A report for each test, in the form that herd7 prints. Ok is that the
+condition holds (exit status 0), No that it does not (1), Undecided that a
+bound was met (2)."""
+EXAMPLE = """\
+$ static-call check mainline --litmus questions
+$ static-call litmus questions/mainline+fresh+farA-farB.litmus"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("file", nargs="+")
+    parser.add_argument("file", nargs="+", metavar="FILE", help="a litmus test for AArch64")
     parser.add_argument(
         "--cache-type", choices=("none", "IDC", "IDC,DIC"),
         help="run all with this one, not with their headers' CacheType",

@@ -7,6 +7,10 @@ import argparse
 from static_call.cli.arguments import installed
 
 SUMMARY = "print the folder of static-call.pc, for PKG_CONFIG_PATH"
+DESCRIPTION = """\
+pkg-config then knows the package static-call: flags and the C file."""
+EXAMPLE = """\
+$ PKG_CONFIG_PATH=$(static-call pkgconfig) pkg-config --cflags static-call"""
 
 
 def arguments(_: argparse.ArgumentParser) -> None:

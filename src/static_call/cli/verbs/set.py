@@ -18,13 +18,21 @@ from static_call.cli.static_calls import key, says
 from static_call.errors import StaticCallError
 
 SUMMARY = "retarget static calls of an ELF file"
+DESCRIPTION = """\
+All changes are checked before the first is written, and the file is replaced
+whole or left as it was. TARGET is a function's symbol, an address 0xADDR,
+null (the call returns at once) or ret0 (it returns 0). NAME may be the
+address of a trampoline."""
+EXAMPLE = """\
+$ static-call set program policy=fast hook=null
+$ static-call set program policy=slow -o changed"""
 
 _WORDS = {"-": "null", "0": "ret0"}  # what a table's short forms are called
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("file")
+    parser.add_argument("file", metavar="FILE", help="an arm64 ELF file")
     parser.add_argument(
         "change", nargs="+", metavar="NAME=TARGET",
         help="TARGET is a symbol, 0xADDR, null or ret0; NAME may be a trampoline's 0xADDR",

@@ -9,12 +9,20 @@ from static_call.cli.output import print_json
 from static_call.cli.static_calls import as_json, key, says
 
 SUMMARY = "show a static call's trampoline as a listing"
+DESCRIPTION = """\
+The words of the trampoline with what they mean; an arrow is at its entry.
+NAME is the static call's name, as list prints it, or the address of its
+trampoline."""
+EXAMPLE = """\
+$ static-call show program policy"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("file")
-    parser.add_argument("name", help="the static call's name, or its trampoline's address")
+    parser.add_argument("file", metavar="FILE", help="an arm64 ELF file")
+    parser.add_argument(
+        "name", metavar="NAME", help="the static call's name, or its trampoline's 0xADDR"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     design_option(parser)
     debug_option(parser)
