@@ -200,10 +200,11 @@ def test_scan_finds_trampolines_without_symbols(program: Path) -> None:
 
 
 def test_a_design_of_ones_own_is_recognised(program: Path, tmp_path: Path) -> None:
-    """-d FILE works in list as a shipped design does."""
+    """-d FILE works in list as a shipped design does; so do its long name and the former one."""
     mine = tmp_path / "mine.s"
     mine.write_text(Path(notation.SHIPPED, "inline-stub.s").read_text())
-    assert calls(program, "-d", str(mine))["policy"]["design"] == "mine"
+    for option in ("-d", "--add-design", "--design"):
+        assert calls(program, option, str(mine))["policy"]["design"] == "mine"
 
 
 def test_designs_lists_and_shows() -> None:

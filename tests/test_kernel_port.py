@@ -160,7 +160,7 @@ LITERAL = {"arch/arm64/include/asm/patching.h", "arch/arm64/kernel/patching.c"}
 def test_port_and_revert(tree: Path) -> None:
     """The port changes the files that it says and no other; taken out, all bytes are as before."""
     before = contents(tree)
-    said = port(tree, "--check")
+    said = port(tree, "--dry-run")
     assert contents(tree) == before
     version = said.rsplit(" ", 1)[1].strip()
     assert port(tree).replace("ported", "would port") == said
@@ -314,7 +314,7 @@ def _transform_gone(tree: Path) -> None:
         (_transform_gone, "a part of a port is there"),
     ],
 )
-@pytest.mark.parametrize("way", ["", "--check", "--patch", "--revert"])
+@pytest.mark.parametrize("way", ["", "--dry-run", "--patch", "--revert"])
 def test_refused(change: Callable[[Path], None], says: str, way: str, latest: Path) -> None:
     """A tree that is not known, or has half of a port, is refused with the reason, untouched."""
     change(latest)

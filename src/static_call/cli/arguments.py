@@ -76,11 +76,12 @@ class Version(argparse.Action):
 
 
 def design_option(parser: argparse.ArgumentParser) -> None:
-    """Adds -d."""
+    """Adds -d, and the name that it had in 0.1, which in `kernel` means another thing."""
     parser.add_argument(
-        "-d", "--design", action="append", default=[], metavar="FILE",
+        "-d", "--add-design", action="append", default=[], metavar="FILE", dest="design",
         help="also recognise the design in FILE (may be repeated)",
     )  # fmt: skip
+    parser.add_argument("--design", action="append", help=argparse.SUPPRESS)
 
 
 def debug_option(parser: argparse.ArgumentParser) -> None:

@@ -14,8 +14,8 @@ Adds HAVE_STATIC_CALL with the trampoline of a design to the sources of a
 Linux tree, or says why not, and then changes nothing. docs/kernel.md has the
 details."""
 EXAMPLE = """\
-$ static-call kernel port linux --check
-$ static-call kernel port linux
+$ static-call kernel port linux --dry-run
+$ static-call kernel port linux --design mainline
 $ static-call kernel port linux --revert"""
 
 
@@ -23,9 +23,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     parser.add_argument("what", choices=("port",), help="what to do: port")
     parser.add_argument("tree", metavar="TREE", help="a Linux source tree")
-    parser.add_argument("--design", metavar="DESIGN", help="a shipped one's name or a file")
+    parser.add_argument(
+        "--design", metavar="DESIGN",
+        help="the name of a design, or a file that has one (default inline-stub)",
+    )  # fmt: skip
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--check", action="store_true", help="only say what would be done")
+    instead.add_argument(
+        "-n", "--dry-run", action="store_true", help="say what would be done, and do nothing"
+    )
+    instead.add_argument("--check", dest="dry_run", action="store_true", help=argparse.SUPPRESS)
     instead.add_argument("--patch", action="store_true", help="print patches for git am instead")
     instead.add_argument("--revert", action="store_true", help="take the port out of the tree")
     parser.add_argument("--force", action="store_true", help="port a design that is not sound")
@@ -68,8 +74,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     changed = port.ported(tree, design)
     rows = patches.summary(tree, changed)
-    if not options.check:
+    if not options.dry_run:
         changed.write()
     table(rows, ["file", "", "lines"])
-    print(f"\n{'would port' if options.check else 'ported'} {design.name} to Linux {tree.version}")
+    print(
+        f"\n{'would port' if options.dry_run else 'ported'} {design.name} to Linux {tree.version}"
+    )
     return 0
