@@ -545,7 +545,7 @@ def test_help_imports_no_room_and_a_verb_no_other_verb() -> None:
     """Start-up: the help of all verbs and of one is there without any room but the command line's,
     and a verb's command line imports that verb alone."""
     for arguments, verbs in (
-        (["--help"], set(VERBS)),
+        (["--help"], {*VERBS}),
         *(([verb, "--help"], {verb}) for verb in VERBS),
     ):
         code = (
@@ -557,7 +557,7 @@ def test_help_imports_no_room_and_a_verb_no_other_verb() -> None:
         assert done.returncode == 0, done.stderr
         ours = {
             f"static_call.cli.{name}"
-            for name in ("main", "arguments", "output", "static_calls", "verbs")
+            for name in ("main", "arguments", "completion", "output", "static_calls", "verbs")
         }
         ours |= {f"static_call.cli.verbs.{verb}" for verb in verbs}
         assert set(done.stdout.splitlines()[-1].split()) - ours == {
@@ -602,6 +602,50 @@ def test_help_when_lost(capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert main(arguments) == 2
         assert capsys.readouterr().err == f"static-call: {says}\n"
+
+
+def completions(folder: Path, line: str) -> list[str]:
+    """What bash offers at the end of a command line in a folder."""
+    words = line.split(" ")
+    script = (
+        'eval "$(static-call completion bash)"\n'
+        f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; "
+        f"COMP_POINT={len(line)}; COMP_TYPE=9\n"
+        '_python_argcomplete static-call; printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env={**os.environ, "PATH": path},
+        capture_output=True, text=True, timeout=patient(120), check=False,
+    )  # fmt: skip
+    assert not done.stderr
+    return [word.strip() for word in done.stdout.splitlines() if word.strip()]
+
+
+def test_bash_completes(program: Path) -> None:
+    """Verbs, options, files, designs and, by reading the file, static calls."""
+    (program.parent / "inline.s").touch()
+    folder = program.parent
+    assert set(VERBS) <= set(completions(folder, "static-call "))
+    assert sorted(completions(folder, "static-call li")) == ["libs", "list", "litmus"]
+    assert "--debug-file" in completions(folder, "static-call show --de")
+    assert completions(folder, "static-call list pol") == ["policy"]
+    assert sorted(completions(folder, "static-call check inl")) == ["inline-stub", "inline.s"]
+    assert set(completions(folder, f"static-call show {program.name} ")) >= {"check", "hook"}
+    assert completions(folder, f"static-call set {program.name} po") == ["policy="]
+    assert completions(folder, "static-call show nowhere po") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_without_argcomplete(
+    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is optional: without it one line says what to install, whatever the shell."""
+    assert main(["completion", shell]) == 0
+    assert "static-call" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "argcomplete.shell_integration", None)
+    assert main(["completion", shell]) == 2
+    assert "pip install 'static-call[completion]'" in capsys.readouterr().err
 
 
 def test_python_m_is_the_same_program() -> None:

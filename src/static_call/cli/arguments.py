@@ -45,12 +45,22 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser with our help; its verbs' parsers are Parsers too."""
+    """A parser with our help; its verbs' parsers are Parsers too.
+
+    Attributes:
+        verbs: The parsers of verbs by name, of the one for all.
+    """
 
     def __init__(
         self, *, prog: str | None = None, description: str | None = None, epilog: str | None = None
     ) -> None:
         super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=Help)
+        self.verbs: dict[str, Parser] = {}
+
+    @property
+    def arguments(self) -> list[argparse.Action]:
+        """What it takes, in order: argparse keeps that, but has no public name for it."""
+        return self._actions
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """Prints the help; raises OSError where argparse says nothing of one."""

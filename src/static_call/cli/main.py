@@ -13,7 +13,7 @@ from static_call.errors import StaticCallError
 
 VERBS = (
     "designs", "list", "show", "set", "call", "check", "litmus", "kernel", "cflags", "libs",
-    "pkgconfig",
+    "pkgconfig", "completion",
 )  # fmt: skip
 """The verbs, each a module of cli.verbs, in the order of the help."""
 
@@ -55,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next: see completion
+        from static_call.cli.completion import answer
+
+        answer(parser())
     if not words:
         print(parser().format_help(), end="", file=sys.stderr)
         return TROUBLE
@@ -114,7 +118,7 @@ def parser(names: Iterable[str] = VERBS) -> Parser:
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True, prog="static-call")
     for name in names:
         verb = import_module(f"static_call.cli.verbs.{name}")
-        one = verbs.add_parser(
+        one = top.verbs[name] = verbs.add_parser(
             name,
             help=verb.SUMMARY,
             description=f"{verb.SUMMARY[0].upper()}{verb.SUMMARY[1:]}.\n\n{verb.DESCRIPTION}",

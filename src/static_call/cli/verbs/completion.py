@@ -1,0 +1,30 @@
+"""static-call completion: what a shell reads to complete command lines."""
+
+from __future__ import annotations
+
+import argparse
+
+from static_call.cli.completion import SHELLS, script
+
+SUMMARY = "print what makes a shell complete static-call's arguments"
+DESCRIPTION = """\
+Completes verbs, options, files, designs, and the static calls of the file that
+is on the command line. It needs argcomplete, which this installs:
+  pip install 'static-call[completion]'
+
+The example is for one session of bash; for all, put it into ~/.bashrc. For zsh
+it is the same with zsh and ~/.zshrc. For fish:
+  static-call completion fish > ~/.config/fish/completions/static-call.fish"""
+EXAMPLE = """\
+$ eval "$(static-call completion bash)\""""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    parser.add_argument("shell", choices=SHELLS, help="bash, zsh or fish")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints it."""
+    print(script(options.shell))
+    return 0
