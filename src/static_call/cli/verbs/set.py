@@ -61,7 +61,6 @@ def run(options: argparse.Namespace) -> int:
             print(f"{name} = {_WORDS.get(target, target)} ({form})")
         sys.stdout.flush()
     except OSError as error:
-        sys.stdout = None  # keep the interpreter from flushing again
         path = options.output or options.file
         raise StaticCallError(
             f"{path}: it is set, but standard output cannot be written: {error.strerror}"
