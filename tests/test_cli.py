@@ -450,12 +450,15 @@ def test_progress_is_a_line_that_goes_away() -> None:
     assert (done.stdout, done.stderr) == ("", "")
 
 
+INSTALLED = str(Path(sys.executable).with_name("static-call"))
+
+
 def _run(
     *arguments: str, stdout: TextIO | int, buffered: bool = True
 ) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONUNBUFFERED": "" if buffered else "1"}
     return subprocess.run(
-        [sys.executable, "-m", "static_call", *arguments], stdout=stdout, env=environment,
+        [INSTALLED, *arguments], stdout=stdout, env=environment,
         stderr=subprocess.PIPE, text=True, timeout=patient(120), check=False,
     )  # fmt: skip
 
@@ -470,9 +473,7 @@ def test_a_full_disk_under_the_output_is_trouble() -> None:
                 assert re.fullmatch(
                     "static-call: (standard output: )?No space left on device\n", done.stderr
                 )
-        quiet = subprocess.run(
-            [sys.executable, "-m", "static_call", "list", "nowhere"], stderr=full, check=False
-        )
+        quiet = subprocess.run([INSTALLED, "list", "nowhere"], stderr=full, check=False)
         assert quiet.returncode == 2
 
 

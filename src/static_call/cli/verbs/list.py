@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 
 from static_call.cli.arguments import debug_option, design_option, load_designs, open_image
 from static_call.cli.output import NO, print_json, say, table
@@ -36,22 +35,16 @@ def run(options: argparse.Namespace) -> int:
     from static_call import image_calls
 
     designs = load_designs(options.design)
-    collecting = gc.isenabled()
-    gc.disable()  # some ten thousand small objects and no cycles: a twentieth of the time
-    try:
-        with open_image(options) as image:
-            calls = (image_calls.scan if options.scan else image_calls.find)(image, designs)
-            sites = image.sites([call.entry for call in calls]) if options.sites else {}
-            shown = [as_json(call, image, sites.get(call.entry)) for call in calls]
-            stripped = image.stripped
-            rows = [
-                [call.name, image.where(call.entry), *says(call), key(call)]
-                + ([sites[call.entry]] if options.sites else [])
-                for call in calls
-            ]
-    finally:
-        if collecting:
-            gc.enable()
+    with open_image(options) as image:
+        calls = (image_calls.scan if options.scan else image_calls.find)(image, designs)
+        sites = image.sites([call.entry for call in calls]) if options.sites else {}
+        shown = [as_json(call, image, sites.get(call.entry)) for call in calls]
+        stripped = image.stripped
+        rows = [
+            [call.name, image.where(call.entry), *says(call), key(call)]
+            + ([sites[call.entry]] if options.sites else [])
+            for call in calls
+        ]
     if options.json:
         print_json({"file": options.file, "static_calls": shown})
     elif calls:
