@@ -32,12 +32,12 @@ exit status:
             does not hold, litmus a test whose condition does not hold
   2         trouble: misuse, a file that cannot be read, what is refused, an
             error of static-call itself
-  130, 141  interrupted; the output was closed before its end
+  130, 141  interrupted; the reader of the output has gone
 
 environment:
   NO_COLOR               no colour on a terminal
   COLUMNS                the width of help and progress
-  STATIC_CALL_TRACEBACK  if set, an error shows where in the program it came up
+  STATIC_CALL_TRACEBACK  if set, an error also prints Python's traceback
 """
 
 
@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             status = _run(list(sys.argv[1:] if arguments is None else arguments))
-        except SystemExit:  # argparse's, after --help and --version
-            status = 0
+        except SystemExit as end:  # argparse's, after --help and --version
+            status = TROUBLE if end.code else 0
         sys.stdout.flush()
         return status
     except (Exception, KeyboardInterrupt) as error:
@@ -105,6 +105,8 @@ def _trouble(error: Exception | KeyboardInterrupt) -> int:
         return refuse("interrupted", INTERRUPTED)
     if isinstance(error, StaticCallError):
         return refuse(str(error))
+    if isinstance(error, MemoryError):
+        return refuse("out of memory")
     if isinstance(error, OSError):
         where = error.filename or ("" if written else "standard output")
         return refuse(f"{where}: " * bool(where) + (error.strerror or str(error)))

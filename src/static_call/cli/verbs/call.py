@@ -34,7 +34,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--bits", type=int, choices=(8, 16, 32, 64), default=64,
         help="the bits of the result that count: 32 for an int (default 64)",
     )  # fmt: skip
-    parser.add_argument("--count", action="store_true", help="count the executed instructions")
+    parser.add_argument(
+        "--count", action="store_true", help="also print how many instructions were executed"
+    )
     design_option(parser)
 
 

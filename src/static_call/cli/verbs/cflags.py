@@ -8,7 +8,7 @@ from static_call.cli.arguments import installed
 
 SUMMARY = "print the compiler's flags for static_call.h"
 DESCRIPTION = """\
-The folder of static_call.h, as an option of the compiler."""
+Prints the folder of static_call.h as an option of the compiler."""
 EXAMPLE = """\
 $ aarch64-linux-gnu-gcc $(static-call cflags) -c program.c"""
 

@@ -9,11 +9,11 @@ from static_call.cli.output import NO, TROUBLE, Progress, print_json, say, table
 
 SUMMARY = "check designs under Arm's memory model"
 DESCRIPTION = """\
-For each property, whether it holds for every change from one target to
-another: "no 4/14" is that it does not hold for 4 of 14. YES and NO are for
-properties that the design claims. Without a DESIGN all that come with static-
-call are checked. Exit status 1 is that a claim does not hold. docs/checker.md
-has the properties."""
+Says for each property whether it holds for every change from one target to
+another: "no 4/14" means that it does not hold for 4 of 14 changes. YES and NO
+are for properties that the design claims. Without a DESIGN, all that come
+with static-call are checked. The exit status is 1 if a claim does not hold.
+docs/checker.md explains the properties."""
 EXAMPLE = """\
 $ static-call check mainline
 $ static-call check --explain mainline farA-farB
@@ -27,17 +27,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "design", nargs="*", metavar="DESIGN", help="the name of a design, or a file that has one"
     )
-    parser.add_argument("--two", action="store_true", help="two changes in a row as well (slower)")
+    parser.add_argument(
+        "--two", action="store_true", help="ask about two changes in a row, too (slower)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--explain", nargs=2, metavar=("DESIGN", "CHANGE"),
-        help="tell what happens, or what forbids it; CHANGE as in near-far or farA-null-farB",
+        help="say what happens, or what forbids it; CHANGE is as near-far or farA-null-farB",
     )  # fmt: skip
     parser.add_argument(
-        "--property", metavar="NAME", help="which one to explain; else the first that fails"
+        "--property", metavar="NAME", help="the property to explain (default: the first that fails)"
     )
-    parser.add_argument("--svg", metavar="FILE", help="draw what --explain tells")
-    parser.add_argument("--html", metavar="FILE", help="the same as a page, with the text")
+    parser.add_argument("--svg", metavar="FILE", help="draw what --explain says")
+    parser.add_argument("--html", metavar="FILE", help="the same as a web page, with the text")
     parser.add_argument("--litmus", metavar="DIR", help="write the questions as litmus files")
     bounds(parser)
 

@@ -6,14 +6,14 @@ import argparse
 
 from static_call.cli.completion import SHELLS, script
 
-SUMMARY = "print what makes a shell complete static-call's arguments"
+SUMMARY = "print shell code that completes command lines"
 DESCRIPTION = """\
 Completes verbs, options, files, designs, and the static calls of the file that
 is on the command line. It needs argcomplete, which this installs:
   pip install 'static-call[completion]'
 
-The example is for one session of bash; for all, put it into ~/.bashrc. For zsh
-it is the same with zsh and ~/.zshrc. For fish:
+The example is for this session of bash; put it into ~/.bashrc for every one. In
+zsh it is the same with zsh and ~/.zshrc. In fish:
   static-call completion fish > ~/.config/fish/completions/static-call.fish"""
 EXAMPLE = """\
 $ eval "$(static-call completion bash)\""""

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 SUMMARY = "list trampoline designs, or show one"
 DESCRIPTION = """\
-Without an argument: a table of the designs that come with static-call, with
-the instructions that a call executes beyond a direct call in each form of the
-trampoline. With arguments: each design in full, with its sources, its code,
-its retarget and its cost. DESIGN is a name from the table or the path of a
-file in the notation of docs/designs.md."""
+Without an argument it prints a table of the designs that come with static-
+call, with the instructions that a call executes beyond a direct call in each
+form of the trampoline. With arguments it prints each design in full: its
+sources, its code, its retarget and its cost. DESIGN is a name from the table,
+or a file in the notation of docs/designs.md."""
 EXAMPLE = """\
 $ static-call designs
 $ static-call designs inline-stub"""

@@ -10,9 +10,9 @@ from static_call.errors import StaticCallError
 
 SUMMARY = "make a Linux tree support static calls on arm64"
 DESCRIPTION = """\
-Adds HAVE_STATIC_CALL with the trampoline of a design to the sources of a
-Linux tree, or says why not, and then changes nothing. docs/kernel.md has the
-details."""
+Adds HAVE_STATIC_CALL, with the trampoline of a design, to the sources of a
+Linux tree. If it cannot, it says why and changes nothing. docs/kernel.md has
+the details."""
 EXAMPLE = """\
 $ static-call kernel port linux --dry-run
 $ static-call kernel port linux --design mainline

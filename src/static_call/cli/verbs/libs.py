@@ -6,7 +6,7 @@ import argparse
 
 from static_call.cli.arguments import installed
 
-SUMMARY = "print the C file that programs which update at run time compile in"
+SUMMARY = "print the path of static_call.c, for programs that update at run time"
 DESCRIPTION = """\
 Programs that only define and call static calls need the header alone."""
 EXAMPLE = """\

@@ -11,10 +11,10 @@ from static_call.cli.static_calls import as_json, key, says
 SUMMARY = "list the static calls of an ELF file"
 DESCRIPTION = """\
 FILE is an arm64 executable, shared object, relocatable object or kernel
-image. For each static call: its trampoline's address, design and form, the
-target that it goes to now, and what its key holds. A file without any is a
-"no", exit status 1. The symbols of a stripped file are looked for where gdb
-looks."""
+image. For each static call the table has its trampoline's address, design and
+form, the target that it goes to now, and what its key holds. The exit status
+is 1 if the file has no static call. The symbols of a stripped file are looked
+for where gdb looks."""
 EXAMPLE = """\
 $ static-call list program
 $ static-call list --json --sites program"""
@@ -23,7 +23,9 @@ $ static-call list --json --sites program"""
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
     parser.add_argument("file", metavar="FILE", help="an arm64 ELF file")
-    parser.add_argument("--sites", action="store_true", help="count the calls of each (slower)")
+    parser.add_argument(
+        "--sites", action="store_true", help="count the call sites of each (slower)"
+    )
     parser.add_argument("--scan", action="store_true", help="find trampolines by shape, not symbol")
     parser.add_argument("--json", action="store_true", help="print JSON")
     design_option(parser)

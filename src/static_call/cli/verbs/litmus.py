@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "run litmus tests in herd's format"
 DESCRIPTION = """\
-A report for each test, in the form that herd7 prints. Ok is that the
+Prints a report for each test, as herd7 does. Ok means that the test's
 condition holds (exit status 0), No that it does not (1), Undecided that a
-bound was met (2)."""
+bound was met first (2)."""
 EXAMPLE = """\
 $ static-call check mainline --litmus questions
 $ static-call litmus questions/mainline+fresh+farA-farB.litmus"""
@@ -32,9 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="+", metavar="FILE", help="a litmus test for AArch64")
     parser.add_argument(
         "--cache-type", choices=("none", "IDC", "IDC,DIC"),
-        help="run all with this one, not with their headers' CacheType",
+        help="run all tests with this cache type, not with their headers' own",
     )  # fmt: skip
-    parser.add_argument("--lse2", action="store_true", help="with FEAT_LSE2")
+    parser.add_argument("--lse2", action="store_true", help="for a processor with FEAT_LSE2")
     bounds(parser)
 
 

@@ -8,7 +8,7 @@ from static_call.cli.arguments import installed
 
 SUMMARY = "print the folder of static-call.pc, for PKG_CONFIG_PATH"
 DESCRIPTION = """\
-pkg-config then knows the package static-call: flags and the C file."""
+With it, pkg-config knows the package static-call: the flags and the C file."""
 EXAMPLE = """\
 $ PKG_CONFIG_PATH=$(static-call pkgconfig) pkg-config --cflags static-call"""
 

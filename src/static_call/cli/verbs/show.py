@@ -10,9 +10,9 @@ from static_call.cli.static_calls import as_json, key, says
 
 SUMMARY = "show a static call's trampoline as a listing"
 DESCRIPTION = """\
-The words of the trampoline with what they mean; an arrow is at its entry.
-NAME is the static call's name, as list prints it, or the address of its
-trampoline."""
+Prints each word of the trampoline and what it means; an arrow marks the
+entry. NAME is the static call's name, as list prints it, or the address of
+its trampoline."""
 EXAMPLE = """\
 $ static-call show program policy"""
 
