@@ -108,9 +108,9 @@ def test_litmus_files_are_written_and_what_has_no_form_is_named(
     written = sorted(path.name for path in folder.iterdir())
     assert "mainline+fresh+farA-farB.litmus" in written
     assert capsys.readouterr().out == f"{folder}: {len(written)} files\n"
-    assert cli.main(["check", "literal-before-entry", "--litmus", str(folder)]) == 1
+    assert cli.main(["check", "literal-before-entry", "--litmus", str(folder)]) == 2
     assert "no litmus file for literal-before-entry" in capsys.readouterr().err
-    assert cli.main(["check", "adrp-add", "mainline", "--litmus", str(folder / "all")]) == 1
+    assert cli.main(["check", "adrp-add", "mainline", "--litmus", str(folder / "all")]) == 2
     printed = capsys.readouterr()
     assert "no litmus file for adrp-add+live+nearA-farB: " in printed.err
     assert "questions more)" in printed.err
@@ -195,13 +195,13 @@ def test_json_has_the_documented_shape(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["check", "nothing.s"], 1, "nothing.s: No such file"),
-        (["check", "--explain", "inline-stub", "near-sideways"], 1, "sideways"),
-        (["check", "--explain", "inline-stub", "null-ret0", "--property", "fresh"], 1, "ret0"),
+        (["check", "nothing.s"], 2, "nothing.s: No such file"),
+        (["check", "--explain", "inline-stub", "near-sideways"], 2, "sideways"),
+        (["check", "--explain", "inline-stub", "null-ret0", "--property", "fresh"], 2, "ret0"),
         (["check", "--explain", "inline-stub", "near-far", "--property", "best"], 2, "best"),
         (["check", "--svg", "x.svg"], 2, "--explain"),
         (["check", "--explain", "mainline", "far-null", "--two"], 2, "--two"),
-        (["litmus", "missing.litmus"], 1, "missing.litmus"),
+        (["litmus", "missing.litmus"], 2, "missing.litmus"),
     ],
 )
 def test_bad_input_is_one_clear_line(
@@ -224,7 +224,7 @@ def test_ctrl_c_stops_at_once() -> None:
         os.execv(sys.executable, [sys.executable, "-m", "static_call", "check", "--two"])
     try:
         shown = b""
-        while b"%" not in shown:  # the bar: it is at work
+        while b"/" not in shown:  # 3/126: it is at work
             shown += read_soon(terminal)
         os.write(terminal, b"\x03")
         while more := read_soon(terminal):

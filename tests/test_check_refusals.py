@@ -129,10 +129,10 @@ def test_an_answer_says_of_how_many_changes_it_is_where_a_design_refuses_some() 
 def test_a_question_that_is_too_big_ends_in_its_bound_and_not_in_a_yes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Limits reached: no table, exit status 1, one line."""
+    """Limits reached: no table, exit status 2, one line."""
     for limit in ("--paths", "--steps"):
         text = CLAIMS + STUB.replace("BODY\n", "") + RETARGET
-        assert run(tmp_path / "a.s", text, limit, "1") == 1
+        assert run(tmp_path / "a.s", text, limit, "1") == 2
         printed = capsys.readouterr()
         assert not printed.out
         assert printed.err.count("\n") == 1
@@ -146,7 +146,7 @@ def test_what_cannot_be_asked_cannot_be_explained(
     path = tmp_path / "near.s"
     path.write_text(CLAIMS + "bti c\nslot: { near: b target }\n" + ONE)
     for change, more in (("near-far", ()), ("near-null", ("--property", "fresh"))):
-        assert cli.main(["check", "--explain", str(path), change, *more]) == 1
+        assert cli.main(["check", "--explain", str(path), change, *more]) == 2
         printed = capsys.readouterr()
         assert (printed.out, printed.err.count("\n")) == ("", 1)
 
@@ -154,16 +154,16 @@ def test_what_cannot_be_asked_cannot_be_explained(
 def test_litmus_files_that_are_none_are_no_success(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing written: exit status 1 and why. Two designs of one name would share files."""
+    """Nothing written: exit status 2 and why. Two designs of one name would share files."""
     (tmp_path / "b").mkdir()
     mine, other = tmp_path / "a.s", tmp_path / "b" / "a.s"
     for path in (mine, other):
         path.write_text(".align 3\nbti c\n" + ONLY_FAR)
     folder = str(tmp_path / "out")
-    assert cli.main(["check", str(mine), str(other), "--litmus", folder]) == 1
+    assert cli.main(["check", str(mine), str(other), "--litmus", folder]) == 2
     assert "two designs are named a" in capsys.readouterr().err
     monkeypatch.setattr(export, "changes", lambda: [("null", "ret0")])
-    assert cli.main(["check", str(mine), "--litmus", folder]) == 1
+    assert cli.main(["check", str(mine), "--litmus", folder]) == 2
     assert "both are the same function here" in capsys.readouterr().err
 
 
@@ -558,8 +558,8 @@ retarget:
 def test_a_kind_of_design_that_is_not_known_yet_is_refused(
     text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A static key, an address made of halfwords, DCPS1: one line and exit status 1."""
-    assert run(tmp_path / "a.s", CLAIMS + text) == 1
+    """A static key, an address made of halfwords, DCPS1: one line and exit status 2."""
+    assert run(tmp_path / "a.s", CLAIMS + text) == 2
     printed = capsys.readouterr()
     assert says in printed.err
     assert (printed.out, printed.err.count("\n")) == ("", 1)

@@ -8,12 +8,18 @@ import re
 import shutil
 import subprocess
 import sys
+import termios
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import TextIO
 
 import pytest
 from patience import patient
 from toolchain import GCC, need, qemu, run
 
+from static_call.cli.main import VERBS, main
 from static_call.design import notation
 
 ROOT = Path(__file__).parent.parent
@@ -63,7 +69,7 @@ def tool(*arguments: str | Path, status: int = 0, warns: bool = False) -> str:
     return done.stderr
 
 
-def refused(*arguments: str | Path, status: int = 1) -> str:
+def refused(*arguments: str | Path, status: int = 2) -> str:
     """The one line that static-call refuses with."""
     text = tool(*arguments, status=status)
     assert text.startswith("static-call: ")
@@ -194,10 +200,11 @@ def test_scan_finds_trampolines_without_symbols(program: Path) -> None:
 
 
 def test_a_design_of_ones_own_is_recognised(program: Path, tmp_path: Path) -> None:
-    """-d FILE works in list as a shipped design does."""
+    """-d FILE works in list as a shipped design does; so do its long name and the former one."""
     mine = tmp_path / "mine.s"
     mine.write_text(Path(notation.SHIPPED, "inline-stub.s").read_text())
-    assert calls(program, "-d", str(mine))["policy"]["design"] == "mine"
+    for option in ("-d", "--add-design", "--design"):
+        assert calls(program, option, str(mine))["policy"]["design"] == "mine"
 
 
 def test_designs_lists_and_shows() -> None:
@@ -234,11 +241,12 @@ def test_what_set_refuses(program: Path, change: list[str], text: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [["set", "FILE", "policy"], ["set", "FILE", "policy=fast", "policy=slow"],
-     ["set", "FILE", "=fast"], ["call", "FILE", "work", "three"]],
+     ["set", "FILE", "=fast"], ["call", "FILE", "work", "three"], ["list"], ["list", "FILE", "-x"],
+     ["list", "FILE", "FILE"], ["call", "FILE", "work", "--bits", "7"], ["check", "--steps", "0"]],
 )  # fmt: skip
-def test_misuse_has_a_status_of_its_own(program: Path, arguments: list[str]) -> None:
+def test_misuse_is_one_line(program: Path, arguments: list[str]) -> None:
     """A command line that makes no sense ends with status 2."""
-    refused(*(str(program) if word == "FILE" else word for word in arguments), status=2)
+    refused(*(str(program) if word == "FILE" else word for word in arguments))
 
 
 def test_foreign_bytes_under_a_trampolines_symbol(program: Path) -> None:
@@ -404,3 +412,243 @@ def test_a_design_whose_retarget_does_something_else(program: Path, tmp_path: Pa
         before = program.read_bytes()
         assert says in refused("set", "-d", mine, program, "policy=fast")
         assert program.read_bytes() == before
+
+
+def _terminal(code: str) -> str:
+    """What Python code writes on a terminal of 40 columns."""
+    shell, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 40))
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"}
+    try:
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, env=environment, timeout=patient(60),
+            stdin=terminal, stdout=terminal, stderr=terminal,
+        )  # fmt: skip
+        os.close(terminal)
+        text = b""
+        with suppress(OSError):  # EIO: nobody has the terminal any more
+            while data := os.read(shell, 4096):
+                text += data
+        return text.decode()
+    finally:
+        os.close(shell)
+
+
+def test_progress_is_a_line_that_goes_away() -> None:
+    """After a second, on a terminal; as long as it is wide; nothing of it stays."""
+    work = (
+        "import time; clock = iter({times}); time.monotonic = lambda: next(clock)\n"
+        "from static_call.cli.output import Progress\n"
+        "with Progress() as progress:\n"
+        "    progress(1, 3, 'first'); progress(2, 3, 'x' * 50)\n"
+    )
+    assert _terminal(work.format(times=[0, 0.5, 0.9])) == ""
+    line = f"2/3 {'x' * 35}"
+    assert _terminal(work.format(times=[0, 0.5, 1.1, 1.1])) == f"\r{line}\x1b[K\r\x1b[K"
+    quiet = work.format(times=[0, 0.5, 1.1, 1.1]) + "import sys; assert not sys.stderr.isatty()"
+    done = subprocess.run([sys.executable, "-c", quiet], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+INSTALLED = str(Path(sys.executable).with_name("static-call"))
+
+
+def _run(
+    *arguments: str, stdout: TextIO | int, buffered: bool = True
+) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONUNBUFFERED": "" if buffered else "1"}
+    return subprocess.run(
+        [INSTALLED, *arguments], stdout=stdout, env=environment,
+        stderr=subprocess.PIPE, text=True, timeout=patient(120), check=False,
+    )  # fmt: skip
+
+
+def test_a_full_disk_under_the_output_is_trouble() -> None:
+    """One line says so, and the exit status is 2, not the interpreter's 120, nor 0."""
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        for arguments in (["designs"], ["designs", "--json"], ["--help"], ["list", "--help"]):
+            for buffered in (True, False):
+                done = _run(*arguments, stdout=full, buffered=buffered)
+                assert done.returncode == 2
+                assert re.fullmatch(
+                    "static-call: (standard output: )?No space left on device\n", done.stderr
+                )
+        quiet = subprocess.run([INSTALLED, "list", "nowhere"], stderr=full, check=False)
+        assert quiet.returncode == 2
+
+
+def test_output_that_nobody_reads_ends_it_as_sigpipe_would() -> None:
+    """Exit status 141, as shells say of a program that SIGPIPE ended, and nothing is said: it is
+    no answer, so neither 0 nor 1."""
+    for arguments in (["designs", "--json"], ["--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            done = _run(*arguments, stdout=writer)
+        finally:
+            os.close(writer)
+        assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_an_error_of_its_own_is_trouble(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any other exception is one line that says so, never a "no"; the traceback is to be had."""
+
+    def broken(_: object) -> int:
+        raise ZeroDivisionError("of something")
+
+    monkeypatch.setattr("static_call.cli.verbs.designs.run", broken)
+    for wanted in ("", "1"):
+        monkeypatch.setenv("STATIC_CALL_TRACEBACK", wanted)
+        assert main(["designs"]) == 2
+        said = capsys.readouterr().err
+        line = said.splitlines()[-1]
+        assert line.startswith("static-call: an error of static-call itself: ZeroDivisionError: of")
+        assert "STATIC_CALL_TRACEBACK=1" in line
+        assert ("Traceback" in said) == bool(wanted)
+        assert bool(wanted) == (said.count("\n") > 1)
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C is one line and the status that shells have for it."""
+
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("static_call.cli.verbs.designs.run", interrupted)
+    assert main(["designs"]) == 130
+    assert capsys.readouterr().err == "static-call: interrupted\n"
+
+
+def _verb(name: str) -> ModuleType:
+    return import_module(f"static_call.cli.verbs.{name}")
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "kernel"])
+def test_the_example_of_a_verbs_help_works(program: Path, verb: str) -> None:
+    """Each line of it runs, in a folder with a program that has such static calls."""
+    program.rename(program.with_name("program"))
+    program.with_name("program.c").write_text(POLICY)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    lines = _verb(verb).EXAMPLE.splitlines()
+    assert any(f"static-call {verb}" in line for line in lines)
+    for line in lines:
+        done = subprocess.run(
+            ["bash", "-ec", line.removeprefix("$ ")], cwd=program.parent, env=environment,
+            capture_output=True, text=True, timeout=patient(120), check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert not done.stderr
+
+
+def test_help_imports_no_room_and_a_verb_no_other_verb() -> None:
+    """Start-up: the help of all verbs and of one is there without any room but the command line's,
+    and a verb's command line imports that verb alone."""
+    for arguments, verbs in (
+        (["--help"], {*VERBS}),
+        *(([verb, "--help"], {verb}) for verb in VERBS),
+    ):
+        code = (
+            f"import sys; from static_call.cli.main import main; assert main({arguments}) == 0\n"
+            "print(*(name for name in sys.modules if name.startswith('static_call')), "
+            "*({'shutil', 'typing', 'dataclasses', 'subprocess', 'json'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        ours = {
+            f"static_call.cli.{name}"
+            for name in ("main", "arguments", "completion", "output", "static_calls", "verbs")
+        }
+        ours |= {f"static_call.cli.verbs.{verb}" for verb in verbs}
+        assert set(done.stdout.splitlines()[-1].split()) - ours == {
+            "static_call", "static_call.cli", "static_call.errors"
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`VERB --help`, `VERB -h` and `help VERB` are the same, within 80 columns, with an example."""
+    monkeypatch.setenv("COLUMNS", "80")
+    said = set()
+    for arguments in ([verb, "--help"], [verb, "-h"], ["help", verb]):
+        assert main(arguments) == 0
+        printed = capsys.readouterr()
+        assert not printed.err
+        said.add(printed.out)
+    (text,) = said
+    assert text.startswith(f"usage: static-call {verb} ")
+    assert "\nexample:\n  $ " in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_help_when_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    """Alone it shows its help as misuse; a verb that is not there gets the nearest one."""
+    assert main(["--help"]) == main(["-h"]) == main(["help"]) == 0
+    helped = capsys.readouterr()
+    assert helped.out.count("usage: static-call") == 3
+    assert all(re.search(rf"^ +{verb}\b", helped.out, re.M) for verb in VERBS)
+    assert main([]) == 2
+    lost = capsys.readouterr()
+    assert lost.out == ""
+    assert lost.err * 3 == helped.out
+    for arguments, says in (
+        (["lst", "x"], "there is no verb lst, did you mean list?: see static-call --help"),
+        (["help", "lst"], "there is no verb lst, did you mean list?: see static-call --help"),
+        (["zzz"], "there is no verb zzz: see static-call --help"),
+        (["--json"], "the following arguments are required: VERB: see static-call --help"),
+        (["list"], "list: the following arguments are required: FILE: see static-call list --help"),
+    ):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == f"static-call: {says}\n"
+
+
+def completions(folder: Path, line: str) -> list[str]:
+    """What bash offers at the end of a command line in a folder."""
+    words = line.split(" ")
+    script = (
+        'eval "$(static-call completion bash)"\n'
+        f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; "
+        f"COMP_POINT={len(line)}; COMP_TYPE=9\n"
+        '_python_argcomplete static-call; printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env={**os.environ, "PATH": path},
+        capture_output=True, text=True, timeout=patient(120), check=False,
+    )  # fmt: skip
+    assert not done.stderr
+    return [word.strip() for word in done.stdout.splitlines() if word.strip()]
+
+
+def test_bash_completes(program: Path) -> None:
+    """Verbs, options, files, designs and, by reading the file, static calls."""
+    (program.parent / "inline.s").touch()
+    folder = program.parent
+    assert set(VERBS) <= set(completions(folder, "static-call "))
+    assert sorted(completions(folder, "static-call li")) == ["libs", "list", "litmus"]
+    assert "--debug-file" in completions(folder, "static-call show --de")
+    assert completions(folder, "static-call list pol") == ["policy"]
+    assert sorted(completions(folder, "static-call check inl")) == ["inline-stub", "inline.s"]
+    assert set(completions(folder, f"static-call show {program.name} ")) >= {"check", "hook"}
+    assert completions(folder, f"static-call set {program.name} po") == ["policy="]
+    assert completions(folder, "static-call show nowhere po") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_without_argcomplete(
+    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is optional: without it one line says what to install, whatever the shell."""
+    assert main(["completion", shell]) == 0
+    assert "static-call" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "argcomplete.shell_integration", None)
+    assert main(["completion", shell]) == 2
+    assert "pip install 'static-call[completion]'" in capsys.readouterr().err
+
+
+def test_python_m_is_the_same_program() -> None:
+    """The module's usage names the program as it is installed."""
+    assert tool("--help").startswith("usage: static-call ")

@@ -160,7 +160,7 @@ LITERAL = {"arch/arm64/include/asm/patching.h", "arch/arm64/kernel/patching.c"}
 def test_port_and_revert(tree: Path) -> None:
     """The port changes the files that it says and no other; taken out, all bytes are as before."""
     before = contents(tree)
-    said = port(tree, "--check")
+    said = port(tree, "--dry-run")
     assert contents(tree) == before
     version = said.rsplit(" ", 1)[1].strip()
     assert port(tree).replace("ported", "would port") == said
@@ -172,11 +172,11 @@ def test_port_and_revert(tree: Path) -> None:
 
     assert "the port of inline-stub is in" in port(tree)
     assert "the port of inline-stub is in" in port(tree, "--check", "--design", "inline-stub")
-    assert "--revert takes it out" in port(tree, "--design", "mainline", status=1)
+    assert "--revert takes it out" in port(tree, "--design", "mainline", status=2)
     assert contents(tree) == after
     port(tree, "--revert")
     assert contents(tree) == before
-    assert "no port" in port(tree, "--revert", status=1)
+    assert "no port" in port(tree, "--revert", status=2)
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -235,7 +235,7 @@ def test_no_author(latest: Path, tmp_path: Path) -> None:
         [sys.executable, "-m", "static_call", "kernel", "port", latest, "--patch"],
         capture_output=True, text=True, timeout=patient(60), cwd=tmp_path, env=os.environ | nobody,
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "git config user.name" in done.stderr
     assert not done.stdout
 
@@ -314,23 +314,23 @@ def _transform_gone(tree: Path) -> None:
         (_transform_gone, "a part of a port is there"),
     ],
 )
-@pytest.mark.parametrize("way", ["", "--check", "--patch", "--revert"])
+@pytest.mark.parametrize("way", ["", "--dry-run", "--patch", "--revert"])
 def test_refused(change: Callable[[Path], None], says: str, way: str, latest: Path) -> None:
     """A tree that is not known, or has half of a port, is refused with the reason, untouched."""
     change(latest)
     before = contents(latest)
     if way == "--revert" and change in (_changed, _twice, _no_helper):
         says = "no port to take out"
-    assert says in port(latest, *filter(None, [way]), status=1)
+    assert says in port(latest, *filter(None, [way]), status=2)
     assert contents(latest) == before
 
 
 def test_no_tree(tmp_path: Path) -> None:
     """What is no kernel's source tree is told so."""
-    assert "not a Linux source tree" in port(tmp_path, status=1)
-    assert "not a Linux source tree" in port(tmp_path / "nowhere", status=1)
+    assert "not a Linux source tree" in port(tmp_path, status=2)
+    assert "not a Linux source tree" in port(tmp_path / "nowhere", status=2)
     (tmp_path / "Makefile").write_text("VERSION = 1\n")
-    assert "not a Linux source tree" in port(tmp_path, status=1)
+    assert "not a Linux source tree" in port(tmp_path, status=2)
     with pytest.raises(NotATree):
         Tree(str(tmp_path))
 
@@ -346,10 +346,10 @@ def test_labels_and_names(latest: Path, tmp_path: Path) -> None:
     ):
         assert old in OWN
         own.write_text(OWN.replace("        .claims cmodx\n", "").replace(old, new))
-        assert says in port(latest, "--design", own, "--force", status=1)
+        assert says in port(latest, "--design", own, "--force", status=2)
     spaced = tmp_path / "my own.s"
     spaced.write_text(OWN)
-    assert "its name has more than letters" in port(latest, "--design", spaced, status=1)
+    assert "its name has more than letters" in port(latest, "--design", spaced, status=2)
 
 
 def test_between(latest: Path) -> None:
@@ -388,7 +388,7 @@ def test_own_design(latest: Path, tmp_path: Path) -> None:
     before = contents(latest)
     own = tmp_path / "own.s"
     own.write_text(OWN)
-    refusal = port(latest, "--design", own, status=1)
+    refusal = port(latest, "--design", own, status=2)
     assert "claims to be cmodx" in refusal
     assert "--force" in refusal
     assert contents(latest) == before
@@ -420,7 +420,7 @@ def test_unsound(old: str, new: str, says: str, latest: Path, tmp_path: Path) ->
         text = text.replace("near, far: .quad", "near: .quad")
     own.write_text(text)
     before = contents(latest)
-    assert says in port(latest, "--design", own, status=1)
+    assert says in port(latest, "--design", own, status=2)
     assert contents(latest) == before
     port(latest, "--design", own, "--force")
 
@@ -431,7 +431,7 @@ def test_unportable(design: str, latest: Path) -> None:
     says = {"adrp-add": "more than one slot", "literal-before-entry": "stores 16 bytes at once"}
     before = contents(latest)
     for force in ((), ("--force",)):
-        assert says[design] in port(latest, "--design", design, *force, status=1)
+        assert says[design] in port(latest, "--design", design, *force, status=2)
     assert contents(latest) == before
 
 
@@ -441,7 +441,7 @@ def test_symbolic_link(latest: Path) -> None:
     kconfig.rename(latest / "Kconfig.real")
     kconfig.symlink_to(latest / "Kconfig.real")
     before = contents(latest)
-    assert "a symbolic link" in port(latest, status=1)
+    assert "a symbolic link" in port(latest, status=2)
     assert contents(latest) == before
 
 

@@ -9,12 +9,13 @@ import litmus_tests
 import pytest
 
 from static_call.cli import main as cli
+from static_call.cli.output import Progress
+from static_call.cli.verbs.litmus import run_files
 from static_call.memory_model.instructions import assemble
 from static_call.memory_model.litmus import (
     LitmusError,
     Test,
     Variable,
-    main_litmus,
     read,
     run,
     show_instruction,
@@ -217,7 +218,7 @@ def test_loops_are_cut(tmp_path: Path) -> None:
         " CBZ W0,L | STR W0,[X1] ;\nexists (0:X0=1)\n"
     )
     out, err = io.StringIO(), io.StringIO()
-    assert main_litmus([str(file)], out=out, err=err) == 0
+    assert run_files([str(file)], out=out, err=err) == 0
     assert "Observation loop Always" in out.getvalue()
     assert (
         err.getvalue() == f"{file}: outcomes may be missing: paths were left out: raise --unroll\n"
@@ -236,14 +237,14 @@ def test_loops_are_cut(tmp_path: Path) -> None:
     ],
 )
 def test_a_cut_run_decides_only_what_it_can(condition: str, verdict: str, tmp_path: Path) -> None:
-    """Where more paths could change the verdict there is none, and the exit status is 1."""
+    """Where more paths could change the verdict there is none, and the exit status is 2."""
     file = tmp_path / "cut.litmus"
     file.write_text(
         "AArch64 cut\n{ 0:X1=x; 1:X1=x; }\n P0 | P1 ;\n L: LDR W0,[X1] | MOV W0,#1 ;\n"
         f" CBZ W0,L | STR W0,[X1] ;\n{condition}\n"
     )
     out, err = io.StringIO(), io.StringIO()
-    assert main_litmus([str(file)], out=out, err=err) == (verdict == "Undecided")
+    assert run_files([str(file)], out=out, err=err) == {"Ok": 0, "No": 1, "Undecided": 2}[verdict]
     lines = out.getvalue().splitlines()
     assert verdict in lines
     assert "Cut: longer paths than --unroll allows are left out" in lines
@@ -255,9 +256,9 @@ def test_the_bound_that_was_met_is_named(tmp_path: Path) -> None:
     file = tmp_path / "long.litmus"
     file.write_text("AArch64 long\n{ }\n P0 ;\n" + " MOV X0,#1 ;\n" * 600 + "exists (0:X0=1)\n")
     out, err = io.StringIO(), io.StringIO()
-    assert main_litmus([str(file)], out=out, err=err) == 1
+    assert run_files([str(file)], out=out, err=err) == 2
     assert err.getvalue().endswith(": raise --steps\n")
-    assert main_litmus([str(file)], out=out, err=err, limits=Limits(steps=600)) == 0
+    assert run_files([str(file)], out=out, err=err, limits=Limits(steps=600)) == 0
     assert "Observation long Always 1 0" in out.getvalue()
 
 
@@ -274,9 +275,12 @@ def test_an_error_of_the_checker_is_one_line(
 
     monkeypatch.setattr("static_call.memory_model.litmus.read", broken)
     out, err = io.StringIO(), io.StringIO()
-    assert main_litmus([str(good)] * 2, out=out, err=err) == 1
+    assert run_files([str(good)] * 2, out=out, err=err) == 2
     assert out.getvalue() == MP_REPORT + "\n\n"
-    assert err.getvalue() == f"{good}: an error of the checker itself: IndexError: of something\n"
+    assert err.getvalue() == (
+        f"{good}: an error of static-call itself: IndexError: of something: please report it, with "
+        "what STATIC_CALL_TRACEBACK=1 adds\n"
+    )
 
 
 def good(condition: str, initial: str = "") -> str:
@@ -379,14 +383,14 @@ def test_cache_type_and_lse2_of_the_command_line(
         ([], "Never"), (["--cache-type", "none"], "Sometimes"),
         (["--cache-type", "IDC"], "Sometimes"), (["--cache-type", "IDC,DIC"], "Never"),
     ):  # fmt: skip
-        assert cli.main(["litmus", *options, str(file)]) == 0
+        assert cli.main(["litmus", *options, str(file)]) == (seen == "Never")
         assert f"Observation SELF {seen}" in capsys.readouterr().out
     file.write_text(
         "AArch64 pair\n{ uint64_t t[2]; 0:X1=t; 1:X1=t; 0:X2=1; 0:X3=1; }\n P0 | P1 ;\n"
         " STP X2,X3,[X1] | LDP X4,X5,[X1] ;\nexists (1:X4=1 /\\ 1:X5=0)\n"
     )
     for lse2, seen in (([], "Sometimes"), (["--lse2"], "Never")):
-        assert cli.main(["litmus", *lse2, str(file)]) == 0
+        assert cli.main(["litmus", *lse2, str(file)]) == (seen == "Never")
         assert f"Observation pair {seen}" in capsys.readouterr().out
 
 
@@ -398,7 +402,12 @@ def test_progress(tmp_path: Path) -> None:
     many = tmp_path / "many"
     many.write_text(f"AArch64 many\n{{ 0:X1=x; 1:X1=x; }}\n P0 | P1 ;\n{stores}locations [x]\n")
     told: list[tuple[int, int, str]] = []
-    main_litmus([str(file), str(many)], out=io.StringIO(), progress=lambda *what: told.append(what))
+
+    class Told(Progress):
+        def __call__(self, done: int, total: int, what: str) -> None:
+            told.append((done, total, what))
+
+    run_files([str(file), str(many)], out=io.StringIO(), progress=Told())
     first, second = (0, 2, str(file)), (1, 2, str(many))
     assert list(dict.fromkeys(told)) == [first, second]
     assert told.count(second) > told.count(first)  # 12!/(6! 6!) = 924 executions
@@ -414,10 +423,10 @@ def test_goes_on_after_an_error(tmp_path: Path) -> None:
     unrun.write_text("AArch64 unrun\n{ }\n P0 ;\n MRS X0,CTR_EL0 ;\nexists (0:X0=0)\n")
     out, err = io.StringIO(), io.StringIO()
     files = [str(f) for f in (bad, binary, tmp_path / "none", unrun, good)]
-    assert main_litmus(files, out=out, err=err) == 1
+    assert run_files(files, out=out, err=err) == 2
     assert out.getvalue() == MP_REPORT + "\n\n"
     assert [line.split(":")[0] for line in err.getvalue().splitlines()] == files[:4]
-    assert main_litmus([str(good)], out=io.StringIO(), err=err) == 0
+    assert run_files([str(good)], out=io.StringIO(), err=err) == 0
 
 
 @pytest.mark.parametrize(

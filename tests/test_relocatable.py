@@ -254,7 +254,7 @@ def test_what_needs_a_linked_file_is_refused(built: Path) -> None:
     """set and call say why, in one line, and leave the file as it was."""
     before = built.read_bytes()
     for arguments in (("set", built, "mainline_local=other"), ("call", built, "exported")):
-        message = tool(*arguments, status=1)
+        message = tool(*arguments, status=2)
         assert message.count("\n") == 1
         assert f"{built}: a relocatable object" in message
         assert "link it first" in message
@@ -281,7 +281,7 @@ def test_a_branch_too_far_is_said(tmp_path: Path) -> None:
     calls = trampoline("far", BY_HAND["inline-stub"], "exported")
     gap = '.section .text.between, "ax"\n.skip 1 << 27\n'
     made = assemble(tmp_path / "big.o", FUNCTIONS.split("caller")[0] + gap + calls)
-    message = tool("list", made, status=1)
+    message = tool("list", made, status=2)
     assert message.count("\n") == 1
     assert "do not reach" in message
 

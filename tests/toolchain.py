@@ -44,6 +44,7 @@ _PACKAGES = {
     "aarch64-linux-gnu-nm": "binutils-aarch64-linux-gnu",
     "dpkg-deb": "dpkg",
     "git": "git",
+    "groff": "groff-base",
     "ld.lld-19": "lld-19",
     "ld.mold": "mold",
     "make": "make",

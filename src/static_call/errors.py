@@ -4,13 +4,7 @@ from __future__ import annotations
 
 
 class StaticCallError(Exception):
-    """What was asked for cannot be done; the text is one line for the user.
-
-    Attributes:
-        status: The exit status of a command line that ends with it.
-    """
-
-    status = 1
+    """What was asked for cannot be done; the text is one line for the user."""
 
 
 class BadTarget(StaticCallError):

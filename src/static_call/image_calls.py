@@ -36,8 +36,6 @@ class NoSuchCall(StaticCallError):
 class SetTwice(StaticCallError):
     """Two of the names are of one static call."""
 
-    status = 2
-
 
 def find(image: Image, designs: Sequence[Design]) -> list[Found]:
     """The static calls that an image has symbols for, by address.

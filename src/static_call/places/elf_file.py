@@ -26,8 +26,6 @@ _BIAS = 1 << 36  # a load address to try
 class NotAsAsked(ElfError):
     """The file that was written does not say what was asked. It is gone; the old one stays."""
 
-    status = 2
-
 
 class ElfFile(Stores):
     """The place that an image's file is.

@@ -21,19 +21,11 @@ class OutOfBounds(EmulatorFault):
     """A run was ended because it executed too many instructions or took too long."""
 
 
-def disassemble(data: bytes, pc: int) -> tuple[str, set[int]]:
-    """An instruction that is not in the a64 table, by capstone: its text and registers.
+def base(word: int) -> set[int]:
+    """The base register of a load or store that the a64 table lacks; none for another word.
 
-    Args:
-        data: The 4 bytes of the instruction.
-        pc: Its address.
+    Arm ARM C4.1: bits 28 to 25 are x1x0 in loads and stores, and bits 9 to 5 are the base register
+    but in LDR (literal), whose bits 29 to 24 are 011x00.
     """
-    import re
-
-    from capstone import CS_ARCH_ARM64, CS_MODE_ARM, Cs
-
-    for insn in Cs(CS_ARCH_ARM64, CS_MODE_ARM).disasm(data, pc):
-        text = f"{insn.mnemonic} {insn.op_str}".strip()
-        numbers = {int(n) for n in re.findall(r"\b[xw](\d+)\b", text)}
-        return text, numbers | ({31} if "sp" in text else set())
-    return f".inst {int.from_bytes(data, 'little'):#010x}", set()
+    literal = word & 0x3B000000 == 0x18000000
+    return {word >> 5 & 31} if word & 0x0A000000 == 0x08000000 and not literal else set()

@@ -15,7 +15,7 @@ from unicorn.unicorn import UcError
 
 from static_call.errors import StaticCallError
 from static_call.isa import a64
-from static_call.places.emulator.faults import EmulatorFault, OutOfBounds, disassemble
+from static_call.places.emulator.faults import EmulatorFault, OutOfBounds, base
 from static_call.places.emulator.memory import EmulatedMemory
 from static_call.places.function import arguments
 from static_call.places.protocol import Argument
@@ -208,9 +208,8 @@ class Processor(EmulatedMemory):
         """The line for a fault: the address, the instruction, what it did, its registers."""
         data = self.read(pc, a64.WORD)
         insn = a64.decode(int.from_bytes(data, "little"), pc)
-        text = str(insn)
         if insn.row is None:
-            text, numbers = disassemble(data, pc)
+            numbers = base(insn.word)
         else:
             numbers = {insn[one.name] for one in insn.row.operands if one.is_register}
         values = " ".join(
@@ -218,4 +217,4 @@ class Processor(EmulatedMemory):
             for n in sorted(numbers)
         )
         link = self.uc.reg_read(arm64.UC_ARM64_REG_LR)
-        return f"{pc:#x}: {text}: {what}: {values} lr={link:#x}".replace(":  ", ": ")
+        return f"{pc:#x}: {insn}: {what}: {values} lr={link:#x}".replace(":  ", ": ")
