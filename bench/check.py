@@ -20,8 +20,9 @@ from static_call.check import report, verdicts
 from static_call.check.questions import Question, changes
 from static_call.design import notation
 from static_call.memory_model.executions import allowed
+from static_call.memory_model.explore import explore
 from static_call.memory_model.model import WEAKEST
-from static_call.memory_model.program import Program, explore
+from static_call.memory_model.program import Program
 
 LIMIT = 20.0
 """Seconds after which a series is not continued."""
@@ -37,15 +38,12 @@ def seconds(run: Callable[[], object]) -> float:
 def cold() -> None:
     """Forgets what earlier questions left behind."""
     from static_call.check import questions
-    from static_call.memory_model import executions, model
 
     for cached in (
         questions._scene, questions.targets,
         verdicts.explored, verdicts.executions, verdicts.wrong_call,
     ):  # fmt: skip
         cached.cache_clear()
-    executions._shapes.clear()
-    model._locals.clear()
     gc.collect()  # what is left is not the next one's to clear away
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from itertools import permutations, product
 from math import factorial
 
-from static_call.memory_model.program import Event, Path, Program
+from static_call.memory_model.events import Event, Path
+from static_call.memory_model.program import Program
 
 Relation = set[tuple[int, int]]
 Found = tuple[frozenset[tuple[int | None, int]], *tuple[frozenset[tuple[int, int]], ...]]

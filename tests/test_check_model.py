@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from naive_model import World
 
 from static_call.memory_model import model as tables
-from static_call.memory_model.executions import INITIAL, Execution, allowed, combinations, forbidden
+from static_call.memory_model.cycles import forbidden
+from static_call.memory_model.executions import INITIAL, Execution, allowed, combinations
+from static_call.memory_model.explore import explore
 from static_call.memory_model.instructions import assemble as word
 from static_call.memory_model.litmus import Test, read, run
 from static_call.memory_model.model import AXIOMS, CACHE_TYPES, GLOBAL, INTERNAL, LOCAL, PICK, Model
-from static_call.memory_model.program import Limits, Program, Thread, TooBig, Unmodelled, explore
+from static_call.memory_model.program import Limits, Program, Thread, TooBig, Unmodelled
 
 X, Y = 0x20000, 0x20100
 CASES = {case.name: case for case in (*litmus_tests.APPLICATION, *litmus_tests.IFETCH)}

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from static_call.check.questions import show_change
 from static_call.check.story import MEANING, Story, describe, in_order, is_early, why
-from static_call.memory_model.executions import INITIAL, Edge, order_edges
+from static_call.memory_model.cycles import Edge, order_edges
+from static_call.memory_model.executions import INITIAL
 
 _WIDE, _HIGH, _GAP, _ROW = 400, 30, 190, 46
 _TOP, _LEFT, _RIGHT = 84, 130, 110

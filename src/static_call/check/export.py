@@ -18,14 +18,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
-from static_call.check.questions import (
-    Change,
-    Question,
-    Scene,
-    Unaskable,
-    changes,
-    stores,
-)
+from static_call.check.questions import Change, Question, Scene, Unaskable, changes, stores
 from static_call.check.verdicts import explored
 from static_call.design.design import LITERAL, Design, Item
 from static_call.design.retarget import Cse

@@ -18,8 +18,10 @@ from static_call.design.retarget import Code, Cse, Retarget
 from static_call.design.trampoline import NotATrampoline, Trampoline
 from static_call.errors import StaticCallError
 from static_call.isa import a64
+from static_call.memory_model.events import Path
+from static_call.memory_model.explore import explore
 from static_call.memory_model.instructions import assemble, decode
-from static_call.memory_model.program import Path, Program, Thread, explore
+from static_call.memory_model.program import Program, Thread
 
 BASE = 0x10_0000_1000
 """Where the trampoline is, but for its alignment (see Scene.base): just above a multiple of 2^32,

@@ -11,17 +11,12 @@ from static_call.check.remedies import remedies
 from static_call.check.report import show_models
 from static_call.check.verdicts import Verdict, check, explored, stops
 from static_call.design.design import PROPERTIES, Design
-from static_call.memory_model.executions import (
-    INITIAL,
-    Edge,
-    Execution,
-    Refused,
-    forbidden,
-    order_edges,
-)
+from static_call.memory_model.cycles import Edge, Refused, forbidden, order_edges
+from static_call.memory_model.events import Event, Path
+from static_call.memory_model.executions import INITIAL, Execution
 from static_call.memory_model.instructions import decode
 from static_call.memory_model.model import WEAKEST
-from static_call.memory_model.program import DEFAULT, Event, Limits, Path
+from static_call.memory_model.program import DEFAULT, Limits
 
 _WIDTH = 54
 

@@ -35,18 +35,12 @@ from static_call.design.design import LITERAL, PROPERTIES, Design
 from static_call.design.retarget import Cse
 from static_call.errors import StaticCallError
 from static_call.isa import a64
+from static_call.memory_model.events import Path
 from static_call.memory_model.executions import Execution, allowed
+from static_call.memory_model.explore import Explored, explore
 from static_call.memory_model.instructions import decode
 from static_call.memory_model.model import CACHE_TYPES, WEAKEST, Model
-from static_call.memory_model.program import (
-    DEFAULT,
-    Explored,
-    Limits,
-    Path,
-    TooBig,
-    Unmodelled,
-    explore,
-)
+from static_call.memory_model.program import DEFAULT, Limits, TooBig, Unmodelled
 
 Says = tuple[str, Execution]
 """What is wrong, and an execution in which it is."""

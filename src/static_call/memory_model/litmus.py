@@ -19,16 +19,10 @@ from typing import TextIO
 from static_call.errors import StaticCallError
 from static_call.isa import a64
 from static_call.memory_model.executions import Execution, allowed
+from static_call.memory_model.explore import explore
 from static_call.memory_model.instructions import assemble, decode
 from static_call.memory_model.model import Model
-from static_call.memory_model.program import (
-    DEFAULT,
-    SP,
-    Limits,
-    Program,
-    Thread,
-    explore,
-)
+from static_call.memory_model.program import DEFAULT, SP, Limits, Program, Thread
 
 _CODE, _COLUMN = 0x100000, 0x1000  # each column starts at a multiple
 _DATA, _VARIABLE = 0x800000, 0x100  # and each variable

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from static_call.errors import StaticCallError
 from static_call.isa import a64
+from static_call.memory_model.explore import explore
 from static_call.memory_model.instructions import decode
 from static_call.memory_model.litmus import TRUE, Register, Test, show_instruction, spell
-from static_call.memory_model.program import SP, explore, register_size
+from static_call.memory_model.program import SP
+from static_call.memory_model.semantics import register_size
 
 
 class NotExpressible(StaticCallError):
