@@ -16,7 +16,6 @@ import pytest
 from linked import Linked
 from toolchain import CLANG_LLD, GCC
 
-from static_call.cli import main as cli
 from static_call.cli.main import main
 from static_call.design import notation
 from static_call.image_calls import longest_first
@@ -186,9 +185,8 @@ def test_mutants(
 ) -> None:  # fmt: skip
     """No traceback, no status but 0 to 2, one line where it is not 0; what was set is set."""
     designs = longest_first(notation.load(name) for name in notation.shipped())
-    monkeypatch.setattr(cli, "_load_designs", lambda _: designs)
-    parser = cli._parser()  # made once: it takes longer than all the rest
-    monkeypatch.setattr(cli, "_parser", lambda: parser)
+    for verb in ("list", "show", "set"):
+        monkeypatch.setattr(f"static_call.cli.verbs.{verb}.load_designs", lambda _: designs)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     rng = random.Random(int(os.environ.get("SEED", "1")))
     path, output = tmp_path / "mutant", tmp_path / "output"

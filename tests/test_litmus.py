@@ -9,12 +9,12 @@ import litmus_tests
 import pytest
 
 from static_call.cli import main as cli
+from static_call.cli.verbs.litmus import run_files
 from static_call.memory_model.instructions import assemble
 from static_call.memory_model.litmus import (
     LitmusError,
     Test,
     Variable,
-    main_litmus,
     read,
     run,
     show_instruction,
@@ -217,7 +217,7 @@ def test_loops_are_cut(tmp_path: Path) -> None:
         " CBZ W0,L | STR W0,[X1] ;\nexists (0:X0=1)\n"
     )
     out, err = io.StringIO(), io.StringIO()
-    assert main_litmus([str(file)], out=out, err=err) == 0
+    assert run_files([str(file)], out=out, err=err) == 0
     assert "Observation loop Always" in out.getvalue()
     assert (
         err.getvalue() == f"{file}: outcomes may be missing: paths were left out: raise --unroll\n"
@@ -243,7 +243,7 @@ def test_a_cut_run_decides_only_what_it_can(condition: str, verdict: str, tmp_pa
         f" CBZ W0,L | STR W0,[X1] ;\n{condition}\n"
     )
     out, err = io.StringIO(), io.StringIO()
-    assert main_litmus([str(file)], out=out, err=err) == (verdict == "Undecided")
+    assert run_files([str(file)], out=out, err=err) == (verdict == "Undecided")
     lines = out.getvalue().splitlines()
     assert verdict in lines
     assert "Cut: longer paths than --unroll allows are left out" in lines
@@ -255,9 +255,9 @@ def test_the_bound_that_was_met_is_named(tmp_path: Path) -> None:
     file = tmp_path / "long.litmus"
     file.write_text("AArch64 long\n{ }\n P0 ;\n" + " MOV X0,#1 ;\n" * 600 + "exists (0:X0=1)\n")
     out, err = io.StringIO(), io.StringIO()
-    assert main_litmus([str(file)], out=out, err=err) == 1
+    assert run_files([str(file)], out=out, err=err) == 1
     assert err.getvalue().endswith(": raise --steps\n")
-    assert main_litmus([str(file)], out=out, err=err, limits=Limits(steps=600)) == 0
+    assert run_files([str(file)], out=out, err=err, limits=Limits(steps=600)) == 0
     assert "Observation long Always 1 0" in out.getvalue()
 
 
@@ -274,7 +274,7 @@ def test_an_error_of_the_checker_is_one_line(
 
     monkeypatch.setattr("static_call.memory_model.litmus.read", broken)
     out, err = io.StringIO(), io.StringIO()
-    assert main_litmus([str(good)] * 2, out=out, err=err) == 1
+    assert run_files([str(good)] * 2, out=out, err=err) == 1
     assert out.getvalue() == MP_REPORT + "\n\n"
     assert err.getvalue() == f"{good}: an error of the checker itself: IndexError: of something\n"
 
@@ -398,7 +398,7 @@ def test_progress(tmp_path: Path) -> None:
     many = tmp_path / "many"
     many.write_text(f"AArch64 many\n{{ 0:X1=x; 1:X1=x; }}\n P0 | P1 ;\n{stores}locations [x]\n")
     told: list[tuple[int, int, str]] = []
-    main_litmus([str(file), str(many)], out=io.StringIO(), progress=lambda *what: told.append(what))
+    run_files([str(file), str(many)], out=io.StringIO(), progress=lambda *what: told.append(what))
     first, second = (0, 2, str(file)), (1, 2, str(many))
     assert list(dict.fromkeys(told)) == [first, second]
     assert told.count(second) > told.count(first)  # 12!/(6! 6!) = 924 executions
@@ -414,10 +414,10 @@ def test_goes_on_after_an_error(tmp_path: Path) -> None:
     unrun.write_text("AArch64 unrun\n{ }\n P0 ;\n MRS X0,CTR_EL0 ;\nexists (0:X0=0)\n")
     out, err = io.StringIO(), io.StringIO()
     files = [str(f) for f in (bad, binary, tmp_path / "none", unrun, good)]
-    assert main_litmus(files, out=out, err=err) == 1
+    assert run_files(files, out=out, err=err) == 1
     assert out.getvalue() == MP_REPORT + "\n\n"
     assert [line.split(":")[0] for line in err.getvalue().splitlines()] == files[:4]
-    assert main_litmus([str(good)], out=io.StringIO(), err=err) == 0
+    assert run_files([str(good)], out=io.StringIO(), err=err) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: main, the arguments and output that verbs share, and a module for each verb."""

@@ -9,12 +9,8 @@ instruction values), the threads as columns with their labels and fault handlers
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path as File
-from typing import TextIO
 
 from static_call.errors import StaticCallError
 from static_call.isa import a64
@@ -852,56 +848,3 @@ def spell(insn: a64.Instruction, text: str) -> str:
         text = text.replace("movz", "mov")
     text = re.sub(r"0x[0-9a-f]+", lambda m: str(int(m[0], 16)), text)
     return re.sub(r", ", ",", text).upper()
-
-
-def main_litmus(
-    files: Sequence[str], model: Model | None = None, out: TextIO | None = None,
-    err: TextIO | None = None, limits: Limits = DEFAULT, *, lse2: bool = False,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> int:  # fmt: skip
-    """Runs litmus files and prints a report for each, in herd7's form, on `out`.
-
-    model     to run them under; by default, each under the cache type that its header names
-    lse2      whether FEAT_LSE2 is there
-    progress  called with how many are done, of how many, and which is run
-
-    A file that cannot be read or run is named on `err`, and the next one is run. Returns 0, or 1
-    where there was such a file, or one that a bound left undecided.
-    """
-    status = 0
-    for number, file in enumerate(files):
-        tick = partial(progress, number, len(files), file) if progress else None
-        try:
-            if tick:
-                tick()
-            test = read(File(file).read_text(encoding="utf-8"), file)
-            test = replace(test, program=replace(test.program, lse2=lse2))
-            result = run(test, model, limits, tick)
-        except Exception as error:
-            print(_refusal(file, error), file=err or sys.stderr)
-            status = 1
-            continue
-        print(f"{result}\n", file=out or sys.stdout)
-        for bound in result.cut:
-            more = "" if result.decided else ", and the condition is undecided"
-            print(
-                f"{file}: outcomes may be missing{more}: paths were left out: raise {bound}",
-                file=err or sys.stderr,
-            )
-        status |= not result.decided
-    return status
-
-
-def _refusal(file: str, error: Exception) -> str:
-    """One line on why a file was not run."""
-    if isinstance(error, LitmusError):
-        return str(error)
-    if isinstance(error, OSError):
-        return f"{file}: {error.strerror}"
-    if isinstance(error, UnicodeDecodeError):
-        return f"{file}: not a text file"
-    if isinstance(error, StaticCallError):
-        return f"{file}: {error}"
-    if isinstance(error, RecursionError):
-        return f"{file}: parentheses stand too deep in each other"
-    return f"{file}: an error of the checker itself: {type(error).__name__}: {error}"

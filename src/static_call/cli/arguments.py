@@ -1,0 +1,151 @@
+"""What the command lines of the verbs share: the parser, options, numbers and targets."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from static_call.cli.output import width
+from static_call.errors import StaticCallError
+
+TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
+if TYPE_CHECKING:
+    from static_call.design.design import Design, Target
+    from static_call.elf.image import Image
+    from static_call.memory_model.program import Limits
+
+BOUNDS = {
+    "unroll": "follow so many rounds of a loop (4)",
+    "steps": "so many instructions of a thread (400)",
+    "paths": "so many ways through a thread (20000)",
+    "combinations": "so many combinations of these (1000000)",
+    "executions": "so many executions (1000000)",
+}
+"""The options that bound the checker's work, and their help."""
+
+
+class Misuse(StaticCallError):
+    """The command line makes no sense."""
+
+    status = 2
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help that keeps the lines of descriptions and epilogs.
+
+    argparse makes one for each argument that is added, and would import shutil for the width of the
+    terminal each time it is not told: a third of a verb's start-up.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=width() - 2)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser with our help; its verbs' parsers are Parsers too."""
+
+    def __init__(
+        self, *, prog: str | None = None, description: str | None = None, epilog: str | None = None
+    ) -> None:
+        super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=Help)
+
+
+class Version(argparse.Action):
+    """--version: reads the version only if it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Prints it and exits."""
+        from importlib.metadata import version
+
+        print(f"static-call {version('static-call')}")
+        parser.exit()
+
+
+def design_option(parser: argparse.ArgumentParser) -> None:
+    """Adds -d."""
+    parser.add_argument(
+        "-d", "--design", action="append", default=[], metavar="FILE",
+        help="also know the design in FILE (may be repeated)",
+    )  # fmt: skip
+
+
+def debug_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --debug-file."""
+    parser.add_argument(
+        "--debug-file", metavar="FILE", help="take the symbols of a stripped file from FILE"
+    )
+
+
+def bounds(parser: argparse.ArgumentParser) -> None:
+    """Adds an option for each of BOUNDS."""
+    for name, text in BOUNDS.items():
+        parser.add_argument(f"--{name}", type=_count, metavar="N", help=text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number from 1, not {text}")
+    return int(text)
+
+
+def given_limits(options: argparse.Namespace) -> Limits:
+    """The bounds that a command line gives; the checker's own for the others."""
+    from static_call.memory_model.program import Limits
+
+    given = {name: getattr(options, name) for name in BOUNDS}
+    return Limits(**{name: value for name, value in given.items() if value})
+
+
+def load_designs(extra: Sequence[str]) -> list[Design]:
+    """The user's own designs and the shipped ones, in the order in which they are tried."""
+    from static_call.design import notation
+    from static_call.image_calls import longest_first
+
+    return longest_first(notation.load(name) for name in (*extra, *notation.shipped()))
+
+
+def open_image(options: argparse.Namespace) -> Image:
+    """The file, with the symbols of --debug-file or of the file's own debug file."""
+    from static_call.elf import debug_file
+    from static_call.elf.image import Image
+
+    image = Image.open(options.file)
+    try:
+        debug_file.attach(image, options.debug_file)
+    except BaseException:
+        image.close()
+        raise
+    return image
+
+
+def parse_changes(texts: Sequence[str]) -> dict[str, str]:
+    """The texts of targets by name, from NAME=TARGET each. Raises Misuse."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, target = text.partition("=")
+        if not (name and target):
+            raise Misuse(f"{text}: expected NAME=TARGET")
+        if name in found:
+            raise Misuse(f"{name} is set twice")
+        found[name] = target
+    return found
+
+
+def parse_target(text: str) -> Target | str:
+    """What TARGET stands for; a symbol's name is itself. Raises Misuse."""
+    from static_call.design.design import RET0
+
+    if text in ("null", "ret0"):
+        return None if text == "null" else RET0
+    if not text.startswith("0x"):
+        return text
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise Misuse(f"{text} is not an address") from None
+
+
+def installed(*names: str) -> str:
+    """The path of a file or folder of the package."""
+    return os.path.join(os.path.dirname(os.path.dirname(__file__)), *names)

@@ -1,0 +1,107 @@
+"""static-call check: what holds of a design under Arm's memory model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from static_call.cli.arguments import Misuse, bounds, given_limits
+from static_call.cli.output import Progress, print_json, refuse, table
+
+SUMMARY = "check designs under Arm's memory model"
+
+_VERDICTS = {"yes": "32", "YES": "32", "no": "33", "NO": "1;31"}  # green, green, yellow, red
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    parser.add_argument("design", nargs="*", help="a shipped design's name or a file")
+    parser.add_argument("--two", action="store_true", help="two changes in a row as well (slower)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--explain", nargs=2, metavar=("DESIGN", "CHANGE"),
+        help="tell what happens, or what forbids it; CHANGE as in near-far or farA-null-farB",
+    )  # fmt: skip
+    parser.add_argument(
+        "--property", metavar="NAME", help="which one to explain; else the first that fails"
+    )
+    parser.add_argument("--svg", metavar="FILE", help="draw what --explain tells")
+    parser.add_argument("--html", metavar="FILE", help="the same as a page, with the text")
+    parser.add_argument("--litmus", metavar="DIR", help="write the questions as litmus files")
+    bounds(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints verdicts, explains one, or writes the questions as litmus files."""
+    from textwrap import fill
+
+    from static_call.check import report
+    from static_call.design import notation
+    from static_call.design.design import PROPERTIES
+
+    if options.explain:
+        return _explain(options)
+    if options.svg or options.html or options.property:
+        raise Misuse("--svg, --html and --property go with --explain")
+    designs = [notation.load(name) for name in options.design or notation.shipped()]
+    limits = given_limits(options)
+    if options.litmus:
+        from static_call.check import export
+
+        written, problems = export.write(designs, options.litmus, limits)
+        print(f"{options.litmus}: {written} files")
+        for problem in problems:
+            print(f"static-call: no litmus file for {problem}", file=sys.stderr)
+        return 1 if problems else 0
+    with Progress() as progress:
+        result = report.judge(designs, two=options.two, limits=limits, progress=progress)
+    broken = list(report.broken_claims(result))
+    if options.json:
+        print_json(report.as_data(result, limits))
+        return 1 if broken else 0
+    head = ["design", *PROPERTIES]
+    table(report.matrix(result), head, _VERDICTS)
+    for design in designs if options.design else []:
+        print(f"\n{design.name}")
+        table(report.by_change(result[design]), ["change", *PROPERTIES], _VERDICTS)
+        for head, why in (
+            (["not", "since, for one", "times", "such as"], report.reasons(result[design])),
+            (["not asked", "since", "times", "such as"], report.not_asked(result[design])),
+        ):
+            rows = [
+                [name, says, count, "-".join(goal.replace(" ", "") for goal in change)]
+                for name, says, change, count in why
+            ]
+            if rows:
+                print()
+                table(rows, head)
+    if not options.design:
+        print("\nYES, NO: the design claims it. no N/M: it does not hold for N of M changes;")
+        print("static-call check DESIGN lists them.")
+    print()
+    print(fill(f"Assumed: {'; '.join(report.assumptions(result, limits).values())}.", 96))
+    for verdict in broken[:1]:
+        refuse(report.breaks(verdict))
+    return 1 if broken else 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from static_call.check import questions, story
+    from static_call.design import notation
+    from static_call.design.design import PROPERTIES
+
+    if options.design or options.json or options.litmus or options.two:
+        raise Misuse("--explain tells of one design: no other, --json, --litmus or --two with it")
+    if options.property and options.property not in PROPERTIES:
+        raise Misuse(f"{options.property} is none of {', '.join(PROPERTIES)}")
+    design = notation.load(options.explain[0])
+    change = questions.parse_change(options.explain[1])
+    told = story.tell(design, change, options.property, given_limits(options))
+    print(told.text)
+    for path, drawn in ((options.svg, "svg"), (options.html, "html")):
+        if path:
+            from static_call.check import drawing
+
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(getattr(drawing, drawn)(told))
+    return 1 if told.verdict.holds is False and told.verdict.claimed else 0

@@ -1,0 +1,64 @@
+"""static-call kernel: makes a Linux tree support static calls on arm64."""
+
+from __future__ import annotations
+
+import argparse
+
+from static_call.cli.arguments import Misuse
+from static_call.cli.output import refuse, table
+
+SUMMARY = "make a Linux tree support static calls on arm64"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    parser.add_argument("what", choices=("port",), help="port: change the sources")
+    parser.add_argument("tree", help="a Linux source tree")
+    parser.add_argument("--design", metavar="DESIGN", help="a shipped one's name or a file")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="only say what would be done")
+    instead.add_argument("--patch", action="store_true", help="print patches for git am instead")
+    instead.add_argument("--revert", action="store_true", help="take the port out of the tree")
+    parser.add_argument("--force", action="store_true", help="port a design that is not sound")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ports, or takes the port out."""
+    from static_call.design import notation
+    from static_call.kernel import code, patches, port
+    from static_call.kernel.tree import Tree
+
+    if options.revert and (options.design or options.force):
+        raise Misuse("--revert takes out the port that is there: no --design or --force with it")
+    tree = Tree(options.tree)
+    port.known(tree)
+    there = port.installed(tree)
+    if options.revert:
+        if there is None:
+            return refuse(f"{tree.path}: no port to take out")
+        without = port.reverted(tree)
+        without.write()
+        print(f"took the port of {there.name} out of {tree.path}")
+        return 0
+    design = (
+        notation.load(options.design) if options.design else there or notation.load("inline-stub")
+    )
+    code.check(design)
+    if there:
+        if options.patch or code.text(design) != code.text(there):
+            return refuse(f"{tree.path}: the port of {there.name} is there: --revert takes it out")
+        print(f"the port of {there.name} is in {tree.path}")
+        return 0
+    doubt = None if options.force else port.doubt(design)
+    if doubt:
+        return refuse(f"{design.name}: {doubt}. --force ports it anyway")
+    if options.patch:
+        print(patches.series(tree, port.parts(tree, design), patches.author(tree), design), end="")
+        return 0
+    changed = port.ported(tree, design)
+    rows = patches.summary(tree, changed)
+    if not options.check:
+        changed.write()
+    table(rows, ["file", "", "lines"])
+    print(f"\n{'would port' if options.check else 'ported'} {design.name} to Linux {tree.version}")
+    return 0

@@ -1,0 +1,113 @@
+"""static-call litmus: runs litmus tests in herd's format."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from static_call.cli.arguments import bounds, given_limits
+from static_call.cli.output import Progress
+from static_call.errors import StaticCallError
+
+TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from static_call.memory_model.model import Model
+    from static_call.memory_model.program import Limits
+
+SUMMARY = "run litmus tests in herd's format"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    parser.add_argument("file", nargs="+")
+    parser.add_argument(
+        "--cache-type", choices=("none", "IDC", "IDC,DIC"),
+        help="run all with this one, not with their headers' CacheType",
+    )  # fmt: skip
+    parser.add_argument("--lse2", action="store_true", help="with FEAT_LSE2")
+    bounds(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the tests."""
+    from static_call.memory_model.model import Model
+
+    model = None
+    if kind := options.cache_type:
+        model = Model(idc="IDC" in kind, dic="DIC" in kind)
+    with Progress() as progress:
+        return run_files(
+            options.file, model, limits=given_limits(options), lse2=options.lse2, progress=progress
+        )
+
+
+def run_files(
+    files: Sequence[str], model: Model | None = None, out: TextIO | None = None,
+    err: TextIO | None = None, limits: Limits | None = None, *, lse2: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> int:  # fmt: skip
+    """Runs litmus files and prints a report for each, in herd7's form.
+
+    A file that cannot be read or run is named on `err`, and the next one is run.
+
+    Args:
+        files: Their paths.
+        model: To run them under; by default each has the cache type that its header names.
+        out: Where the reports go, by default standard output.
+        err: Where everything else goes, by default standard error.
+        limits: The bounds, by default the checker's own.
+        lse2: Whether FEAT_LSE2 is there.
+        progress: Called with how many files are done, of how many, and which one is run.
+
+    Returns:
+        0, or 1 where there was such a file, or one that a bound left undecided.
+    """
+    from dataclasses import replace
+    from functools import partial
+    from pathlib import Path
+
+    from static_call.memory_model import litmus
+    from static_call.memory_model.program import DEFAULT
+
+    status = 0
+    for number, file in enumerate(files):
+        tick = partial(progress, number, len(files), file) if progress else None
+        try:
+            if tick:
+                tick()
+            test = litmus.read(Path(file).read_text(encoding="utf-8"), file)
+            test = replace(test, program=replace(test.program, lse2=lse2))
+            result = litmus.run(test, model, limits or DEFAULT, tick)
+        except Exception as error:
+            print(_refusal(file, error), file=err or sys.stderr)
+            status = 1
+            continue
+        print(f"{result}\n", file=out or sys.stdout)
+        for bound in result.cut:
+            more = "" if result.decided else ", and the condition is undecided"
+            print(
+                f"{file}: outcomes may be missing{more}: paths were left out: raise {bound}",
+                file=err or sys.stderr,
+            )
+        status |= not result.decided
+    return status
+
+
+def _refusal(file: str, error: Exception) -> str:
+    """One line on why a file was not run."""
+    from static_call.memory_model.litmus import LitmusError
+
+    if isinstance(error, LitmusError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{file}: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{file}: not a text file"
+    if isinstance(error, StaticCallError):
+        return f"{file}: {error}"
+    if isinstance(error, RecursionError):
+        return f"{file}: its parentheses are nested too deeply"
+    return f"{file}: an error of the checker itself: {type(error).__name__}: {error}"

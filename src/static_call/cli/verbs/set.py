@@ -1,0 +1,61 @@
+"""static-call set: retargets static calls of an ELF file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from static_call.cli.arguments import (
+    debug_option,
+    design_option,
+    load_designs,
+    open_image,
+    parse_changes,
+    parse_target,
+)
+from static_call.cli.output import refuse
+from static_call.cli.static_calls import key, says
+from static_call.errors import StaticCallError
+
+SUMMARY = "retarget static calls of an ELF file"
+
+_WORDS = {"-": "null", "0": "ret0"}  # what a table's short forms are called
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the verb takes."""
+    parser.add_argument("file")
+    parser.add_argument(
+        "change", nargs="+", metavar="NAME=TARGET",
+        help="TARGET is a symbol, 0xADDR, null or ret0; NAME may be a trampoline's 0xADDR",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", metavar="OUT", help="write a copy, leave FILE as it is")
+    design_option(parser)
+    debug_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Retargets all of them or none, and prints what the file then says."""
+    from static_call.calls import RETURN0
+    from static_call.places.set_calls import set_calls
+
+    changes = parse_changes(options.change)
+    designs = load_designs(options.design)
+    with open_image(options) as image:
+        targets = {name: parse_target(text) for name, text in changes.items()}
+        written = set_calls(image, designs, targets, options.output)
+    if keyless := [one.name for one in written if one.key is None]:
+        refuse(f"{', '.join(keyless)}: no key is known, so the trampoline alone is set")
+    try:
+        for name, one in zip(changes, written):
+            _, form, target = says(one)
+            target = key(one) if one.goal and one.goal.name == RETURN0 and one.key else target
+            print(f"{name} = {_WORDS.get(target, target)} ({form})")
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = None  # keep the interpreter from flushing again
+        path = options.output or options.file
+        raise StaticCallError(
+            f"{path}: it is set, but standard output cannot be written: {error.strerror}"
+        ) from None
+    return 0
