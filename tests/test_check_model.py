@@ -18,7 +18,9 @@ from static_call.memory_model.cycles import forbidden
 from static_call.memory_model.executions import INITIAL, Execution, allowed, combinations
 from static_call.memory_model.explore import explore
 from static_call.memory_model.instructions import assemble as word
-from static_call.memory_model.litmus import Test, read, run
+from static_call.memory_model.litmus import run
+from static_call.memory_model.litmus_format import Test
+from static_call.memory_model.litmus_reader import read
 from static_call.memory_model.model import AXIOMS, CACHE_TYPES, GLOBAL, INTERNAL, LOCAL, PICK, Model
 from static_call.memory_model.program import Limits, Program, Thread, TooBig, Unmodelled
 

@@ -19,7 +19,7 @@ from static_call.check.story import tell
 from static_call.cli import main as cli
 from static_call.design import notation
 from static_call.design.design import PROPERTIES
-from static_call.memory_model import litmus
+from static_call.memory_model import litmus, litmus_reader
 from static_call.memory_model.litmus_writer import NotExpressible
 from static_call.memory_model.model import CACHE_TYPES
 
@@ -40,7 +40,9 @@ def test_litmus_files_ask_what_the_checker_answers(name: str) -> None:
             except NotExpressible:
                 continue
             for model in CACHE_TYPES:
-                results = [litmus.run(litmus.read(file.text, file.name), model) for file in files]
+                results = [
+                    litmus.run(litmus_reader.read(file.text, file.name), model) for file in files
+                ]
                 assert any(result.positive for result in results) == (model in verdict.models), (
                     change, verdict.name, model,
                 )  # fmt: skip
@@ -60,7 +62,7 @@ def test_every_litmus_file_has_executions_to_show(name: str) -> None:
                 continue
             assert files
             for file in files:
-                result = litmus.run(litmus.read(file.text, file.name))
+                result = litmus.run(litmus_reader.read(file.text, file.name))
                 assert result.positive + result.negative > 0, file.name
 
 
@@ -85,7 +87,7 @@ def test_litmus_files_of_broken_retargets_say_so_too(old: str, new: str) -> None
         change = ("near A", "near B")
         (verdict,) = verdicts.check(design, change, [kind])
         files = list(export.question(design, change, kind))
-        found = [litmus.run(litmus.read(file.text, file.name)).positive for file in files]
+        found = [litmus.run(litmus_reader.read(file.text, file.name)).positive for file in files]
         assert verdict.holds is False
         assert any(found), kind
 
@@ -95,7 +97,7 @@ def test_a_live_file_shows_herd_s_flag_where_cmodx_fails() -> None:
     design = notation.load("slot-inline-literal")
     for change, flagged in ((("near A", "null"), True), (("near A", "far B"), False)):
         (file,) = export.question(design, change, "live")
-        flags = litmus.run(litmus.read(file.text)).flags
+        flags = litmus.run(litmus_reader.read(file.text)).flags
         assert ("violates-CMODX-requirements" in flags) == flagged
 
 

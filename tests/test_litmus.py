@@ -11,14 +11,9 @@ import pytest
 from static_call.cli import main as cli
 from static_call.cli.verbs.litmus import run_files
 from static_call.memory_model.instructions import assemble
-from static_call.memory_model.litmus import (
-    LitmusError,
-    Test,
-    Variable,
-    read,
-    run,
-    show_instruction,
-)
+from static_call.memory_model.litmus import run
+from static_call.memory_model.litmus_format import LitmusError, Test, Variable, show_instruction
+from static_call.memory_model.litmus_reader import read
 from static_call.memory_model.litmus_writer import NotExpressible, write
 from static_call.memory_model.model import CACHE_TYPES, Model
 from static_call.memory_model.program import Limits, Program, Thread
@@ -272,7 +267,7 @@ def test_an_error_of_the_checker_is_one_line(
         monkeypatch.undo()
         raise IndexError("of something")
 
-    monkeypatch.setattr("static_call.memory_model.litmus.read", broken)
+    monkeypatch.setattr("static_call.memory_model.litmus_reader.read", broken)
     out, err = io.StringIO(), io.StringIO()
     assert run_files([str(good)] * 2, out=out, err=err) == 1
     assert out.getvalue() == MP_REPORT + "\n\n"
@@ -320,7 +315,7 @@ def good(condition: str, initial: str = "") -> str:
         (good("", "x=1;\nx=2;"), 3, "a second value of [x]"),
         (good("", "int x;\nuint64_t x;"), 3, "a second x of another size"),
         # What is too much
-        ("AArch64 a\n{ }\n P0 ;\n NOP | NOP ;\n", 4, "behind the last column"),
+        ("AArch64 a\n{ }\n P0 ;\n NOP | NOP ;\n", 4, "after the last column"),
         (good("", "int a[2]={1,2,3};"), 2, "3 values for the 2 of a"),
         (good("", "int a[2]=1;"), 2, "a is an array"),
         (good("", "int a[9999];"), 2, "more than 4096"),

@@ -25,7 +25,9 @@ from static_call.design.retarget import Cse
 from static_call.errors import StaticCallError
 from static_call.isa import a64
 from static_call.memory_model.instructions import decode
-from static_call.memory_model.litmus import read, run, show_instruction, spell
+from static_call.memory_model.litmus import run
+from static_call.memory_model.litmus_format import show_instruction, spell
+from static_call.memory_model.litmus_reader import read
 from static_call.memory_model.litmus_writer import NotExpressible
 from static_call.memory_model.model import WEAKEST
 from static_call.memory_model.program import DEFAULT, Limits
