@@ -1,27 +1,28 @@
 """Verdicts on designs. What is expected was worked out by hand from the architecture's rules."""
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from static_call.check import report, verdicts
-from static_call.check.questions import (
-    Question,
-    Unaskable,
-    canonical,
-    changes,
-    parse_change,
-    show_change,
-)
-from static_call.check.remedies import VALID, remedies
-from static_call.check.story import in_order, tell, why
+from static_call.check.build import build
+from static_call.check.changes import Unaskable, canonical, changes, parse_change, show_change
+from static_call.check.checker import Checker, Failure
+from static_call.check.cmodx import conflicts
+from static_call.check.properties import named
+from static_call.check.questions import Question, stops
+from static_call.check.remedies import VALID
+from static_call.check.story import tell
+from static_call.check.telling import in_order, why
+from static_call.check.verdicts import remedies
 from static_call.design import notation
 from static_call.design.design import PROPERTIES, Design, Unreachable
 from static_call.design.retarget import Cse
 from static_call.errors import StaticCallError
 from static_call.memory_model.model import CACHE_TYPES, WEAKEST
-from static_call.memory_model.program import DEFAULT, Limits
+from static_call.memory_model.program import Limits
 
 SINGLE = changes(2)
 ADDRESSES = {change for change in SINGLE if change[1].split()[0] in ("near", "far")}
@@ -130,11 +131,11 @@ def test_a_and_b_are_alike(name: str) -> None:
 @pytest.mark.parametrize("name", ["data-literal", "local-stub", "slot-inline-literal"])
 def test_what_holds_in_the_weakest_cache_type_holds_in_the_others(name: str) -> None:
     """The checker asks the others only where the weakest fails."""
-    design = notation.load(name)
+    design, checker = notation.load(name), Checker()
     for change, what in itertools.product(SINGLE[::2], PROPERTIES):
         try:
             fails = [
-                verdicts._fails(Question(design, change), what, model, DEFAULT)[0] is not None
+                isinstance(named(what).failure(checker, Question(design, change), model), Failure)
                 for model in CACHE_TYPES
             ]
         except (Unaskable, Unreachable):
@@ -176,7 +177,8 @@ def test_a_retarget_that_stops_does_nothing_that_it_could_not_do_if_it_went_on(n
     found = 0
     for change, kind in itertools.product(SINGLE[::3], ("call", "fresh", "cmodx")):
         question = Question(mine, change, "fresh" if kind == "fresh" else "call")
-        ask = verdicts.conflicts if kind == "cmodx" else verdicts.wrong_calls
+        checker = Checker()
+        ask = partial(conflicts, checker) if kind == "cmodx" else checker.wrong_calls
         try:
             wrong = [
                 {says for says, _ in ask(question.but(stop=stop), WEAKEST)}
@@ -184,7 +186,7 @@ def test_a_retarget_that_stops_does_nothing_that_it_could_not_do_if_it_went_on(n
             ]
         except (Unaskable, Unreachable):
             continue
-        asked = verdicts.stops(question)
+        asked = stops(question)
         for stop, outcomes in enumerate(wrong):
             assert outcomes <= wrong[whole], (change, kind, stop)
             last = max(one for one in asked if one <= stop)
@@ -208,7 +210,7 @@ def test_a_design_that_is_not_live_says_at_which_step_it_goes_wrong() -> None:
 def test_what_the_updater_executes_is_the_design_s_retarget(name: str) -> None:
     """The program's words are those of the retarget text: nothing is modelled twice."""
     design = notation.load(name)
-    scene = Question(design, ("near A", "far B")).scene()
+    scene = build(Question(design, ("near A", "far B")))
     first, behind = scene.retargets[0]
     words = [scene.program.code[at] for at in range(first, behind, 4)]
     nop = 0xD503201F  # stands for what a place does
@@ -298,8 +300,8 @@ def test_a_cse_before_makes_fresh_hold_and_one_behind_settled() -> None:
 def test_an_isb_of_the_updater_settles_nothing() -> None:
     """ISB acts on its own PE alone; one on the caller does it."""
     question = Question(design(STUB + ORDER + CLEAN + "isb\n"), ("near A", "far B"), "settled")
-    assert verdicts.wrong_call(question, WEAKEST)
-    assert verdicts.wrong_call(question.but(isb=True), WEAKEST) is None
+    assert Checker().wrong_call(question, WEAKEST)
+    assert Checker().wrong_call(question.but(isb=True), WEAKEST) is None
 
 
 def test_what_a_maintained_store_still_allows_depends_on_the_cache_type() -> None:
@@ -345,7 +347,7 @@ def test_a_pair_that_must_be_stored_as_one_needs_lse2() -> None:
         "16 bytes at literal must be one store, and are with LSE2 only: a call branches to 0"
     )
     question = Question(design(PAIR), ("null", "far A"), lse2=True)
-    assert verdicts.wrong_call(question, WEAKEST) is None
+    assert Checker().wrong_call(question, WEAKEST) is None
 
 
 @pytest.mark.parametrize("name", notation.shipped())
@@ -553,7 +555,7 @@ def test_a_trampoline_stands_where_its_alignment_allows_and_no_better() -> None:
         assert verdict.holds is False
         assert f"16 bytes at literal must be one store, {says}: " in verdict.says
     for name in notation.shipped():
-        scene = Question(notation.load(name), ("near A", "far B")).scene()
+        scene = build(Question(notation.load(name), ("near A", "far B")))
         align = scene.question.design.align
         assert scene.base & -scene.base == align
 

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from static_call.check import verdicts
-from static_call.check.questions import parse_change
-from static_call.check.remedies import remedies
-from static_call.check.verdicts import Verdict
+from static_call.check.changes import parse_change
+from static_call.check.verdicts import Verdict, remedies
 from static_call.design import notation
 from static_call.design.design import Design
 

@@ -14,7 +14,7 @@ import pytest
 from patience import patient
 
 from static_call.check import drawing, export, verdicts
-from static_call.check.questions import Unaskable, changes
+from static_call.check.changes import Unaskable, changes
 from static_call.check.story import tell
 from static_call.cli import main as cli
 from static_call.design import notation

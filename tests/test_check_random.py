@@ -12,8 +12,10 @@ import pytest
 import random_designs
 from naive_model import World
 
-from static_call.check import export, questions, report, verdicts
-from static_call.check.questions import Change, Question, Unaskable, changes
+from static_call.check import export, report, verdicts
+from static_call.check.changes import Change, Unaskable, changes
+from static_call.check.checker import Checker
+from static_call.check.questions import Question
 from static_call.check.story import tell
 from static_call.check.verdicts import Verdict
 from static_call.design import notation
@@ -67,15 +69,6 @@ def holds(answer: Answer) -> object:
     return "refused" if isinstance(answer, str) else [verdict.holds for verdict in answer]
 
 
-def forget() -> None:
-    """Empties what earlier questions left behind."""
-    for cached in (
-        questions._scene, questions.targets, verdicts.explored, verdicts.executions,
-        verdicts.wrong_call,
-    ):  # fmt: skip
-        cached.cache_clear()
-
-
 def check_report(design: Design, found: dict[Change, list[Verdict]]) -> None:
     """Tables and JSON: a claim holds if it was asked and never failed; what was not says why."""
     result = {design: found}
@@ -116,8 +109,8 @@ def check_story(design: Design, change: Change, answer: list[Verdict], random: R
 def naive(question: Question) -> bool | None:
     """Whether the naive model has a wrong call; None where that is too much for it, or there is a
     CSE on other PEs, which it doesn't know."""
-    scene = question.scene()
-    explored = verdicts.explored(question, LIMITS)
+    checker = Checker(LIMITS)
+    scene, explored = checker.scene(question), checker.explored(question)
     if scene.program.cse:
         return None
     wrong = [
@@ -152,7 +145,6 @@ def check_design(seed: int) -> Iterator[str]:
     change, answer = random.choice([*found.items()])
     match random.randrange(4):
         case 0:
-            forget()
             again = ask(design, change)
             assert isinstance(again, list)
             for one, other in zip(answer, again, strict=True):

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from static_call.check import export, report, verdicts
-from static_call.check.questions import Question, changes, parse_change, targets
+from static_call.check.build import build
+from static_call.check.changes import changes, parse_change
+from static_call.check.layout import targets
+from static_call.check.questions import Question
 from static_call.check.story import tell
 from static_call.cli import main as cli
 from static_call.design import notation
@@ -246,7 +249,7 @@ def test_near_targets_lie_in_reach_and_far_ones_beyond(line: str, align: int) ->
         )
         where = targets(mine)
         slot = next(item for item in mine.slots)
-        scene = Question(mine, ("near A", "near B")).scene()
+        scene = build(Question(mine, ("near A", "near B")))
         at = scene.base + (slot.offset or 0)
         reach = REACHES[line]
         for goal, address in where.items():
@@ -270,7 +273,7 @@ def test_a_far_form_with_a_reach_of_its_own_bounds_the_far_targets(near: str, fa
         assert holds is None
         assert "no target is beyond the reach of near and within that of far" in says
     else:
-        scene = Question(mine, ("far A", "far B")).scene()
+        scene = build(Question(mine, ("far A", "far B")))
         for goal in ("far A", "far B"):
             address = targets(mine)[goal]
             assert REACHES[near] < abs(address - scene.base) < REACHES[far]

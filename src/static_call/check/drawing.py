@@ -8,8 +8,9 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import NamedTuple
 
-from static_call.check.questions import show_change
-from static_call.check.story import MEANING, Story, describe, in_order, is_early, why
+from static_call.check.changes import show_change
+from static_call.check.story import Story
+from static_call.check.telling import describe, in_order, is_early, why
 from static_call.memory_model.cycles import Edge, order_edges
 from static_call.memory_model.executions import INITIAL
 
@@ -142,7 +143,7 @@ def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
     """What is drawn between events: kind, from, to, label."""
     execution = story.execution
     assert execution is not None
-    events, drawn = execution.events, set()
+    drawn: set[tuple[int, int]] = set()
     for edge in story.cycle:
         reasons = why(execution, edge)
         for step in reasons:
@@ -152,17 +153,14 @@ def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
         for number, (a, b) in enumerate(pairwise(legs)):
             drawn.add((a, b))
             yield "cycle", a, b, edge.axiom if not number else ""
-    if story.verdict.name == "cmodx":
-        for conflict in execution.conflicts:
-            drawn.add((conflict.fetch, conflict.write))
-            yield "conflict", conflict.fetch, conflict.write, "unordered"
+    for a, b in story.verdict.what.conflicts(execution):
+        drawn.add((a, b))
+        yield "conflict", a, b, "unordered"
     for r, w in execution.rf.items():
         if w != INITIAL and (w, r) not in drawn:
             yield "rf", w, r, "rf"
             drawn.add((w, r))
-        place = events[r].address, events[r].size
-        order = next((o for atom, o in execution.co.items() if tuple(atom) == place), ())
-        later = order[order.index(w) + 1 :] if w != INITIAL else order
+        later = execution.from_reads(r)
         if later and (r, later[0]) not in drawn:
             yield "fr", r, later[0], "fr"
             drawn.add((r, later[0]))
@@ -200,12 +198,14 @@ def _worth(story: Story, edge: Edge) -> bool:
 
 
 def _is_wrong(story: Story, index: int) -> bool:
-    """Whether an event belongs to what goes wrong: a fetch or load of the caller of an old value,
-    or a fetch that conflicts with a write."""
+    """Whether an event belongs to what goes wrong.
+
+    It is in conflict with another, or is the caller's last fetch or load.
+    """
     execution = story.execution
     assert execution is not None
-    if story.verdict.name == "cmodx":
-        return any(index in (c.fetch, c.write) for c in execution.conflicts)
+    if conflicts := story.verdict.what.conflicts(execution):
+        return any(index in pair for pair in conflicts)
     caller = [i for i in execution.rf if execution.thread[i] == 1]
     return bool(caller) and index == caller[-1]
 
@@ -270,7 +270,7 @@ svg {{ max-width: 100%; height: auto; }}
 </head>
 <body>
 <h1>{escape(title)}</h1>
-<p>{escape(MEANING[verdict.name].capitalize())}.</p>
+<p>{escape(verdict.what.meaning.capitalize())}.</p>
 {svg(story)}
 <pre>{escape(story.text)}</pre>
 </body>

@@ -196,12 +196,13 @@ class Shapes:
 
     Paths that differ in values only share what the model says of one thread's events, and programs
     that resemble each other share much of it. So keep one of these while such programs are run:
-    checker.py has one for each design.
+    check/checker.py has one for each design.
     """
 
     MOST = 4096
-    """How many of either kind are kept, before all are forgotten: some 100 MB at 24 KB each. The
-    programs of one design need fewer than 300; only long litmus tests have more."""
+    """How many of either kind are kept, before all are forgotten: 100 MB, as one takes some 12 KB.
+
+    The single changes of a shipped design need 267 at most; only long litmus tests have more."""
 
     def __init__(self) -> None:
         self._locals: dict[tuple[object, ...], Local] = {}
