@@ -73,7 +73,7 @@ def check_report(design: Design, found: dict[Change, list[Verdict]]) -> None:
     """Tables and JSON: a claim holds if it was asked and never failed; what was not says why."""
     result = {design: found}
     data = json.loads(json.dumps(report.as_data(result, LIMITS)))
-    columns = dict(zip(PROPERTIES, zip(*found.values())))
+    columns: dict[str, tuple[Verdict, ...]] = dict(zip(PROPERTIES, zip(*found.values())))
     sound = all(
         {v.holds for v in columns[name]} <= {True, None} and any(v.holds for v in columns[name])
         for name in design.claims
