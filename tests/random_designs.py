@@ -138,10 +138,10 @@ def without_line(design: str, random: Random) -> str | None:
     """The text without one barrier or one step of maintenance of its retarget, if it has any."""
     body, label, code = design.partition("retarget:\n")
     lines = code.splitlines()
-    places = [i for i, line in enumerate(lines) if line.split()[0] in ("dmb", "dsb", "dc", "ic")]
-    if not places:
+    found = [i for i, line in enumerate(lines) if line.split()[0] in ("dmb", "dsb", "dc", "ic")]
+    if not found:
         return None
-    del lines[random.choice(places)]
+    del lines[random.choice(found)]
     return body + label + "\n".join(lines) + "\n"
 
 

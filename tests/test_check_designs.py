@@ -43,7 +43,7 @@ def end(*kinds: str) -> set[tuple[str, ...]]:
 FAILING: dict[str, dict[str, set[tuple[str, ...]]]] = {
     # ADRP and ADD are stored whenever the slot is: off the list, where a thread may execute them
     # (it can once the slot is, or was, a NOP), as is RET. Far to far tears the address; before the
-    # first far target there is no ADRP to fetch at all. Nothing gives other PEs a CSE.
+    # first far target there is not even an ADRP to fetch. Nothing gives other PEs a CSE.
     "adrp-add": {
         "live": end("far"),
         "prefix": end("far"),
@@ -120,7 +120,7 @@ def test_changes_name_each_pair_once() -> None:
 
 @pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "literal-before-entry"])
 def test_a_and_b_are_alike(name: str) -> None:
-    """Every one of the 30 changes gets the verdicts of the one that stands for it."""
+    """Every one of the 30 changes gets the verdicts of the one that is asked instead."""
     design = notation.load(name)
     known = {c: [v.holds for v in verdicts.check(design, c)] for c in SINGLE}
     for change in changes(2, alike=False):
@@ -171,7 +171,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "local-stub", *BROKEN])
 def test_a_retarget_that_stops_does_nothing_that_it_could_not_do_if_it_went_on(name: str) -> None:
     """Each stop allows no more wrong calls than the next, none more than the whole retarget, and
-    one behind a barrier no more than one behind the store or CSE before it: live, fresh, cmodx."""
+    one after a barrier no more than one after the store or CSE before it: live, fresh, cmodx."""
     mine = edited(BROKEN[name]) if name in BROKEN else notation.load(name)
     whole = len(mine.retarget)
     found = 0
@@ -211,9 +211,9 @@ def test_what_the_updater_executes_is_the_design_s_retarget(name: str) -> None:
     """The program's words are those of the retarget text: nothing is modelled twice."""
     design = notation.load(name)
     scene = build(Question(design, ("near A", "far B")))
-    first, behind = scene.retargets[0]
-    words = [scene.program.code[at] for at in range(first, behind, 4)]
-    nop = 0xD503201F  # stands for what a place does
+    first, end = scene.retargets[0]
+    words = [scene.program.code[at] for at in range(first, end, 4)]
+    nop = 0xD503201F  # where the CSE is
     expected = [nop if isinstance(insn, Cse) else insn.encode() for insn in design.retarget]
     assert words == expected
 
@@ -287,7 +287,7 @@ def test_a_slot_that_is_stored_before_its_literal_is_mended_by_the_other_order()
     ]  # fmt: skip
 
 
-def test_a_cse_before_makes_fresh_hold_and_one_behind_settled() -> None:
+def test_a_cse_before_makes_fresh_hold_and_one_after_settled() -> None:
     """The fourth row of the table of orderings, and B2.7.4.2."""
     plain = STUB + ORDER + CLEAN
     assert holds(plain, "far-far", "fresh") is False
@@ -340,7 +340,7 @@ def test_stores_that_must_be_single_copy_atomic_are_told_from_others() -> None:
 
 
 def test_a_pair_that_must_be_stored_as_one_needs_lse2() -> None:
-    """Whoever reads the word that says valid with the old literal branches to 0."""
+    """A caller that reads the word that says valid with the old literal branches to 0."""
     live, atomic = verdicts.check(design(PAIR), ("null", "far A"), ["live", "atomic"])
     assert (live.holds, atomic.holds) == (False, False)
     assert atomic.says == (
@@ -367,10 +367,10 @@ def test_every_story_can_be_told(name: str) -> None:
         order = in_order(told.execution, told.cycle)
         assert sorted(order) == list(range(len(told.execution.events)))
         if not told.cycle:
-            place = {event: at for at, event in enumerate(order)}
+            position = {event: at for at, event in enumerate(order)}
             for a, row in enumerate(told.execution.ob):
                 for b in order:
-                    assert not row >> b & 1 or place[a] < place[b]
+                    assert not row >> b & 1 or position[a] < position[b]
 
 
 def test_what_forbids_a_wrong_call_is_named_as_arm_names_it() -> None:
@@ -396,7 +396,7 @@ def test_what_forbids_a_wrong_call_is_named_as_arm_names_it() -> None:
     ],
 )
 def test_a_change_is_read_as_people_write_it(text: str, change: tuple[str, ...]) -> None:
-    """Letters may be left out; -, -> and > all stand between."""
+    """Letters may be left out; -, -> and > all separate goals."""
     assert parse_change(text) == change
 
 
@@ -433,7 +433,7 @@ def test_a_call_that_never_leaves_is_named_with_its_bound(again: str) -> None:
 
 
 def test_too_many_ways_are_named_with_their_bound() -> None:
-    """One path at most is not enough for any trampoline with a slot, nor is one combination
+    """One path at most is not enough for any trampoline with a slot, and neither is one combination
     or one execution."""
     text = STUB.replace("null: b null", "null: ret") + ORDER  # for cmodx all are looked at
     for limits, name in (
@@ -446,7 +446,7 @@ def test_too_many_ways_are_named_with_their_bound() -> None:
 
 
 def test_claims_are_read_and_checked() -> None:
-    """A directive; an unknown property is named with its place; a broken claim is reported."""
+    """A directive; an unknown property is named with its line; a broken claim is reported."""
     claiming = ".claims settled live\n" + STUB + ORDER
     assert design(claiming).claims == ("settled", "live")
     with pytest.raises(notation.NotationError, match=r"1:14: .*'lively'"):
@@ -521,7 +521,7 @@ CALLING = """
         .align  3
         stp     x29, x30, [sp, #-16]!
 slot:   { near: bl target | far: bl stub }
-        BEHIND
+        AFTER
 stub:   ldr     x16, literal
         br      x16
 literal: { near, far: .quad target }
@@ -533,20 +533,20 @@ retarget:
 
 
 @pytest.mark.parametrize(
-    ("behind", "live"),
+    ("after", "live"),
     [
         ("ldp x29, x30, [sp], #16\n ret", True),
         ("nop\n ret", False),  # to itself, for ever
         ("ldp x29, x30, [sp], #16\n mov x19, #0\n nop\n ret", False),
     ],
 )
-def test_a_sequence_that_calls_must_come_back_to_its_caller(behind: str, live: bool) -> None:
-    """BLR changes the return address: right where what stands there restores it and returns."""
-    calling = design(CALLING.replace("BEHIND", behind))
+def test_a_sequence_that_calls_must_come_back_to_its_caller(after: str, live: bool) -> None:
+    """BLR changes the return address: right where the code there restores it and returns."""
+    calling = design(CALLING.replace("AFTER", after))
     assert verdicts.check(calling, ("near A", "far B"), ["live"])[0].holds is live
 
 
-def test_a_trampoline_stands_where_its_alignment_allows_and_no_better() -> None:
+def test_a_trampoline_is_aligned_as_it_says_and_no_better() -> None:
     """8-byte aligned, it is at 8 mod 16: a pair that must be one store crosses 16 bytes, and
     FEAT_LSE2 makes single only what lies within them (Arm ARM B2.2.1)."""
     less = PAIR.replace("align  4", "align  3")
@@ -561,7 +561,7 @@ def test_a_trampoline_stands_where_its_alignment_allows_and_no_better() -> None:
 
 
 def test_a_trampoline_s_entry_is_a_landing_pad() -> None:
-    """A veneer's BR X16 or a pointer's BLR lands there, so a BTI C must stand there."""
+    """A veneer's BR X16 or a pointer's BLR lands there, so a BTI C must be there."""
     (verdict,) = verdicts.check(edited(("bti     c", "nop")), ("near A", "far B"), ["landing"])
     assert (verdict.holds, verdict.says) == (False, "a call lands on nop at entry")
 

@@ -198,7 +198,7 @@ def test_cse_everywhere(model: Model) -> None:
     # Before the IC is complete it is of no use: what asks for it has a DMB, which waits for no IC.
     early = ("dc cvau, x1", "dsb ish", "ic ivau, x1", "isb", "dsb ish")
     assert any(map(stale, allowed(published_by_pointer(*early), model))) == (not model.dic)
-    # Behind the store but before it can be fetched, it is too early.
+    # After the store but before it can be fetched, it is too early.
     assert any(map(stale, allowed(published_by_pointer("isb", *CLEAN), model))) == (not model.dic)
 
 

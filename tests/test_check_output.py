@@ -26,7 +26,7 @@ from static_call.memory_model.model import CACHE_TYPES
 
 @pytest.mark.parametrize("name", notation.shipped())
 def test_litmus_files_ask_what_the_checker_answers(name: str) -> None:
-    """Run as litmus tests, the files of a question say yes in one place or another exactly where
+    """Run as litmus tests, the files of a question say yes for one point or another exactly where
     the checker says that the property fails, in each cache type: another program, by another
     route, with the CSE as messages."""
     design = notation.load(name)
@@ -52,7 +52,7 @@ def test_litmus_files_ask_what_the_checker_answers(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["inline-stub", "local-stub", "mainline"])
 def test_every_litmus_file_has_executions_to_show(name: str) -> None:
-    """A place where the CSE cannot be, such as behind the slot's branch, gets no file."""
+    """A point where the CSE cannot be, such as after the slot's branch, gets no file."""
     design = notation.load(name)
     for change in (("near A", "far B"), ("far A", "null")):
         for kind in export.KINDS:
@@ -79,7 +79,7 @@ def test_every_litmus_file_has_executions_to_show(name: str) -> None:
     ],
 )
 def test_litmus_files_of_broken_retargets_say_so_too(old: str, new: str) -> None:
-    """A DSB is missing or too late: the message that stands for the CSE is no DSB either."""
+    """A DSB is missing or too late: the message that replaces the CSE is not a DSB either."""
     text = Path(notation.SHIPPED, "inline-stub.s").read_text()
     assert text.count(old) == 1
     design = notation.read(text.replace(old, new), "broken.s", "broken")
@@ -104,7 +104,7 @@ def test_a_live_file_shows_herd_s_flag_where_cmodx_fails() -> None:
 def test_litmus_files_are_written_and_what_has_no_form_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One file for each question and place of a CSE; a line on stderr for what cannot be."""
+    """One file for each question and point of a CSE; a line on stderr for what cannot be."""
     folder = tmp_path / "made" / "here"
     assert cli.main(["check", "mainline", "--litmus", str(folder)]) == 0
     written = sorted(path.name for path in folder.iterdir())

@@ -1,6 +1,6 @@
 """Designs at random: whatever the notation takes gets verdicts or one clear line.
 
-RANDOM_DESIGNS=20000 tries so many (`make random-designs`), RANDOM_FROM=N other ones.
+RANDOM_DESIGNS=20000 tries 20,000 (`make random-designs`), RANDOM_FROM=N others.
 """
 
 import json
@@ -35,7 +35,7 @@ Answer = list[Verdict] | str
 
 
 def read(text: str) -> Design | None:
-    """The design, or None where the notation refuses it, with its place."""
+    """The design, or None where the notation refuses it, naming file and line."""
     try:
         return notation.read(text, "r.s", "r")
     except notation.NotationError as error:

@@ -138,7 +138,7 @@ def test_values_are_shown_as_what_they_are() -> None:
      ("movz x1, #1, lsl #16", "MOVZ X1,#1,LSL #16"), ("dmb ishst", "DMB ISHST")],
 )  # fmt: skip
 def test_show_instruction(line: str, shown: str) -> None:
-    """Capitals, decimal numbers, no space behind commas, branches as .+N."""
+    """Capitals, decimal numbers, no space after commas, branches as .+N."""
     assert show_instruction(assemble(line)) == shown
 
 
@@ -246,7 +246,7 @@ def test_a_cut_run_decides_only_what_it_can(condition: str, verdict: str, tmp_pa
 
 
 def test_the_bound_that_was_met_is_named(tmp_path: Path) -> None:
-    """A straight thread that is too long is no loop; with a higher bound it is run."""
+    """A straight thread that is too long is not a loop; with a higher bound it is run."""
     file = tmp_path / "long.litmus"
     file.write_text("AArch64 long\n{ }\n P0 ;\n" + " MOV X0,#1 ;\n" * 600 + "exists (0:X0=1)\n")
     out, err = io.StringIO(), io.StringIO()
@@ -357,7 +357,7 @@ def test_arrays_as_values() -> None:
     assert run(read(good("forall (b={-3,4})", "int b[2]={-3,4};"))).holds
 
 
-def test_what_may_stand_in_a_file() -> None:
+def test_what_a_file_may_contain() -> None:
     """Declarations apart from values, braces in a description, negative numbers of a size."""
     text = good("exists (*x=-1 /\\ 0:X1=x)", "int x; x=-1; 0:X1=x; uint64_t 0:X1; 3:X1=x;")
     text = text.replace("{ int", '"a { b"\nHash="0\n{ int').replace("(*", "( *")
@@ -367,7 +367,7 @@ def test_what_may_stand_in_a_file() -> None:
 def test_cache_type_and_lse2_of_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The options stand for the headers' CacheType, and for a processor with FEAT_LSE2."""
+    """The options replace the headers' CacheType, and choose a processor with FEAT_LSE2."""
     file = tmp_path / "self.litmus"
     file.write_text(SELF.format(cache="IDC,DIC"))
     for options, seen in (

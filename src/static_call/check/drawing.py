@@ -34,7 +34,13 @@ text { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; fill: #111827; }
 
 
 class _Box(NamedTuple):
-    """Where an event is drawn: its left upper corner, and its thread."""
+    """Where an event is drawn.
+
+    Attributes:
+        x: Of its left edge.
+        y: Of its upper edge.
+        thread: The event's thread.
+    """
 
     x: int
     y: int
@@ -45,17 +51,14 @@ class _Box(NamedTuple):
         return self.y + _HIGH // 2
 
     def side(self, other: _Box) -> int:
-        """The x of the side that an edge to another box leaves from, or gets to."""
+        """The x of the side where an edge to or from another box ends."""
         if self.thread == other.thread:
             return self.x + (0 if self.thread == 0 else _WIDE)
         return self.x + (_WIDE if self.thread == 0 else 0)
 
 
 def svg(story: Story) -> str:
-    """The story as an SVG document that needs nothing else.
-
-    Raises ValueError where there is no execution to draw.
-    """
+    """The story as an SVG document that needs no other file."""
     execution = story.execution
     verdict = story.verdict
     title = f"{verdict.design.name}: {show_change(verdict.change)}"
@@ -140,7 +143,7 @@ def _document(width: int, height: int, parts: list[str], title: str) -> str:
 
 
 def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
-    """What is drawn between events: kind, from, to, label."""
+    """What is drawn between events: its kind, from which to which, and its label."""
     execution = story.execution
     assert execution is not None
     drawn: set[tuple[int, int]] = set()
@@ -175,8 +178,10 @@ def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
 
 
 def _nearest(edges: list[Edge]) -> Iterator[Edge]:
-    """Of the edges between threads those that no other stands for: from an event to the first that
-    it is before, and to an event from the last."""
+    """The edges between threads that no other edge implies.
+
+    They lead from an event to the first that it is before, and to an event from the last.
+    """
     for edge in edges:
         if not any(
             other is not edge and edge.source <= other.source and other.target <= edge.target
@@ -186,7 +191,7 @@ def _nearest(edges: list[Edge]) -> Iterator[Edge]:
 
 
 def _worth(story: Story, edge: Edge) -> bool:
-    """Whether an order is drawn: between threads, or of maintenance with a fetch of its own."""
+    """Whether an order is drawn: only one between threads, and none of two CSEs."""
     execution = story.execution
     assert execution is not None
     thread, kinds = execution.thread, {execution.events[i].kind for i in edge[:2]}
@@ -211,7 +216,7 @@ def _is_wrong(story: Story, index: int) -> bool:
 
 
 def _edge(a: _Box, b: _Box, kind: str, label: str, number: int) -> Iterator[str]:
-    """A curve between two boxes, with its label where it is highest or in the middle."""
+    """A curve between two boxes, with its label."""
     colour, (x1, x2) = _COLOURS[kind], (a.side(b), b.side(a))
     y1, y2 = a.middle + 5, b.middle - 5
     if a.thread == b.thread:
@@ -253,7 +258,7 @@ def _legend(used: set[str], y: int) -> Iterator[str]:
 
 
 def html(story: Story) -> str:
-    """The story as a page that needs nothing else: the text, and the drawing."""
+    """The story as an HTML page that needs no other file: the drawing, and the text."""
     verdict = story.verdict
     title = f"{verdict.design.name}: {show_change(verdict.change)}: {verdict.name}"
     return f"""<!DOCTYPE html>

@@ -119,8 +119,8 @@ class Scene:
         used |= {event.address for event in path.events if event.kind == "R"}
         if used & cells or any(decode(d.word, d.address).name in ("br", "blr") for d in path.trace):
             raise Unsupported(
-                f"{self.question.design.name}: behind its call stands a branch to a register or "
-                "what retargeting changes: the checker does not know such designs yet"
+                f"{self.question.design.name}: its call is followed by a branch to a register "
+                "or by what retargeting changes: the checker does not know such designs yet"
             )
 
     def right(self, path: Path) -> frozenset[str]:

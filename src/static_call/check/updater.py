@@ -17,8 +17,8 @@ FRESH = a64.assemble("bti c")
 _NOP = a64.assemble("nop")
 
 assembled = lru_cache(maxsize=256)(assemble)
-"""`assemble`, remembered, as one program has nearly the same lines as the next. Among 6,582 lines of
-all single changes of the shipped designs are 99 different ones."""
+"""`assemble`, remembered, as one program has nearly the same lines as the next. The single
+changes of the shipped designs have 6,582 lines, 99 of them different."""
 
 
 class Updater:

@@ -68,7 +68,9 @@ def _pac(pe: PE, state: State, insn: a64.Instruction) -> None:
     elif value == plain:
         value |= code
     else:
-        raise Unmodelled(f"{state.pc - a64.WORD:#x}: {insn} of what is no plain address in x30")
+        raise Unmodelled(
+            f"{state.pc - a64.WORD:#x}: {insn} of x30, which does not hold a plain address"
+        )
     state.set(30, value, state.dep[30], state.pick[30])
 
 
