@@ -1,4 +1,4 @@
-"""Designs at random: most are nonsense, and whatever they are, the checker must have an answer.
+"""Designs at random. Most are nonsense, and for each of them the checker must have an answer.
 
 A design has 1 to 4 slots, 0 to 3 literals, any of the forms, and a retarget that stores its cells
 in some order with some maintenance; then lines of it are lost, doubled or changed.

@@ -196,8 +196,8 @@ def test_a_retarget_that_stops_does_nothing_that_it_could_not_do_if_it_went_on(n
 
 
 def test_a_design_that_is_not_live_says_at_which_step_it_goes_wrong() -> None:
-    """Without the DSB, the CSE at the end promises what is not so: only there, so prefix says no,
-    and a stop before it would be right."""
+    """Without the DSB, the CSE at the end promises what is not true. So prefix says no for that
+    step only, and a stop before it would be right."""
     (verdict,) = verdicts.check(
         edited(BROKEN["no DSB before the IC"]), ("near A", "near B"), ["prefix"]
     )
@@ -239,7 +239,7 @@ def holds(text: str, change: str, what: str) -> bool | None:
 
 
 def test_slot_before_literal_is_not_live_where_the_literal_is_invalid() -> None:
-    """null leaves 0 in the literal: who fetches the new NOP first branches to 0."""
+    """null leaves 0 in the literal: a caller that fetches the new NOP first branches to 0."""
     text = STUB.replace("| null: .quad null }", "| null: .quad 0 }")
     late = "str w1, [x0]\n dmb ishst\n str x3, [x2]\n"
     assert holds(text + late, "null-far", "live") is False
@@ -305,7 +305,7 @@ def test_an_isb_of_the_updater_settles_nothing() -> None:
 
 
 def test_what_a_maintained_store_still_allows_depends_on_the_cache_type() -> None:
-    """Without IC IVAU the slot never becomes fetchable for certain, but where DIC=1."""
+    """Without IC IVAU the slot never becomes fetchable for certain, except where DIC=1."""
     text = STUB + ORDER + "dc cvau, x0\n dsb ish\n cse\n"
     verdict = verdicts.check(design(text), ("near A", "near B"), ["settled"])[0]
     assert [(m.idc, m.dic) for m in verdict.models] == [(False, False), (True, False)]
@@ -485,7 +485,7 @@ def test_each_other_step_of_the_default_retarget_is_needed(
 
 
 def test_the_default_retarget_holds_without_its_dmb_since_its_literal_is_never_invalid() -> None:
-    """Who fetches the new slot early loads the target before, which is current still."""
+    """A caller that fetches the new slot early loads the target before, which is still current."""
     less = without("dmb")
     for change in [*SINGLE, *changes(3)[::9]]:
         assert all(v.holds is not False for v in verdicts.check(less, change)), change
@@ -567,7 +567,7 @@ def test_a_trampoline_s_entry_is_a_landing_pad() -> None:
 
 
 def test_landing_is_judged_by_the_word_that_was_fetched() -> None:
-    """The stub's pad is a cell: who fetches it before it is stored lands on a NOP."""
+    """The stub's pad is a cell: a caller that fetches it before it is stored lands on a NOP."""
     text = (STUB + "str w1, [x0]\n str x3, [x2]\n str w5, [x4]\n").replace(
         "null:   bti     c", "null: { near, far: nop | null: bti c }"
     )

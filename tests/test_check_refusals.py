@@ -520,7 +520,7 @@ def test_a_retarget_has_the_registers_of_its_cells_and_x0_to_x17(line: str, says
 def test_maintenance_of_the_wrong_kind_or_place_does_not_hold(
     old: str, new: str, what: str
 ) -> None:
-    """DSB ISHST and ISHLD do not wait for a DC or IC, NSH for another PE; ISB is not a CSE elsewhere."""
+    """DSB ISHST and ISHLD wait for no DC or IC, NSH for no other PE; ISB acts on its own PE."""
     mine = stub("", (old, new))
     change = "far-far" if what == "fresh" else "near-near"
     assert answer(mine, change, what)[0] is False

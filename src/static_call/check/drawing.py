@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from itertools import pairwise
 from textwrap import wrap
@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from static_call.check.changes import show_change
 from static_call.check.story import Story
-from static_call.check.telling import describe, in_order, is_early, why
+from static_call.check.telling import told, why
 from static_call.memory_model.cycles import Edge, order_edges
-from static_call.memory_model.executions import INITIAL
+from static_call.memory_model.executions import INITIAL, Execution
 
 _WIDE, _HIGH, _GAP, _ROW = 400, 30, 190, 46
 _TOP, _LEFT, _RIGHT = 84, 130, 110
@@ -46,6 +46,10 @@ class _Box(NamedTuple):
     y: int
     thread: int
 
+    @classmethod
+    def at(cls, row: int, thread: int) -> _Box:
+        return cls(_LEFT + thread * (_WIDE + _GAP), _TOP + 34 + row * _ROW, thread)
+
     @property
     def middle(self) -> int:
         return self.y + _HIGH // 2
@@ -59,61 +63,59 @@ class _Box(NamedTuple):
 
 def svg(story: Story) -> str:
     """The story as an SVG document that needs no other file."""
-    execution = story.execution
-    verdict = story.verdict
+    verdict, execution = story.verdict, story.execution
     title = f"{verdict.design.name}: {show_change(verdict.change)}"
     if execution is None:
         note = f"{verdict.name} holds: no values lead to a wrong call"
         return _document(760, 120, [*_heading(title, note)], title)
-    order = in_order(execution, story.cycle)
-    boxes = {
-        i: _Box(
-            _LEFT + execution.thread[i] * (_WIDE + _GAP), _TOP + 34 + row * _ROW,
-            execution.thread[i],
-        )
-        for row, i in enumerate(order)
-    }  # fmt: skip
-    told = {
-        i: describe(story.scene, execution, i)
-        + (" (early)" if is_early(execution, order, at) else "")
-        for at, i in enumerate(order)
-    }
+    texts = dict(told(story.scene, execution, story.cycle))
+    boxes = {i: _Box.at(row, execution.thread[i]) for row, i in enumerate(texts)}
     width = _LEFT + 2 * _WIDE + _GAP + _RIGHT
-    height = _TOP + 34 + len(order) * _ROW + 90
-    note = f"{verdict.name}: {verdict.says}" if verdict.holds is False else (
-        f"{verdict.name} holds: the model forbids this execution"
-    )  # fmt: skip
-    parts = [*_heading(title, note)]
-    for thread, name in enumerate(("updater", "caller")):
-        x = _LEFT + thread * (_WIDE + _GAP)
-        parts.append(f'<text class="note" x="{x}" y="{_TOP + 14}" font-weight="bold">{name}</text>')
-        own = [boxes[i] for i in order if boxes[i].thread == thread]
-        if own:
-            parts.append(
-                f'<line x1="{x + _WIDE // 2}" y1="{own[0].y}" x2="{x + _WIDE // 2}" '
-                f'y2="{own[-1].y}" stroke="#d1d5db" stroke-width="2"/>'
-            )
+    height = _TOP + 34 + len(boxes) * _ROW + 90
+    note = f"{verdict.name} holds: the model forbids this execution"
+    if verdict.holds is False:
+        note = f"{verdict.name}: {verdict.says}"
+    parts = [*_heading(title, note), *_threads(boxes)]
     used = set()
     for number, (kind, a, b, label) in enumerate(_relations(story)):
         used.add(kind)
         parts += _edge(boxes[a], boxes[b], kind, label, number)
+    parts += _events(story, execution, boxes, texts)
+    parts += _legend(used, height - 56)
+    return _document(width, height, parts, title)
+
+
+def _threads(boxes: Mapping[int, _Box]) -> Iterator[str]:
+    """The threads' names, and a line through the events of each."""
+    for thread, name in enumerate(("updater", "caller")):
+        x = _LEFT + thread * (_WIDE + _GAP)
+        yield f'<text class="note" x="{x}" y="{_TOP + 14}" font-weight="bold">{name}</text>'
+        own = [box for box in boxes.values() if box.thread == thread]
+        if own:
+            yield (
+                f'<line x1="{x + _WIDE // 2}" y1="{own[0].y}" x2="{x + _WIDE // 2}" '
+                f'y2="{own[-1].y}" stroke="#d1d5db" stroke-width="2"/>'
+            )
+
+
+def _events(
+    story: Story, execution: Execution, boxes: Mapping[int, _Box], texts: Mapping[int, str]
+) -> Iterator[str]:
+    """The events' boxes. Those in the cycle, and those that go wrong, have a colour."""
     in_cycle = {i for edge in story.cycle for i in (edge.source, edge.target, *edge.through)}
     for edge in story.cycle:
         in_cycle |= {step.target for step in why(execution, edge)}
     for i, box in boxes.items():
-        text = told[i]
-        wrong = verdict.holds is False and _is_wrong(story, i)
+        wrong = story.verdict.holds is False and _is_wrong(story, i)
         stroke = _COLOURS["cycle"] if i in in_cycle else "#b91c1c" if wrong else "#6b7280"
         fill = "#fef2f2" if wrong else "#f0fdf4" if i in in_cycle else "#ffffff"
-        size = min(13.0, (_WIDE - 16) / (max(len(text), 1) * 0.61))
-        parts.append(
+        size = min(13.0, (_WIDE - 16) / (max(len(texts[i]), 1) * 0.61))
+        yield (
             f'<rect x="{box.x}" y="{box.y}" width="{_WIDE}" height="{_HIGH}" rx="5" '
             f'fill="{fill}" stroke="{stroke}" stroke-width="1.3"/>'
             f'<text x="{box.x + 8}" y="{box.y + 20}" style="font-size:{size:.1f}px">'
-            f"{escape(text)}</text>"
+            f"{escape(texts[i])}</text>"
         )
-    parts += _legend(used, height - 56)
-    return _document(width, height, parts, title)
 
 
 def _heading(title: str, note: str) -> Iterator[str]:

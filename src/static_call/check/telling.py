@@ -66,14 +66,19 @@ def columns(scene: Scene, execution: Execution, cycle: tuple[Edge, ...] = ()) ->
         f"{'updater':<{_WIDTH}}caller",
         f"{'-' * (_WIDTH - 2):<{_WIDTH}}{'-' * (_WIDTH - 2)}",
     ]
+    for i, text in told(scene, execution, cycle):
+        for part in wrap(text, _WIDTH - 3, subsequent_indent="    "):
+            lines.append(" " * _WIDTH * execution.thread[i] + part)
+    return lines
+
+
+def told(
+    scene: Scene, execution: Execution, cycle: tuple[Edge, ...] = ()
+) -> Iterator[tuple[int, str]]:
+    """The events in the order in which they are told, each with its text."""
     order = in_order(execution, cycle)
     for at, i in enumerate(order):
-        thread = execution.thread[i]
-        early = " (early)" if is_early(execution, order, at) else ""
-        text = describe(scene, execution, i) + early
-        for part in wrap(text, _WIDTH - 3, subsequent_indent="    "):
-            lines.append(" " * _WIDTH * thread + part)
-    return lines
+        yield i, describe(scene, execution, i) + (" (early)" * is_early(execution, order, at))
 
 
 def instruction(scene: Scene, execution: Execution, index: int) -> str:
