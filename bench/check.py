@@ -17,11 +17,14 @@ from dataclasses import replace
 from functools import partial
 
 from static_call.check import report, verdicts
-from static_call.check.questions import Question, changes
+from static_call.check.build import build
+from static_call.check.changes import changes
+from static_call.check.questions import Question
 from static_call.design import notation
 from static_call.memory_model.executions import allowed
+from static_call.memory_model.explore import explore
 from static_call.memory_model.model import WEAKEST
-from static_call.memory_model.program import Program, explore
+from static_call.memory_model.program import Program
 
 LIMIT = 20.0
 """Seconds after which a series is not continued."""
@@ -29,29 +32,15 @@ LIMIT = 20.0
 
 def seconds(run: Callable[[], object]) -> float:
     """How long it takes."""
+    gc.collect()  # what earlier work left behind
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
-def cold() -> None:
-    """Forgets what earlier questions left behind."""
-    from static_call.check import questions
-    from static_call.memory_model import executions, model
-
-    for cached in (
-        questions._scene, questions.targets,
-        verdicts.explored, verdicts.executions, verdicts.wrong_call,
-    ):  # fmt: skip
-        cached.cache_clear()
-    executions._shapes.clear()
-    model._locals.clear()
-    gc.collect()  # what is left is not the next one's to clear away
-
-
 def callers(count: int) -> Program:
     """inline-stub from near A to far B under `count` callers."""
-    scene = Question(notation.load("inline-stub"), ("near A", "far B")).scene()
+    scene = build(Question(notation.load("inline-stub"), ("near A", "far B")))
     updater, caller = scene.program.threads
     return replace(scene.program, threads=(updater, *[caller] * count))
 
@@ -60,13 +49,13 @@ def in_a_row(count: int) -> Program:
     """local-stub under one caller, with `count` retargets."""
     goals = ("near A", "far B", "near B", "far A")
     change = tuple(goals[i % 4] for i in range(count + 1))
-    return Question(notation.load("local-stub"), change).scene().program
+    return build(Question(notation.load("local-stub"), change)).program
 
 
 def growth(make: Callable[[int], Program]) -> Iterator[tuple[int, int, int, float]]:
     """For 1, 2, ...: events of an execution, executions, seconds."""
     for count in range(1, 9):
-        cold()
+        gc.collect()
         start = time.perf_counter()
         found = list(allowed(explore(make(count)), WEAKEST))
         taken = time.perf_counter() - start
@@ -85,10 +74,8 @@ def main() -> None:
     start = min(seconds(lambda: subprocess.run(command, check=True)) for _ in range(5))
     print(f"start of Python with the checker {start:8.3f} s")
     designs = [notation.load(name) for name in notation.shipped()]
-    cold()
     print(f"all designs, single changes      {seconds(lambda: report.judge(designs)):8.3f} s")
     if options.two:
-        cold()
 
         def two() -> None:
             for design in designs:
@@ -99,7 +86,6 @@ def main() -> None:
     for name in ("inline-stub", "local-stub", "mainline"):
         times = []
         for change in changes():
-            cold()
             times.append(seconds(partial(verdicts.check, notation.load(name), change)))
         print(
             f"one change of {name:<19}{sorted(times)[len(times) // 2]:8.4f} s "

@@ -2,7 +2,7 @@
 
 A test is its threads, one instruction a line; what the registers hold at the start; the outcome in
 question; and whether it is allowed with (IDC, DIC) = (0, 0), (1, 0), (1, 1), as three letters:
-A allowed, F forbidden. One letter stands for all three.
+A allowed, F forbidden. One letter means all three.
 """
 
 from typing import NamedTuple
@@ -91,7 +91,7 @@ _sb = {
     "rel": "STLR W0,[{}]; LDR W5,[{}]",
     "isb": "STR W0,[{}]; ISB; LDR W5,[{}]",
 }
-# DSB ST, unlike DMB ST, holds back everything behind it.
+# DSB ST, unlike DMB ST, holds back everything after it.
 STORE_BUFFERING = [
     case(
         f"SB+{a}+{b}", "F" if {a, b} <= {"dmb", "dsb", "dsb.st", "rel-acq"} else "A",
@@ -230,7 +230,7 @@ ATOMICS = [
          "STR W0,[X1]; SWPL W0,W8,[X9]; LDR W5,[X3]", "STR W0,[X3]; DMB SY; LDR W5,[X1]"),
     case("SB+swpa", "A", XY + "0:X9=z; 1:X9=z;", "0:X5=0 /\\ 1:X5=0",
          "STR W0,[X1]; SWPA W0,W8,[X9]; LDR W5,[X3]", "STR W0,[X3]; DMB SY; LDR W5,[X1]"),
-    # LDADD whose result is not used is no read for DMB LD.
+    # LDADD whose result is not used does not count as a read for DMB LD.
     case("MP+dmb+stadd-dmb.ld", "A", XY, "y=2 /\\ 1:X7=0",
          _mp_writers["dmb"], "STADD W0,[X3]; DMB LD; LDR W7,[X1]"),
     case("MP+dmb+ldadd-dmb.ld", "F", XY, "y=2 /\\ 1:X5=1 /\\ 1:X7=0",
@@ -239,12 +239,12 @@ ATOMICS = [
          _mp_writers["dmb"], "LDADD W0,W5,[X3]; LDAR W8,[X3]; LDR W7,[X1]"),
 ]  # fmt: skip
 DEPENDENCIES = [
-    # po-loc orders a read with a later write to the same place.
+    # po-loc orders a read with a later write to the same location.
     case("LB+dmb+lws-dmb.st", "F", XY, "0:X5=1 /\\ 1:X5=1", "LDR W5,[X1]; DMB SY; STR W0,[X3]",
          "LDR W5,[X3]; STR W2,[X3]; DMB ST; STR W0,[X1]"),
     case("LB+dmb+lws-wide", "F", "0:X1=y; 1:X1=y; 0:X0=1; 1:X0=0x200000002; uint64_t y;",
          "0:X5=2 /\\ 1:X5=1", "LDR W5,[X1,#4]; DMB SY; STR W0,[X1]", "LDR W5,[X1]; STR X0,[X1]"),
-    # A DC keeps its place before a write to its line.
+    # A DC keeps its order before a write to its line.
     case("LB+dmb+addr-dc-scl", "F", XY, "0:X5=1 /\\ 1:X5=1", "LDR W5,[X1]; DMB SY; STR W0,[X3]",
          "LDR W5,[X3]; EOR X6,X5,X5; ADD X7,X1,X6; DC CVAU,X7; STR W0,[X1]"),
     case("LB+dmb+addr-dc", "A", XY + "1:X9=z;", "0:X5=1 /\\ 1:X5=1",
@@ -256,7 +256,7 @@ DEPENDENCIES = [
     case("MP+dmb+csel-rfi-acq", "A", XY + "1:X9=z;", "1:X5=1 /\\ 1:X7=0",
          _mp_writers["dmb"],
          "LDR W5,[X3]; CMP W5,#1; CSEL W6,W0,W0,EQ; STR W6,[X9]; LDAR W8,[X9]; LDR W7,[X1]"),
-    # A CSEL's result, stored and read back, and what is ordered behind that.
+    # A CSEL's result, stored and read back, and what is ordered after that.
     case("S+dmb+csel-rfi-data", "F", XY + "1:X9=z;", "1:X5=1 /\\ x=2",
          _ww["dmb"].format("W2", "W0", "X1", "X3"),
          "LDR W5,[X3]; CMP W5,#1; CSEL W6,W0,W0,EQ; STR W6,[X9]; LDR W7,[X9]; EOR W8,W7,W7; "
@@ -352,7 +352,7 @@ IFETCH = [
          "STR W0,[X1]; DC CVAU,X1; DSB ISH; STR W8,[X7]", _by_branch[1]),
     case("code+ic-dsb+branch", "AFF", _fresh, "1:X8=1 /\\ 1:X9=0",
          "STR W0,[X1]; DSB ISH; IC IVAU,X1; DSB ISH; STR W8,[X7]", _by_branch[1]),
-    # The same with a pointer in place of the branch: nothing orders the fetch after the load.
+    # The same with a pointer instead of the branch: nothing orders the fetch after the load.
     case("code+clean+pointer", "A", _pointer, _pointer_stale, *_by_pointer("")),
     case("code+clean+pointer-isb", "A", _pointer, _pointer_stale, *_by_pointer("ISB; ")),
     case("code+clean+pointer-ctrl", "A", _pointer, _pointer_stale,
@@ -394,7 +394,7 @@ IFETCH = [
          *_flag("DSB ISH; IC IVAU,X1; DSB ISH; ", "CBNZ W5,L; L: ISB; ")),
     case("code+ic-dsb+flag", "AAF", _code, _stale,
          *_flag("IC IVAU,X1; DSB ISH; ", "CBNZ W5,L; L: ISB; ")),
-    # IC without a DSB behind it promises nothing; DMB does not wait for it.
+    # IC without a DSB after it promises nothing; DMB does not wait for it.
     case("code+clean-dmb+flag", "AAF", _code, _stale,
          *_flag("DC CVAU,X1; DSB ISH; IC IVAU,X1; DMB ISH; ", "CBNZ W5,L; L: ISB; ")),
     # DMB is enough between a write or a DC and the other PE's IC, which the flag brings about.

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from itertools import permutations, product
 from math import factorial
 
-from static_call.memory_model.program import Event, Path, Program
+from static_call.memory_model.events import Event, Path
+from static_call.memory_model.program import Program
 
 Relation = set[tuple[int, int]]
 Found = tuple[frozenset[tuple[int | None, int]], *tuple[frozenset[tuple[int, int]], ...]]
@@ -203,8 +204,8 @@ class World:
         e, count = self.e, 1
         for x in self.R | self.F:
             count *= 1 + sum((w, x) in self.loc and e[w].value == e[x].value for w in self.W)
-        for place in {(e[w].address, e[w].size) for w in self.W}:
-            count *= factorial(sum((e[w].address, e[w].size) == place for w in self.W))
+        for atom in {(e[w].address, e[w].size) for w in self.W}:
+            count *= factorial(sum((e[w].address, e[w].size) == atom for w in self.W))
         pairs = len(self.DC) * len(self.W) + len(self.completed) * len(self.F)
         return count << pairs
 
@@ -220,10 +221,10 @@ class World:
             if self.program.initial(e[x].address, e[x].size) == e[x].value:
                 found.append(None)
             sources.append(found)
-        places = sorted({(e[w].address, e[w].size) for w in self.W})
+        atoms = sorted({(e[w].address, e[w].size) for w in self.W})
         orders = [
-            list(permutations(sorted(w for w in self.W if (e[w].address, e[w].size) == place)))
-            for place in places
+            list(permutations(sorted(w for w in self.W if (e[w].address, e[w].size) == atom)))
+            for atom in atoms
         ]
         dc_pairs = sorted((a, b) for a in self.DC for b in self.W if (a, b) in self.scl)
         ic_pairs = sorted((a, b) for a in self.completed for b in self.F if (a, b) in self.scl)

@@ -1,4 +1,4 @@
-"""Designs at random: most are nonsense, and whatever they are, the checker must have an answer.
+"""Designs at random. Most are nonsense, and for each of them the checker must have an answer.
 
 A design has 1 to 4 slots, 0 to 3 literals, any of the forms, and a retarget that stores its cells
 in some order with some maintenance; then lines of it are lost, doubled or changed.
@@ -138,10 +138,10 @@ def without_line(design: str, random: Random) -> str | None:
     """The text without one barrier or one step of maintenance of its retarget, if it has any."""
     body, label, code = design.partition("retarget:\n")
     lines = code.splitlines()
-    places = [i for i, line in enumerate(lines) if line.split()[0] in ("dmb", "dsb", "dc", "ic")]
-    if not places:
+    found = [i for i, line in enumerate(lines) if line.split()[0] in ("dmb", "dsb", "dc", "ic")]
+    if not found:
         return None
-    del lines[random.choice(places)]
+    del lines[random.choice(found)]
     return body + label + "\n".join(lines) + "\n"
 
 

@@ -1,27 +1,28 @@
 """Verdicts on designs. What is expected was worked out by hand from the architecture's rules."""
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from static_call.check import report, verdicts
-from static_call.check.questions import (
-    Question,
-    Unaskable,
-    canonical,
-    changes,
-    parse_change,
-    show_change,
-)
-from static_call.check.remedies import VALID, remedies
-from static_call.check.story import in_order, tell, why
+from static_call.check.build import build
+from static_call.check.changes import Unaskable, canonical, changes, parse_change, show_change
+from static_call.check.checker import Checker, Failure
+from static_call.check.cmodx import conflicts
+from static_call.check.properties import named
+from static_call.check.questions import Question, stops
+from static_call.check.remedies import VALID
+from static_call.check.story import tell
+from static_call.check.telling import in_order, why
+from static_call.check.verdicts import remedies
 from static_call.design import notation
 from static_call.design.design import PROPERTIES, Design, Unreachable
 from static_call.design.retarget import Cse
 from static_call.errors import StaticCallError
 from static_call.memory_model.model import CACHE_TYPES, WEAKEST
-from static_call.memory_model.program import DEFAULT, Limits
+from static_call.memory_model.program import Limits
 
 SINGLE = changes(2)
 ADDRESSES = {change for change in SINGLE if change[1].split()[0] in ("near", "far")}
@@ -42,7 +43,7 @@ def end(*kinds: str) -> set[tuple[str, ...]]:
 FAILING: dict[str, dict[str, set[tuple[str, ...]]]] = {
     # ADRP and ADD are stored whenever the slot is: off the list, where a thread may execute them
     # (it can once the slot is, or was, a NOP), as is RET. Far to far tears the address; before the
-    # first far target there is no ADRP to fetch at all. Nothing gives other PEs a CSE.
+    # first far target there is not even an ADRP to fetch. Nothing gives other PEs a CSE.
     "adrp-add": {
         "live": end("far"),
         "prefix": end("far"),
@@ -119,7 +120,7 @@ def test_changes_name_each_pair_once() -> None:
 
 @pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "literal-before-entry"])
 def test_a_and_b_are_alike(name: str) -> None:
-    """Every one of the 30 changes gets the verdicts of the one that stands for it."""
+    """Every one of the 30 changes gets the verdicts of the one that is asked instead."""
     design = notation.load(name)
     known = {c: [v.holds for v in verdicts.check(design, c)] for c in SINGLE}
     for change in changes(2, alike=False):
@@ -130,11 +131,11 @@ def test_a_and_b_are_alike(name: str) -> None:
 @pytest.mark.parametrize("name", ["data-literal", "local-stub", "slot-inline-literal"])
 def test_what_holds_in_the_weakest_cache_type_holds_in_the_others(name: str) -> None:
     """The checker asks the others only where the weakest fails."""
-    design = notation.load(name)
+    design, checker = notation.load(name), Checker()
     for change, what in itertools.product(SINGLE[::2], PROPERTIES):
         try:
             fails = [
-                verdicts._fails(Question(design, change), what, model, DEFAULT)[0] is not None
+                isinstance(named(what).failure(checker, Question(design, change), model), Failure)
                 for model in CACHE_TYPES
             ]
         except (Unaskable, Unreachable):
@@ -170,13 +171,14 @@ BROKEN = {
 @pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "local-stub", *BROKEN])
 def test_a_retarget_that_stops_does_nothing_that_it_could_not_do_if_it_went_on(name: str) -> None:
     """Each stop allows no more wrong calls than the next, none more than the whole retarget, and
-    one behind a barrier no more than one behind the store or CSE before it: live, fresh, cmodx."""
+    one after a barrier no more than one after the store or CSE before it: live, fresh, cmodx."""
     mine = edited(BROKEN[name]) if name in BROKEN else notation.load(name)
     whole = len(mine.retarget)
     found = 0
     for change, kind in itertools.product(SINGLE[::3], ("call", "fresh", "cmodx")):
         question = Question(mine, change, "fresh" if kind == "fresh" else "call")
-        ask = verdicts.conflicts if kind == "cmodx" else verdicts.wrong_calls
+        checker = Checker()
+        ask = partial(conflicts, checker) if kind == "cmodx" else checker.wrong_calls
         try:
             wrong = [
                 {says for says, _ in ask(question.but(stop=stop), WEAKEST)}
@@ -184,7 +186,7 @@ def test_a_retarget_that_stops_does_nothing_that_it_could_not_do_if_it_went_on(n
             ]
         except (Unaskable, Unreachable):
             continue
-        asked = verdicts.stops(question)
+        asked = stops(question)
         for stop, outcomes in enumerate(wrong):
             assert outcomes <= wrong[whole], (change, kind, stop)
             last = max(one for one in asked if one <= stop)
@@ -194,8 +196,8 @@ def test_a_retarget_that_stops_does_nothing_that_it_could_not_do_if_it_went_on(n
 
 
 def test_a_design_that_is_not_live_says_at_which_step_it_goes_wrong() -> None:
-    """Without the DSB, the CSE at the end promises what is not so: only there, so prefix says no,
-    and a stop before it would be right."""
+    """Without the DSB, the CSE at the end promises what is not true. So prefix says no for that
+    step only, and a stop before it would be right."""
     (verdict,) = verdicts.check(
         edited(BROKEN["no DSB before the IC"]), ("near A", "near B"), ["prefix"]
     )
@@ -208,10 +210,10 @@ def test_a_design_that_is_not_live_says_at_which_step_it_goes_wrong() -> None:
 def test_what_the_updater_executes_is_the_design_s_retarget(name: str) -> None:
     """The program's words are those of the retarget text: nothing is modelled twice."""
     design = notation.load(name)
-    scene = Question(design, ("near A", "far B")).scene()
-    first, behind = scene.retargets[0]
-    words = [scene.program.code[at] for at in range(first, behind, 4)]
-    nop = 0xD503201F  # stands for what a place does
+    scene = build(Question(design, ("near A", "far B")))
+    first, end = scene.retargets[0]
+    words = [scene.program.code[at] for at in range(first, end, 4)]
+    nop = 0xD503201F  # where the CSE is
     expected = [nop if isinstance(insn, Cse) else insn.encode() for insn in design.retarget]
     assert words == expected
 
@@ -237,7 +239,7 @@ def holds(text: str, change: str, what: str) -> bool | None:
 
 
 def test_slot_before_literal_is_not_live_where_the_literal_is_invalid() -> None:
-    """null leaves 0 in the literal: who fetches the new NOP first branches to 0."""
+    """null leaves 0 in the literal: a caller that fetches the new NOP first branches to 0."""
     text = STUB.replace("| null: .quad null }", "| null: .quad 0 }")
     late = "str w1, [x0]\n dmb ishst\n str x3, [x2]\n"
     assert holds(text + late, "null-far", "live") is False
@@ -285,7 +287,7 @@ def test_a_slot_that_is_stored_before_its_literal_is_mended_by_the_other_order()
     ]  # fmt: skip
 
 
-def test_a_cse_before_makes_fresh_hold_and_one_behind_settled() -> None:
+def test_a_cse_before_makes_fresh_hold_and_one_after_settled() -> None:
     """The fourth row of the table of orderings, and B2.7.4.2."""
     plain = STUB + ORDER + CLEAN
     assert holds(plain, "far-far", "fresh") is False
@@ -298,12 +300,12 @@ def test_a_cse_before_makes_fresh_hold_and_one_behind_settled() -> None:
 def test_an_isb_of_the_updater_settles_nothing() -> None:
     """ISB acts on its own PE alone; one on the caller does it."""
     question = Question(design(STUB + ORDER + CLEAN + "isb\n"), ("near A", "far B"), "settled")
-    assert verdicts.wrong_call(question, WEAKEST)
-    assert verdicts.wrong_call(question.but(isb=True), WEAKEST) is None
+    assert Checker().wrong_call(question, WEAKEST)
+    assert Checker().wrong_call(question.but(isb=True), WEAKEST) is None
 
 
 def test_what_a_maintained_store_still_allows_depends_on_the_cache_type() -> None:
-    """Without IC IVAU the slot never becomes fetchable for certain, but where DIC=1."""
+    """Without IC IVAU the slot never becomes fetchable for certain, except where DIC=1."""
     text = STUB + ORDER + "dc cvau, x0\n dsb ish\n cse\n"
     verdict = verdicts.check(design(text), ("near A", "near B"), ["settled"])[0]
     assert [(m.idc, m.dic) for m in verdict.models] == [(False, False), (True, False)]
@@ -338,14 +340,14 @@ def test_stores_that_must_be_single_copy_atomic_are_told_from_others() -> None:
 
 
 def test_a_pair_that_must_be_stored_as_one_needs_lse2() -> None:
-    """Whoever reads the word that says valid with the old literal branches to 0."""
+    """A caller that reads the word that says valid with the old literal branches to 0."""
     live, atomic = verdicts.check(design(PAIR), ("null", "far A"), ["live", "atomic"])
     assert (live.holds, atomic.holds) == (False, False)
     assert atomic.says == (
         "16 bytes at literal must be one store, and are with LSE2 only: a call branches to 0"
     )
     question = Question(design(PAIR), ("null", "far A"), lse2=True)
-    assert verdicts.wrong_call(question, WEAKEST) is None
+    assert Checker().wrong_call(question, WEAKEST) is None
 
 
 @pytest.mark.parametrize("name", notation.shipped())
@@ -365,10 +367,10 @@ def test_every_story_can_be_told(name: str) -> None:
         order = in_order(told.execution, told.cycle)
         assert sorted(order) == list(range(len(told.execution.events)))
         if not told.cycle:
-            place = {event: at for at, event in enumerate(order)}
+            position = {event: at for at, event in enumerate(order)}
             for a, row in enumerate(told.execution.ob):
                 for b in order:
-                    assert not row >> b & 1 or place[a] < place[b]
+                    assert not row >> b & 1 or position[a] < position[b]
 
 
 def test_what_forbids_a_wrong_call_is_named_as_arm_names_it() -> None:
@@ -394,7 +396,7 @@ def test_what_forbids_a_wrong_call_is_named_as_arm_names_it() -> None:
     ],
 )
 def test_a_change_is_read_as_people_write_it(text: str, change: tuple[str, ...]) -> None:
-    """Letters may be left out; -, -> and > all stand between."""
+    """Letters may be left out; -, -> and > all separate goals."""
     assert parse_change(text) == change
 
 
@@ -431,7 +433,7 @@ def test_a_call_that_never_leaves_is_named_with_its_bound(again: str) -> None:
 
 
 def test_too_many_ways_are_named_with_their_bound() -> None:
-    """One path at most is not enough for any trampoline with a slot, nor is one combination
+    """One path at most is not enough for any trampoline with a slot, and neither is one combination
     or one execution."""
     text = STUB.replace("null: b null", "null: ret") + ORDER  # for cmodx all are looked at
     for limits, name in (
@@ -444,7 +446,7 @@ def test_too_many_ways_are_named_with_their_bound() -> None:
 
 
 def test_claims_are_read_and_checked() -> None:
-    """A directive; an unknown property is named with its place; a broken claim is reported."""
+    """A directive; an unknown property is named with its line; a broken claim is reported."""
     claiming = ".claims settled live\n" + STUB + ORDER
     assert design(claiming).claims == ("settled", "live")
     with pytest.raises(notation.NotationError, match=r"1:14: .*'lively'"):
@@ -483,7 +485,7 @@ def test_each_other_step_of_the_default_retarget_is_needed(
 
 
 def test_the_default_retarget_holds_without_its_dmb_since_its_literal_is_never_invalid() -> None:
-    """Who fetches the new slot early loads the target before, which is current still."""
+    """A caller that fetches the new slot early loads the target before, which is still current."""
     less = without("dmb")
     for change in [*SINGLE, *changes(3)[::9]]:
         assert all(v.holds is not False for v in verdicts.check(less, change)), change
@@ -519,7 +521,7 @@ CALLING = """
         .align  3
         stp     x29, x30, [sp, #-16]!
 slot:   { near: bl target | far: bl stub }
-        BEHIND
+        AFTER
 stub:   ldr     x16, literal
         br      x16
 literal: { near, far: .quad target }
@@ -531,20 +533,20 @@ retarget:
 
 
 @pytest.mark.parametrize(
-    ("behind", "live"),
+    ("after", "live"),
     [
         ("ldp x29, x30, [sp], #16\n ret", True),
         ("nop\n ret", False),  # to itself, for ever
         ("ldp x29, x30, [sp], #16\n mov x19, #0\n nop\n ret", False),
     ],
 )
-def test_a_sequence_that_calls_must_come_back_to_its_caller(behind: str, live: bool) -> None:
-    """BLR changes the return address: right where what stands there restores it and returns."""
-    calling = design(CALLING.replace("BEHIND", behind))
+def test_a_sequence_that_calls_must_come_back_to_its_caller(after: str, live: bool) -> None:
+    """BLR changes the return address: right where the code there restores it and returns."""
+    calling = design(CALLING.replace("AFTER", after))
     assert verdicts.check(calling, ("near A", "far B"), ["live"])[0].holds is live
 
 
-def test_a_trampoline_stands_where_its_alignment_allows_and_no_better() -> None:
+def test_a_trampoline_is_aligned_as_it_says_and_no_better() -> None:
     """8-byte aligned, it is at 8 mod 16: a pair that must be one store crosses 16 bytes, and
     FEAT_LSE2 makes single only what lies within them (Arm ARM B2.2.1)."""
     less = PAIR.replace("align  4", "align  3")
@@ -553,19 +555,19 @@ def test_a_trampoline_stands_where_its_alignment_allows_and_no_better() -> None:
         assert verdict.holds is False
         assert f"16 bytes at literal must be one store, {says}: " in verdict.says
     for name in notation.shipped():
-        scene = Question(notation.load(name), ("near A", "far B")).scene()
+        scene = build(Question(notation.load(name), ("near A", "far B")))
         align = scene.question.design.align
         assert scene.base & -scene.base == align
 
 
 def test_a_trampoline_s_entry_is_a_landing_pad() -> None:
-    """A veneer's BR X16 or a pointer's BLR lands there, so a BTI C must stand there."""
+    """A veneer's BR X16 or a pointer's BLR lands there, so a BTI C must be there."""
     (verdict,) = verdicts.check(edited(("bti     c", "nop")), ("near A", "far B"), ["landing"])
     assert (verdict.holds, verdict.says) == (False, "a call lands on nop at entry")
 
 
 def test_landing_is_judged_by_the_word_that_was_fetched() -> None:
-    """The stub's pad is a cell: who fetches it before it is stored lands on a NOP."""
+    """The stub's pad is a cell: a caller that fetches it before it is stored lands on a NOP."""
     text = (STUB + "str w1, [x0]\n str x3, [x2]\n str w5, [x4]\n").replace(
         "null:   bti     c", "null: { near, far: nop | null: bti c }"
     )

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from static_call.check import verdicts
-from static_call.check.questions import parse_change
-from static_call.check.remedies import remedies
-from static_call.check.verdicts import Verdict
+from static_call.check.changes import parse_change
+from static_call.check.verdicts import Verdict, remedies
 from static_call.design import notation
 from static_call.design.design import Design
 
@@ -28,7 +27,7 @@ def verdict(name: str, change: str, what: str) -> Verdict:
 # Name, change, property, whether it holds, and what is said where it doesn't.
 OUTCOMES = [
     # The rest of the sled is cleaned after the first word, and fetches are not ordered among
-    # themselves: STP can be new, the LDR behind it still a NOP, and the BLR new again.
+    # themselves: STP can be new, the LDR after it still a NOP, and the BLR new again.
     ("xray-sled", "null-far", "live", False, "a call branches to what x16 held before"),
     ("xray-sled", "null-far", "cmodx", False, "slot is modified from b end to stp x0, x30, [sp, #-"
      "16]!"),
@@ -74,7 +73,7 @@ def test_a_sled_is_mended_by_cleaning_it_before_its_first_word_is_stored() -> No
 
 
 def test_a_pointer_to_new_code_needs_a_cse_before_it_is_stored() -> None:
-    """At the start, or behind the barrier: anywhere before the store."""
+    """At the start, or after the barrier: anywhere before the store."""
     proposed = remedies(verdict("pointer-swap", "far-far", "fresh"))
     assert proposed == ["cse at the start", "cse between dmb ish and str x1, [x0]"]
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from static_call.isa import a64
+from static_call.memory_model.explore import explore
 from static_call.memory_model.instructions import assemble, decode
-from static_call.memory_model.litmus import read, run
-from static_call.memory_model.program import Program, Thread, explore
+from static_call.memory_model.litmus import run
+from static_call.memory_model.litmus_reader import read
+from static_call.memory_model.program import Program, Thread
 
 LINES = """
 cmp w2, #1 | cmp x1, x11 | adds x1, x2, x3 | subs w1, w2, #4 | sub x1, x2, x3 | and w2, w2, w4

@@ -14,11 +14,15 @@ from hypothesis import strategies as st
 from naive_model import World
 
 from static_call.memory_model import model as tables
-from static_call.memory_model.executions import INITIAL, Execution, allowed, combinations, forbidden
+from static_call.memory_model.cycles import forbidden
+from static_call.memory_model.executions import INITIAL, Execution, allowed, combinations
+from static_call.memory_model.explore import explore
 from static_call.memory_model.instructions import assemble as word
-from static_call.memory_model.litmus import Test, read, run
+from static_call.memory_model.litmus import run
+from static_call.memory_model.litmus_format import Test
+from static_call.memory_model.litmus_reader import read
 from static_call.memory_model.model import AXIOMS, CACHE_TYPES, GLOBAL, INTERNAL, LOCAL, PICK, Model
-from static_call.memory_model.program import Limits, Program, Thread, TooBig, Unmodelled, explore
+from static_call.memory_model.program import Limits, Program, Thread, TooBig, Unmodelled
 
 X, Y = 0x20000, 0x20100
 CASES = {case.name: case for case in (*litmus_tests.APPLICATION, *litmus_tests.IFETCH)}
@@ -194,7 +198,7 @@ def test_cse_everywhere(model: Model) -> None:
     # Before the IC is complete it is of no use: what asks for it has a DMB, which waits for no IC.
     early = ("dc cvau, x1", "dsb ish", "ic ivau, x1", "isb", "dsb ish")
     assert any(map(stale, allowed(published_by_pointer(*early), model))) == (not model.dic)
-    # Behind the store but before it can be fetched, it is too early.
+    # After the store but before it can be fetched, it is too early.
     assert any(map(stale, allowed(published_by_pointer("isb", *CLEAN), model))) == (not model.dic)
 
 

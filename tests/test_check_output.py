@@ -14,19 +14,19 @@ import pytest
 from patience import patient
 
 from static_call.check import drawing, export, verdicts
-from static_call.check.questions import Unaskable, changes
+from static_call.check.changes import Unaskable, changes
 from static_call.check.story import tell
 from static_call.cli import main as cli
 from static_call.design import notation
 from static_call.design.design import PROPERTIES
-from static_call.memory_model import litmus
+from static_call.memory_model import litmus, litmus_reader
 from static_call.memory_model.litmus_writer import NotExpressible
 from static_call.memory_model.model import CACHE_TYPES
 
 
 @pytest.mark.parametrize("name", notation.shipped())
 def test_litmus_files_ask_what_the_checker_answers(name: str) -> None:
-    """Run as litmus tests, the files of a question say yes in one place or another exactly where
+    """Run as litmus tests, the files of a question say yes for one point or another exactly where
     the checker says that the property fails, in each cache type: another program, by another
     route, with the CSE as messages."""
     design = notation.load(name)
@@ -40,7 +40,9 @@ def test_litmus_files_ask_what_the_checker_answers(name: str) -> None:
             except NotExpressible:
                 continue
             for model in CACHE_TYPES:
-                results = [litmus.run(litmus.read(file.text, file.name), model) for file in files]
+                results = [
+                    litmus.run(litmus_reader.read(file.text, file.name), model) for file in files
+                ]
                 assert any(result.positive for result in results) == (model in verdict.models), (
                     change, verdict.name, model,
                 )  # fmt: skip
@@ -50,7 +52,7 @@ def test_litmus_files_ask_what_the_checker_answers(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["inline-stub", "local-stub", "mainline"])
 def test_every_litmus_file_has_executions_to_show(name: str) -> None:
-    """A place where the CSE cannot be, such as behind the slot's branch, gets no file."""
+    """A point where the CSE cannot be, such as after the slot's branch, gets no file."""
     design = notation.load(name)
     for change in (("near A", "far B"), ("far A", "null")):
         for kind in export.KINDS:
@@ -60,7 +62,7 @@ def test_every_litmus_file_has_executions_to_show(name: str) -> None:
                 continue
             assert files
             for file in files:
-                result = litmus.run(litmus.read(file.text, file.name))
+                result = litmus.run(litmus_reader.read(file.text, file.name))
                 assert result.positive + result.negative > 0, file.name
 
 
@@ -77,7 +79,7 @@ def test_every_litmus_file_has_executions_to_show(name: str) -> None:
     ],
 )
 def test_litmus_files_of_broken_retargets_say_so_too(old: str, new: str) -> None:
-    """A DSB is missing or too late: the message that stands for the CSE is no DSB either."""
+    """A DSB is missing or too late: the message that replaces the CSE is not a DSB either."""
     text = Path(notation.SHIPPED, "inline-stub.s").read_text()
     assert text.count(old) == 1
     design = notation.read(text.replace(old, new), "broken.s", "broken")
@@ -85,7 +87,7 @@ def test_litmus_files_of_broken_retargets_say_so_too(old: str, new: str) -> None
         change = ("near A", "near B")
         (verdict,) = verdicts.check(design, change, [kind])
         files = list(export.question(design, change, kind))
-        found = [litmus.run(litmus.read(file.text, file.name)).positive for file in files]
+        found = [litmus.run(litmus_reader.read(file.text, file.name)).positive for file in files]
         assert verdict.holds is False
         assert any(found), kind
 
@@ -95,14 +97,14 @@ def test_a_live_file_shows_herd_s_flag_where_cmodx_fails() -> None:
     design = notation.load("slot-inline-literal")
     for change, flagged in ((("near A", "null"), True), (("near A", "far B"), False)):
         (file,) = export.question(design, change, "live")
-        flags = litmus.run(litmus.read(file.text)).flags
+        flags = litmus.run(litmus_reader.read(file.text)).flags
         assert ("violates-CMODX-requirements" in flags) == flagged
 
 
 def test_litmus_files_are_written_and_what_has_no_form_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One file for each question and place of a CSE; a line on stderr for what cannot be."""
+    """One file for each question and point of a CSE; a line on stderr for what cannot be."""
     folder = tmp_path / "made" / "here"
     assert cli.main(["check", "mainline", "--litmus", str(folder)]) == 0
     written = sorted(path.name for path in folder.iterdir())

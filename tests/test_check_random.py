@@ -1,6 +1,6 @@
 """Designs at random: whatever the notation takes gets verdicts or one clear line.
 
-RANDOM_DESIGNS=20000 tries so many (`make random-designs`), RANDOM_FROM=N other ones.
+RANDOM_DESIGNS=20000 tries 20,000 (`make random-designs`), RANDOM_FROM=N others.
 """
 
 import json
@@ -12,8 +12,10 @@ import pytest
 import random_designs
 from naive_model import World
 
-from static_call.check import export, questions, report, verdicts
-from static_call.check.questions import Change, Question, Unaskable, changes
+from static_call.check import export, report, verdicts
+from static_call.check.changes import Change, Unaskable, changes
+from static_call.check.checker import Checker
+from static_call.check.questions import Question
 from static_call.check.story import tell
 from static_call.check.verdicts import Verdict
 from static_call.design import notation
@@ -33,7 +35,7 @@ Answer = list[Verdict] | str
 
 
 def read(text: str) -> Design | None:
-    """The design, or None where the notation refuses it, with its place."""
+    """The design, or None where the notation refuses it, naming file and line."""
     try:
         return notation.read(text, "r.s", "r")
     except notation.NotationError as error:
@@ -67,20 +69,11 @@ def holds(answer: Answer) -> object:
     return "refused" if isinstance(answer, str) else [verdict.holds for verdict in answer]
 
 
-def forget() -> None:
-    """Empties what earlier questions left behind."""
-    for cached in (
-        questions._scene, questions.targets, verdicts.explored, verdicts.executions,
-        verdicts.wrong_call,
-    ):  # fmt: skip
-        cached.cache_clear()
-
-
 def check_report(design: Design, found: dict[Change, list[Verdict]]) -> None:
     """Tables and JSON: a claim holds if it was asked and never failed; what was not says why."""
     result = {design: found}
     data = json.loads(json.dumps(report.as_data(result, LIMITS)))
-    columns = dict(zip(PROPERTIES, zip(*found.values())))
+    columns: dict[str, tuple[Verdict, ...]] = dict(zip(PROPERTIES, zip(*found.values())))
     sound = all(
         {v.holds for v in columns[name]} <= {True, None} and any(v.holds for v in columns[name])
         for name in design.claims
@@ -116,8 +109,8 @@ def check_story(design: Design, change: Change, answer: list[Verdict], random: R
 def naive(question: Question) -> bool | None:
     """Whether the naive model has a wrong call; None where that is too much for it, or there is a
     CSE on other PEs, which it doesn't know."""
-    scene = question.scene()
-    explored = verdicts.explored(question, LIMITS)
+    checker = Checker(LIMITS)
+    scene, explored = checker.scene(question), checker.explored(question)
     if scene.program.cse:
         return None
     wrong = [
@@ -152,7 +145,6 @@ def check_design(seed: int) -> Iterator[str]:
     change, answer = random.choice([*found.items()])
     match random.randrange(4):
         case 0:
-            forget()
             again = ask(design, change)
             assert isinstance(again, list)
             for one, other in zip(answer, again, strict=True):

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from static_call.check import export, report, verdicts
-from static_call.check.questions import Question, changes, parse_change, targets
+from static_call.check.build import build
+from static_call.check.changes import changes, parse_change
+from static_call.check.layout import targets
+from static_call.check.questions import Question
 from static_call.check.story import tell
 from static_call.cli import main as cli
 from static_call.design import notation
@@ -246,7 +249,7 @@ def test_near_targets_lie_in_reach_and_far_ones_beyond(line: str, align: int) ->
         )
         where = targets(mine)
         slot = next(item for item in mine.slots)
-        scene = Question(mine, ("near A", "near B")).scene()
+        scene = build(Question(mine, ("near A", "near B")))
         at = scene.base + (slot.offset or 0)
         reach = REACHES[line]
         for goal, address in where.items():
@@ -270,7 +273,7 @@ def test_a_far_form_with_a_reach_of_its_own_bounds_the_far_targets(near: str, fa
         assert holds is None
         assert "no target is beyond the reach of near and within that of far" in says
     else:
-        scene = Question(mine, ("far A", "far B")).scene()
+        scene = build(Question(mine, ("far A", "far B")))
         for goal in ("far A", "far B"):
             address = targets(mine)[goal]
             assert REACHES[near] < abs(address - scene.base) < REACHES[far]
@@ -402,7 +405,7 @@ REFUSED = [
     ("ldr x17, [sp, #4096]\nnop", "reads from where there need not be memory"),
     ("sub sp, sp, #8\nldr x16, [sp]", "must be a multiple of 16"),
     ("loop: cbz x0, loop\nnop", "stays in the trampoline"),
-    ("paciasp\npaciasp", "of what is no plain address"),
+    ("paciasp\npaciasp", "which does not hold a plain address"),
 ]
 """What the checker does not know, and what it says."""
 
@@ -418,14 +421,14 @@ def test_a_body_that_the_checker_does_not_know_is_refused(body: str, says: str) 
 CALLING = """        bti     c
         stp     x29, x30, [sp, #-16]!
 slot:   { near: bl target | null: nop }
-BEHIND
+AFTER
         ldp     x29, x30, [sp], #16
         ret
 """
 
 
 @pytest.mark.parametrize(
-    ("behind", "live"),
+    ("after", "live"),
     [
         ("nop", True),
         ("mov x9, #1", True),  # a called function may change it too
@@ -436,23 +439,23 @@ BEHIND
         ("sub sp, sp, #16", False),
     ],
 )
-def test_behind_a_call_registers_hold_what_a_function_may_leave(behind: str, live: bool) -> None:
+def test_after_a_call_registers_hold_what_a_function_may_leave(after: str, live: bool) -> None:
     """X0 to X18 and the flags are the callee's; its result goes to the caller."""
-    mine = design(CALLING.replace("BEHIND", behind) + ONE)
+    mine = design(CALLING.replace("AFTER", after) + ONE)
     assert answer(mine, "near-near", "live")[0] is live
 
 
 @pytest.mark.parametrize(
-    "behind", ["cbz x9, slot", "late: { near: nop | null: nop }",
+    "after", ["cbz x9, slot", "late: { near: nop | null: nop }",
                "ldr x16, [sp]\nadr x17, slot\nldr w17, [x17]",
                "adr x16, back\nbr x16\nback: bti c"]
 )  # fmt: skip
-def test_what_changes_behind_a_call_is_refused(behind: str) -> None:
+def test_what_changes_after_a_call_is_refused(after: str) -> None:
     """A slot, a cell that is read or an indirect branch there is more than can be judged alone."""
-    code = RETARGET if behind.startswith("late") else ONE
+    code = RETARGET if after.startswith("late") else ONE
     code = code.replace("str     x3", "str     w3")
-    mine = design(CALLING.replace("BEHIND", behind) + code)
-    with pytest.raises(StaticCallError, match="behind its call stands"):
+    mine = design(CALLING.replace("AFTER", after) + code)
+    with pytest.raises(StaticCallError, match="its call is followed by"):
         verdicts.check(mine, ("near A", "near B"))
 
 
@@ -517,7 +520,7 @@ def test_a_retarget_has_the_registers_of_its_cells_and_x0_to_x17(line: str, says
 def test_maintenance_of_the_wrong_kind_or_place_does_not_hold(
     old: str, new: str, what: str
 ) -> None:
-    """DSB ISHST and ISHLD wait for no DC or IC, NSH for no other PE, ISB is no CSE elsewhere."""
+    """DSB ISHST and ISHLD wait for no DC or IC, NSH for no other PE; ISB acts on its own PE."""
     mine = stub("", (old, new))
     change = "far-far" if what == "fresh" else "near-near"
     assert answer(mine, change, what)[0] is False
@@ -567,7 +570,7 @@ def test_a_kind_of_design_that_is_not_known_yet_is_refused(
 
 def test_two_slots_that_are_flipped_in_the_wrong_order_get_a_verdict() -> None:
     """Fetched code that branches through a literal whose atoms change under way: a NOP for the
-    second word, and control runs into what stands behind."""
+    second word, and control runs into what follows."""
     text = """.align 3
         bti     c
 first:  { null: b end | far: ldr x16, literal }

@@ -12,14 +12,9 @@ from static_call.cli import main as cli
 from static_call.cli.output import Progress
 from static_call.cli.verbs.litmus import run_files
 from static_call.memory_model.instructions import assemble
-from static_call.memory_model.litmus import (
-    LitmusError,
-    Test,
-    Variable,
-    read,
-    run,
-    show_instruction,
-)
+from static_call.memory_model.litmus import run
+from static_call.memory_model.litmus_format import LitmusError, Test, Variable, show_instruction
+from static_call.memory_model.litmus_reader import read
 from static_call.memory_model.litmus_writer import NotExpressible, write
 from static_call.memory_model.model import CACHE_TYPES, Model
 from static_call.memory_model.program import Limits, Program, Thread
@@ -144,7 +139,7 @@ def test_values_are_shown_as_what_they_are() -> None:
      ("movz x1, #1, lsl #16", "MOVZ X1,#1,LSL #16"), ("dmb ishst", "DMB ISHST")],
 )  # fmt: skip
 def test_show_instruction(line: str, shown: str) -> None:
-    """Capitals, decimal numbers, no space behind commas, branches as .+N."""
+    """Capitals, decimal numbers, no space after commas, branches as .+N."""
     assert show_instruction(assemble(line)) == shown
 
 
@@ -252,7 +247,7 @@ def test_a_cut_run_decides_only_what_it_can(condition: str, verdict: str, tmp_pa
 
 
 def test_the_bound_that_was_met_is_named(tmp_path: Path) -> None:
-    """A straight thread that is too long is no loop; with a higher bound it is run."""
+    """A straight thread that is too long is not a loop; with a higher bound it is run."""
     file = tmp_path / "long.litmus"
     file.write_text("AArch64 long\n{ }\n P0 ;\n" + " MOV X0,#1 ;\n" * 600 + "exists (0:X0=1)\n")
     out, err = io.StringIO(), io.StringIO()
@@ -273,7 +268,7 @@ def test_an_error_of_the_checker_is_one_line(
         monkeypatch.undo()
         raise IndexError("of something")
 
-    monkeypatch.setattr("static_call.memory_model.litmus.read", broken)
+    monkeypatch.setattr("static_call.memory_model.litmus_reader.read", broken)
     out, err = io.StringIO(), io.StringIO()
     assert run_files([str(good)] * 2, out=out, err=err) == 2
     assert out.getvalue() == MP_REPORT + "\n\n"
@@ -324,7 +319,7 @@ def good(condition: str, initial: str = "") -> str:
         (good("", "x=1;\nx=2;"), 3, "a second value of [x]"),
         (good("", "int x;\nuint64_t x;"), 3, "a second x of another size"),
         # What is too much
-        ("AArch64 a\n{ }\n P0 ;\n NOP | NOP ;\n", 4, "behind the last column"),
+        ("AArch64 a\n{ }\n P0 ;\n NOP | NOP ;\n", 4, "after the last column"),
         (good("", "int a[2]={1,2,3};"), 2, "3 values for the 2 of a"),
         (good("", "int a[2]=1;"), 2, "a is an array"),
         (good("", "int a[9999];"), 2, "more than 4096"),
@@ -366,7 +361,7 @@ def test_arrays_as_values() -> None:
     assert run(read(good("forall (b={-3,4})", "int b[2]={-3,4};"))).holds
 
 
-def test_what_may_stand_in_a_file() -> None:
+def test_what_a_file_may_contain() -> None:
     """Declarations apart from values, braces in a description, negative numbers of a size."""
     text = good("exists (*x=-1 /\\ 0:X1=x)", "int x; x=-1; 0:X1=x; uint64_t 0:X1; 3:X1=x;")
     text = text.replace("{ int", '"a { b"\nHash="0\n{ int').replace("(*", "( *")
@@ -376,7 +371,7 @@ def test_what_may_stand_in_a_file() -> None:
 def test_cache_type_and_lse2_of_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The options stand for the headers' CacheType, and for a processor with FEAT_LSE2."""
+    """The options replace the headers' CacheType, and choose a processor with FEAT_LSE2."""
     file = tmp_path / "self.litmus"
     file.write_text(SELF.format(cache="IDC,DIC"))
     for options, seen in (

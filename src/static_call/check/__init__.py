@@ -1,8 +1,11 @@
-"""Which executions of a small arm64 program the architecture allows, instruction fetch included.
+"""Which properties a design has, proved on its machine code.
 
-program.py        runs each thread by itself: its possible sequences of memory events
-model.py          Arm's memory model, as tables of rules
-executions.py     the executions that the model allows, and why not the others
-litmus.py         litmus files: reading and running
-litmus_writer.py  and writing
+In the order of who imports whom:
+
+- changes.py, questions.py: what can be asked
+- layout.py, updater.py, scene.py, build.py: a question's program, and what happens in it in words
+- checker.py: asks the model, and remembers
+- cmodx.py, landing.py, atomic.py, remedies.py, properties.py: the properties, a row for each
+- verdicts.py, report.py: the answers, and their tables
+- telling.py, story.py, drawing.py, export.py: why; and the questions as litmus files
 """

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from itertools import pairwise
 from textwrap import wrap
 from typing import NamedTuple
 
-from static_call.check.questions import show_change
-from static_call.check.story import MEANING, Story, describe, in_order, is_early, why
-from static_call.memory_model.executions import INITIAL, Edge, order_edges
+from static_call.check.changes import show_change
+from static_call.check.story import Story
+from static_call.check.telling import told, why
+from static_call.memory_model.cycles import Edge, order_edges
+from static_call.memory_model.executions import INITIAL, Execution
 
 _WIDE, _HIGH, _GAP, _ROW = 400, 30, 190, 46
 _TOP, _LEFT, _RIGHT = 84, 130, 110
@@ -32,83 +34,88 @@ text { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; fill: #111827; }
 
 
 class _Box(NamedTuple):
-    """Where an event is drawn: its left upper corner, and its thread."""
+    """Where an event is drawn.
+
+    Attributes:
+        x: Of its left edge.
+        y: Of its upper edge.
+        thread: The event's thread.
+    """
 
     x: int
     y: int
     thread: int
+
+    @classmethod
+    def at(cls, row: int, thread: int) -> _Box:
+        return cls(_LEFT + thread * (_WIDE + _GAP), _TOP + 34 + row * _ROW, thread)
 
     @property
     def middle(self) -> int:
         return self.y + _HIGH // 2
 
     def side(self, other: _Box) -> int:
-        """The x of the side that an edge to another box leaves from, or gets to."""
+        """The x of the side where an edge to or from another box ends."""
         if self.thread == other.thread:
             return self.x + (0 if self.thread == 0 else _WIDE)
         return self.x + (_WIDE if self.thread == 0 else 0)
 
 
 def svg(story: Story) -> str:
-    """The story as an SVG document that needs nothing else.
-
-    Raises ValueError where there is no execution to draw.
-    """
-    execution = story.execution
-    verdict = story.verdict
+    """The story as an SVG document that needs no other file."""
+    verdict, execution = story.verdict, story.execution
     title = f"{verdict.design.name}: {show_change(verdict.change)}"
     if execution is None:
         note = f"{verdict.name} holds: no values lead to a wrong call"
         return _document(760, 120, [*_heading(title, note)], title)
-    order = in_order(execution, story.cycle)
-    boxes = {
-        i: _Box(
-            _LEFT + execution.thread[i] * (_WIDE + _GAP), _TOP + 34 + row * _ROW,
-            execution.thread[i],
-        )
-        for row, i in enumerate(order)
-    }  # fmt: skip
-    told = {
-        i: describe(story.scene, execution, i)
-        + (" (early)" if is_early(execution, order, at) else "")
-        for at, i in enumerate(order)
-    }
+    texts = dict(told(story.scene, execution, story.cycle))
+    boxes = {i: _Box.at(row, execution.thread[i]) for row, i in enumerate(texts)}
     width = _LEFT + 2 * _WIDE + _GAP + _RIGHT
-    height = _TOP + 34 + len(order) * _ROW + 90
-    note = f"{verdict.name}: {verdict.says}" if verdict.holds is False else (
-        f"{verdict.name} holds: the model forbids this execution"
-    )  # fmt: skip
-    parts = [*_heading(title, note)]
-    for thread, name in enumerate(("updater", "caller")):
-        x = _LEFT + thread * (_WIDE + _GAP)
-        parts.append(f'<text class="note" x="{x}" y="{_TOP + 14}" font-weight="bold">{name}</text>')
-        own = [boxes[i] for i in order if boxes[i].thread == thread]
-        if own:
-            parts.append(
-                f'<line x1="{x + _WIDE // 2}" y1="{own[0].y}" x2="{x + _WIDE // 2}" '
-                f'y2="{own[-1].y}" stroke="#d1d5db" stroke-width="2"/>'
-            )
+    height = _TOP + 34 + len(boxes) * _ROW + 90
+    note = f"{verdict.name} holds: the model forbids this execution"
+    if verdict.holds is False:
+        note = f"{verdict.name}: {verdict.says}"
+    parts = [*_heading(title, note), *_threads(boxes)]
     used = set()
     for number, (kind, a, b, label) in enumerate(_relations(story)):
         used.add(kind)
         parts += _edge(boxes[a], boxes[b], kind, label, number)
+    parts += _events(story, execution, boxes, texts)
+    parts += _legend(used, height - 56)
+    return _document(width, height, parts, title)
+
+
+def _threads(boxes: Mapping[int, _Box]) -> Iterator[str]:
+    """The threads' names, and a line through the events of each."""
+    for thread, name in enumerate(("updater", "caller")):
+        x = _LEFT + thread * (_WIDE + _GAP)
+        yield f'<text class="note" x="{x}" y="{_TOP + 14}" font-weight="bold">{name}</text>'
+        own = [box for box in boxes.values() if box.thread == thread]
+        if own:
+            yield (
+                f'<line x1="{x + _WIDE // 2}" y1="{own[0].y}" x2="{x + _WIDE // 2}" '
+                f'y2="{own[-1].y}" stroke="#d1d5db" stroke-width="2"/>'
+            )
+
+
+def _events(
+    story: Story, execution: Execution, boxes: Mapping[int, _Box], texts: Mapping[int, str]
+) -> Iterator[str]:
+    """The events' boxes. Those in the cycle, and those that go wrong, have a colour."""
     in_cycle = {i for edge in story.cycle for i in (edge.source, edge.target, *edge.through)}
     for edge in story.cycle:
         in_cycle |= {step.target for step in why(execution, edge)}
     for i, box in boxes.items():
-        text = told[i]
-        wrong = verdict.holds is False and _is_wrong(story, i)
+        wrong = story.verdict.holds is False and _is_wrong(story, i)
         stroke = _COLOURS["cycle"] if i in in_cycle else "#b91c1c" if wrong else "#6b7280"
         fill = "#fef2f2" if wrong else "#f0fdf4" if i in in_cycle else "#ffffff"
-        size = min(13.0, (_WIDE - 16) / (max(len(text), 1) * 0.61))
-        parts.append(
+        size = min(13.0, (_WIDE - 16) / (max(len(texts[i]), 1) * 0.61))
+        yield (
             f'<rect x="{box.x}" y="{box.y}" width="{_WIDE}" height="{_HIGH}" rx="5" '
             f'fill="{fill}" stroke="{stroke}" stroke-width="1.3"/>'
             f'<text x="{box.x + 8}" y="{box.y + 20}" style="font-size:{size:.1f}px">'
-            f"{escape(text)}</text>"
+            f"{escape(texts[i])}</text>"
         )
-    parts += _legend(used, height - 56)
-    return _document(width, height, parts, title)
 
 
 def _heading(title: str, note: str) -> Iterator[str]:
@@ -138,10 +145,10 @@ def _document(width: int, height: int, parts: list[str], title: str) -> str:
 
 
 def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
-    """What is drawn between events: kind, from, to, label."""
+    """What is drawn between events: its kind, from which to which, and its label."""
     execution = story.execution
     assert execution is not None
-    events, drawn = execution.events, set()
+    drawn: set[tuple[int, int]] = set()
     for edge in story.cycle:
         reasons = why(execution, edge)
         for step in reasons:
@@ -151,17 +158,14 @@ def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
         for number, (a, b) in enumerate(pairwise(legs)):
             drawn.add((a, b))
             yield "cycle", a, b, edge.axiom if not number else ""
-    if story.verdict.name == "cmodx":
-        for conflict in execution.conflicts:
-            drawn.add((conflict.fetch, conflict.write))
-            yield "conflict", conflict.fetch, conflict.write, "unordered"
+    for a, b in story.verdict.what.conflicts(execution):
+        drawn.add((a, b))
+        yield "conflict", a, b, "unordered"
     for r, w in execution.rf.items():
         if w != INITIAL and (w, r) not in drawn:
             yield "rf", w, r, "rf"
             drawn.add((w, r))
-        place = events[r].address, events[r].size
-        order = next((o for atom, o in execution.co.items() if tuple(atom) == place), ())
-        later = order[order.index(w) + 1 :] if w != INITIAL else order
+        later = execution.from_reads(r)
         if later and (r, later[0]) not in drawn:
             yield "fr", r, later[0], "fr"
             drawn.add((r, later[0]))
@@ -176,8 +180,10 @@ def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
 
 
 def _nearest(edges: list[Edge]) -> Iterator[Edge]:
-    """Of the edges between threads those that no other stands for: from an event to the first that
-    it is before, and to an event from the last."""
+    """The edges between threads that no other edge implies.
+
+    They lead from an event to the first that it is before, and to an event from the last.
+    """
     for edge in edges:
         if not any(
             other is not edge and edge.source <= other.source and other.target <= edge.target
@@ -187,7 +193,7 @@ def _nearest(edges: list[Edge]) -> Iterator[Edge]:
 
 
 def _worth(story: Story, edge: Edge) -> bool:
-    """Whether an order is drawn: between threads, or of maintenance with a fetch of its own."""
+    """Whether an order is drawn: only one between threads, and none of two CSEs."""
     execution = story.execution
     assert execution is not None
     thread, kinds = execution.thread, {execution.events[i].kind for i in edge[:2]}
@@ -199,18 +205,20 @@ def _worth(story: Story, edge: Edge) -> bool:
 
 
 def _is_wrong(story: Story, index: int) -> bool:
-    """Whether an event belongs to what goes wrong: a fetch or load of the caller of an old value,
-    or a fetch that conflicts with a write."""
+    """Whether an event belongs to what goes wrong.
+
+    It is in conflict with another, or is the caller's last fetch or load.
+    """
     execution = story.execution
     assert execution is not None
-    if story.verdict.name == "cmodx":
-        return any(index in (c.fetch, c.write) for c in execution.conflicts)
+    if conflicts := story.verdict.what.conflicts(execution):
+        return any(index in pair for pair in conflicts)
     caller = [i for i in execution.rf if execution.thread[i] == 1]
     return bool(caller) and index == caller[-1]
 
 
 def _edge(a: _Box, b: _Box, kind: str, label: str, number: int) -> Iterator[str]:
-    """A curve between two boxes, with its label where it is highest or in the middle."""
+    """A curve between two boxes, with its label."""
     colour, (x1, x2) = _COLOURS[kind], (a.side(b), b.side(a))
     y1, y2 = a.middle + 5, b.middle - 5
     if a.thread == b.thread:
@@ -252,7 +260,7 @@ def _legend(used: set[str], y: int) -> Iterator[str]:
 
 
 def html(story: Story) -> str:
-    """The story as a page that needs nothing else: the text, and the drawing."""
+    """The story as an HTML page that needs no other file: the drawing, and the text."""
     verdict = story.verdict
     title = f"{verdict.design.name}: {show_change(verdict.change)}: {verdict.name}"
     return f"""<!DOCTYPE html>
@@ -269,7 +277,7 @@ svg {{ max-width: 100%; height: auto; }}
 </head>
 <body>
 <h1>{escape(title)}</h1>
-<p>{escape(MEANING[verdict.name].capitalize())}.</p>
+<p>{escape(verdict.what.meaning.capitalize())}.</p>
 {svg(story)}
 <pre>{escape(story.text)}</pre>
 </body>

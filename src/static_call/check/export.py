@@ -1,13 +1,13 @@
 """The checker's questions as litmus files, for herd7 and litmus7.
 
-In such a file the trampoline is thread P1's code, with the targets behind it: which one was called
-says X9. A literal is a variable, loaded through a register that holds its address. A context
-synchronisation event on every PE (see retarget.Cse) becomes a message: P0 asks, P1 has an ISB and
-answers, and `filter` keeps the executions in which both heard. Where in the call it comes makes a
-difference, so there is a file for each place: the question's answer is yes in one of them. No file
-is written for a place that no call of the question passes with all its CSEs heard.
+In such a file the trampoline is thread P1's code, followed by the targets: X9 says which one was
+called. A literal is a variable, loaded through a register that holds its address. A context
+synchronisation event (CSE) on every PE becomes a message: P0 asks, P1 has an ISB and answers, and
+`filter` keeps the executions in which both heard. It matters at which point of the call P1 answers,
+so there is a file for each point: the question's answer is yes in one of them. No file is written
+for a point at which no call hears all that it must.
 
-The files ask live, prefix, fresh and settled as `exists` of a wrong call; herd7's flag
+The files ask for a wrong call, by `exists`: properties.py says for which properties. herd7's flag
 violates-CMODX-requirements on a live one answers cmodx. atomic and landing have no such form.
 """
 
@@ -18,21 +18,19 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
-from static_call.check.questions import (
-    Change,
-    Question,
-    Scene,
-    Unaskable,
-    changes,
-    stores,
-)
-from static_call.check.verdicts import explored
+from static_call.check.changes import Change, Unaskable, changes, spell_change
+from static_call.check.checker import Checker
+from static_call.check.properties import ROWS, Property, named
+from static_call.check.questions import Question
+from static_call.check.scene import Scene
 from static_call.design.design import LITERAL, Design, Item
 from static_call.design.retarget import Cse
 from static_call.errors import StaticCallError
 from static_call.isa import a64
 from static_call.memory_model.instructions import decode
-from static_call.memory_model.litmus import read, run, show_instruction, spell
+from static_call.memory_model.litmus import run
+from static_call.memory_model.litmus_format import show_instruction, spell
+from static_call.memory_model.litmus_reader import read
 from static_call.memory_model.litmus_writer import NotExpressible
 from static_call.memory_model.model import WEAKEST
 from static_call.memory_model.program import DEFAULT, Limits
@@ -45,13 +43,17 @@ _CALLED, _SEEN, _LITERAL = 9, 8, 26
 _STEPS = ("str", "dmb", "dsb", "isb", "dc cvau", "ic ivau")
 _OURS = {*range(8, 16), *range(20, 29)}
 
-
-KINDS = ("live", "fresh", "settled", "prefix")
-"""The properties that are asked as files."""
+KINDS = tuple(row.name for row in ROWS if row.export)
+"""The names of the properties that are asked as files."""
 
 
 class File(NamedTuple):
-    """A litmus file: its name without an ending, and its text."""
+    """A litmus file.
+
+    Attributes:
+        name: Its name without an ending.
+        text: Its contents.
+    """
 
     name: str
     text: str
@@ -62,68 +64,94 @@ def write(
 ) -> tuple[int, list[str]]:
     """Writes the questions on single changes of designs as files.
 
-    Returns how many, and for each design with questions that cannot be written so, or with none at
-    all, why the first of them can't and how many more can't. Raises OSError, and StaticCallError
-    where two designs have one name: their files would be the same ones.
+    Args:
+        designs: The designs, each with a name of its own.
+        directory: Where to; it is made if it is not there.
+        limits: Bounds on the work.
+
+    Returns:
+        How many files there are, and the problems: for each design with questions that cannot be
+        written, or with none at all, why the first of them cannot and how many more cannot.
+
+    Raises:
+        OSError: a file cannot be written.
+        StaticCallError: two designs have the same name, so that their files would have too.
     """
     names = [design.name for design in designs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise StaticCallError(f"two designs are named {twice}: write their files into two folders")
     os.makedirs(directory, exist_ok=True)
     count = 0
-    problems: dict[str, list[str]] = {}
+    problems: list[str] = []
     for design in designs:
-        written = 0
-        not_asked: list[str] = []
-        for change, kind in product(changes(), KINDS):
-            try:
-                found = list(question(design, change, kind, limits))
-            except Unaskable as error:
-                not_asked.append(f"{design.name}+{kind}: {error}")
-                continue
-            except NotExpressible as error:
-                problems.setdefault(design.name, []).append(str(error))
-                continue
-            for name, text in found:
-                path = os.path.join(directory, f"{name}.litmus")
-                with open(path, "w", encoding="utf-8") as file:
-                    file.write(text)
-            written += len(found)
-        if not written:
-            problems.setdefault(design.name, not_asked)
+        written, (why, *more) = _write(design, directory, limits)
         count += written
-    return count, [
-        why + (f" (and {len(more)} questions more)" if more else "")
-        for why, *more in problems.values()
-    ]
+        if why:
+            problems.append(why + (f" (and {len(more)} questions more)" if more else ""))
+    return count, problems
 
 
-def question(design: Design, change: Change, kind: str, limits: Limits = DEFAULT) -> Iterator[File]:
-    """The files of one question, which is answered yes where one of them is.
+def _write(design: Design, directory: str, limits: Limits) -> tuple[int, list[str]]:
+    """Writes one design's questions. Returns how many files, and why others can't be written."""
+    checker = Checker(limits)
+    written = 0
+    not_asked: list[str] = []
+    problems: list[str] = []
+    for change, kind in product(changes(), KINDS):
+        try:
+            found = list(question(design, change, kind, checker=checker))
+        except Unaskable as error:
+            not_asked.append(f"{design.name}+{kind}: {error}")
+            continue
+        except NotExpressible as error:
+            problems.append(str(error))
+            continue
+        for name, text in found:
+            with open(os.path.join(directory, f"{name}.litmus"), "w", encoding="utf-8") as file:
+                file.write(text)
+        written += len(found)
+    return written, problems or ([] if written else not_asked) or [""]
 
-    Raises NotExpressible, Unaskable.
+
+def question(
+    design: Design,
+    change: Change,
+    what: Property | str,
+    limits: Limits = DEFAULT,
+    checker: Checker | None = None,
+) -> Iterator[File]:
+    """The files of one question, whose answer is yes where it is yes in one of them.
+
+    Args:
+        design: The design.
+        change: The change of its target.
+        what: The property that is asked for, or its name.
+        limits: Bounds on the work.
+        checker: What remembers, whose bounds then count.
+
+    Raises:
+        NotExpressible: a litmus file has no form for it.
+        Unaskable: there is nothing to ask.
     """
-    base = Question(design, change, kind if kind in ("fresh", "settled") else "call")
-    name = f"{design.name}+{kind}+{'-'.join(goal.replace(' ', '') for goal in change)}"
-    asked = [base]
-    if kind == "prefix":
-        asked = [base.but(stop=i + 1) for i, _ in stores(design.retarget)]
+    checker = checker or Checker(limits)
+    row = named(what) if isinstance(what, str) else what
+    name = f"{design.name}+{row.name}+{spell_change(change)}"
+    if row.export is None:
+        raise NotExpressible(f"{name}: it does not ask for a wrong call")
+    asked = row.export(Question(design, change))
     for number, one in enumerate(asked):
-        scene = one.scene()
-        if len(set(scene.meant)) == 1:
-            raise Unaskable("both are the same function here")
-        explored(one, limits)
+        checker.explored(one)
         more = f"+{number}" if len(asked) > 1 else ""
-        writer = _Writer(scene, name + more)
-        yield from writer.files()
+        yield from _Writer(checker.scene(one), name + more).files()
 
 
 class _Writer:
     """One question's files.
 
-    init     the lines of the initial state
-    goals    the functions of the change: their labels, by address
-    literals the names of the literals' variables, by address
+    Attributes:
+        init: The lines of the initial state.
+        goals: The labels of the change's functions, by address.
+        literals: The names of the literals' variables, by address.
     """
 
     def __init__(self, scene: Scene, name: str) -> None:
@@ -140,18 +168,18 @@ class _Writer:
 
     def files(self) -> Iterator[File]:
         count = len(self.program.cse)
-        settled = self.question.kind == "settled"  # its caller has a place before it is told
-        places = range(1 + settled + sum(map(self.eventful, self.design.items)))
-        for chosen in combinations_with_replacement(places, count):
-            name = self.name + "".join(f"+cse{place}" for place in chosen)
+        settled = self.question.kind == "settled"  # its caller can answer before it is told
+        points = range(1 + settled + sum(map(self.eventful, self.design.items)))
+        for chosen in combinations_with_replacement(points, count):
+            name = self.name + "".join(f"+cse{point}" for point in chosen)
             text = self.text(name, chosen)
             result = run(read(text, name), WEAKEST)
             if result.positive or result.negative:
                 yield File(name, text)
 
     def eventful(self, item: Item) -> bool:
-        """Whether a CSE before it is another than one before the next: slots, loads, branches."""
-        if item.offset is None or item.size != a64.WORD:
+        """Whether a CSE before it differs from one before the next: slots, loads, branches."""
+        if item.offset is None or item.is_literal:
             return False
         held = item.contents.get("")
         return item.cell or (isinstance(held, a64.Instruction) and held.name in ("ldr", "br"))
@@ -180,51 +208,63 @@ class _Writer:
 
     # The caller, P1
 
-    def handshake(self, chosen: tuple[int, ...], place: int) -> Iterator[str]:
-        """The CSEs that the caller has here."""
+    def handshake(self, chosen: tuple[int, ...], point: int) -> Iterator[str]:
+        """The CSEs that the caller has at a point."""
         for number, where in enumerate(chosen):
-            if where == place:
+            if where == point:
                 yield f"LDR W{_HEARD + number},[X{_ASKED + 2 * number}]"
                 yield from ("DSB SY", "ISB")
                 yield f"STR W{_ONE},[X{_ANSWERED + 2 * number}]"
 
     def caller(self, chosen: tuple[int, ...]) -> list[str]:
-        self.init += [' 1:X30=label:"P1:Lback";', " 1:X0=119;"]
-        for number in range(len(chosen)):
-            self.init += [f" uint32_t ask{number}=0;", f" uint32_t answer{number}=0;"]
-            for t in (0, 1):
-                self.init.append(f" {t}:X{_ASKED + 2 * number}=ask{number};")
-                self.init.append(f" {t}:X{_ANSWERED + 2 * number}=answer{number};")
-        self.init += [f" {t}:X{_ONE}=1;" for t in (0, 1) if chosen]
+        self.init += self.caller_registers(len(chosen))
         lines: list[str] = []
-        place = 0
+        point = 0
         if self.question.kind == "settled":
-            lines += self.handshake(chosen, place)
-            place += 1
-            self.init += [f" {t}:X{_FLAG}=flag;" for t in (0, 1)]
+            lines += self.handshake(chosen, point)
+            point += 1
             lines += [f"LDAR W{_SEEN},[X{_FLAG}]", f"CBZ W{_SEEN},Lnone"]
             lines += ["ISB"] * self.question.isb
-        if self.design.entry != min(i.offset or 0 for i in self.design.items if i.size == a64.WORD):
+        if self.design.entry != min(i.offset or 0 for i in self.design.items if not i.is_literal):
             lines.append(f"B {self.label(self.scene.base + self.design.entry)}")
         paged: dict[int, int] = {}  # registers made by ADRP -> the page
         for item in self.design.items:
-            if item.offset is None or item.size != a64.WORD:
+            if item.offset is None or item.is_literal:
                 continue
             address = self.scene.base + item.offset
             if self.eventful(item):
-                lines += self.handshake(chosen, place)
-                place += 1
+                lines += self.handshake(chosen, point)
+                point += 1
             lines += [f"{self.label(address)}:", self.instruction(address, paged)]
+        return [*lines, *self.ends(), "Lend:", *self.handshake(chosen, point)]
+
+    def caller_registers(self, cses: int) -> Iterator[str]:
+        """The initial state for the caller, and for its messages with the updater."""
+        yield from (' 1:X30=label:"P1:Lback";', " 1:X0=119;")
+        for number in range(cses):
+            yield from (f" uint32_t ask{number}=0;", f" uint32_t answer{number}=0;")
+            for t in (0, 1):
+                yield f" {t}:X{_ASKED + 2 * number}=ask{number};"
+                yield f" {t}:X{_ANSWERED + 2 * number}=answer{number};"
+        yield from (f" {t}:X{_ONE}=1;" for t in (0, 1) if cses)
+        if self.question.kind == "settled":
+            yield from (f" {t}:X{_FLAG}=flag;" for t in (0, 1))
+
+    def ends(self) -> Iterator[str]:
+        """Where a call ends: a number in a register for each."""
         for number, (address, label) in enumerate(self.goals.items()):
-            stale = ["B Lold"] if address in self.program.code else []  # the updater writes it
-            lines += [f"{label}:", *stale, f"MOV W{_CALLED},#{number + 2}", "B Lend"]
-        lines += ["Lback:", f"MOV W{_CALLED},#1", "B Lend"]
-        lines += ["Lold:", f"MOV W{_CALLED},#99", "B Lend"] * (self.question.kind == "fresh")
-        lines += ["Lnone:", f"MOV W{_CALLED},#100"] * (self.question.kind == "settled")
-        return [*lines, "Lend:", *self.handshake(chosen, place)]
+            yield f"{label}:"
+            if address in self.program.code:  # the updater writes it
+                yield "B Lold"
+            yield from (f"MOV W{_CALLED},#{number + 2}", "B Lend")
+        yield from ("Lback:", f"MOV W{_CALLED},#1", "B Lend")
+        if self.question.kind == "fresh":
+            yield from ("Lold:", f"MOV W{_CALLED},#99", "B Lend")
+        if self.question.kind == "settled":
+            yield from ("Lnone:", f"MOV W{_CALLED},#100")
 
     def instruction(self, address: int, paged: dict[int, int]) -> str:
-        """An instruction of the trampoline. What finds a literal's address becomes a register."""
+        """An instruction of the trampoline. A literal's address comes from a register."""
         insn = decode(self.program.code[address], address)
         operands = insn.row.operands if insn.row else ()
         if any(insn[o.name] in _OURS for o in operands if o.is_register):
@@ -286,7 +326,7 @@ class _Writer:
         for k, (cell, address, value) in enumerate(
             zip(self.design.cells, registers[::2], registers[1::2])
         ):
-            if cell.size == a64.WORD:
+            if cell.is_slot:
                 where, held = self.pointer(address), self.word(value, address, caller)
             else:
                 where, held = self.literals[address], self.pointer(value)
@@ -315,7 +355,7 @@ class _Writer:
         if self.question.kind == "fresh":
             return f"1:X{_CALLED}=99"
         names = {self.scene.targets[address]: i + 2 for i, address in enumerate(self.goals)}
-        before = [self.scene.current[i] for i, place in enumerate(chosen) if place == 0]
+        before = [self.scene.current[i] for i, point in enumerate(chosen) if point == 0]
         right = []
         first = -1 if self.question.kind == "settled" else max(before, default=0)
         for goal in dict.fromkeys(self.scene.meant[first:]):

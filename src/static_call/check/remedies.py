@@ -3,108 +3,114 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
+from static_call.check.checker import Checker, Failure
 from static_call.check.questions import Question, maintenance, stores
-from static_call.check.verdicts import Verdict, wrong_call
-from static_call.isa import a64
 from static_call.memory_model.model import WEAKEST
-from static_call.memory_model.program import DEFAULT, Limits
 
 Insert = tuple[tuple[int, str], ...]
 """Lines of assembly, each with the number of the instruction that it comes before."""
-
 
 VALID = (
     "a literal that always holds an address that can be branched to, for instance of a stub that "
     "returns where the target is null; or a cbz behind the load of it"
 )
+"""The remedy for a call that branches to 0."""
+
+ISB = "an ISB on the caller, between its seeing that the update is done and its call"
+"""A remedy for a call that starts after a retarget."""
 
 
-def remedies(verdict: Verdict, limits: Limits = DEFAULT) -> list[str]:
-    """What would make the property hold for this change; none where nothing is known.
+def for_a_call(checker: Checker, failure: Failure) -> list[str]:
+    """What would make a wrong call impossible; empty where nothing that was tried does.
 
-    The least that does: one instruction more, else two stores the other way round, else a CSE, else
-    the cleaning and invalidation of a slot, else two of these.
+    It is the least that does: one more instruction, else the exchange of two stores, else a CSE,
+    else the cleaning and invalidation of a slot, else two of these.
     """
-    failure = verdict.failure
-    if failure is None:
-        return []
-    question, name = failure.question, verdict.name
-    if name == "cmodx":
-        return [
-            "no barrier helps, by the list of every edition: patch only B, BL, BRK, HVC, ISB, NOP, "
-            "SMC or SVC to one of these, for instance a B to a RET that is never modified; or stop "
-            "all other PEs meanwhile"
-        ]
-    if name == "landing":
-        return ["a bti c where it lands"]
-    if name == "atomic":
-        return ["a single store of at most 8 aligned bytes, or FEAT_LSE2 and 16 aligned bytes"]
+    return _for_a_call(checker, failure, [])
+
+
+def for_a_later_call(checker: Checker, failure: Failure) -> list[str]:
+    """The same for a call that starts after the retarget, where its caller can do something too."""
+    question = failure.question.but(isb=True)
+    return _for_a_call(checker, failure, [] if checker.wrong_call(question, WEAKEST) else [ISB])
+
+
+def _for_a_call(checker: Checker, failure: Failure, more: list[str]) -> list[str]:
     if failure.says.endswith(" changed"):
         return ["a trampoline that changes X16 and X17 alone, and branches where it calls"]
     to_zero = failure.says == "a call branches to 0"
-    found = _least(question, limits, pairs=not to_zero)
-    if name == "settled" and helps_isb(question, limits):
-        found.append(
-            "an ISB on the caller, between its seeing that the update is done and its call"
+    trial = _Trial(checker, failure.question)
+    found = trial.one() or ([] if to_zero else trial.two())
+    return found + more + [VALID] * to_zero
+
+
+class _Trial:
+    """Changes to a question's retarget, and whether they make its wrong calls impossible."""
+
+    def __init__(self, checker: Checker, question: Question) -> None:
+        self._checker, self._question = checker, question
+        self._code = code = question.design.retarget
+        # Between two stores it makes no difference where, or later is better.
+        between = sorted({0, len(code), *(i for i, _ in stores(code))})
+        slots = [2 * k for k, cell in enumerate(question.design.cells) if cell.is_slot]
+        self._lines = [
+            "dmb ishst", "dsb ish", *(f"dc cvau, x{slot}" for slot in slots),
+            *(f"ic ivau, x{slot}" for slot in slots), "isb",
+        ]  # fmt: skip
+        self._fences: list[Insert] = [((i, "dmb ishst"),) for i in between]
+        self._cses: list[Insert] = [((i, "cse"),) for i in between]
+        self._blocks: list[Insert] = [
+            tuple((i, line) for line in maintenance(slot)) for slot in slots for i in between
+        ]
+
+    def one(self) -> list[str]:
+        """The changes of the first kind of which any helps."""
+        return (
+            self._one_line()
+            or self._exchanged()
+            or self._helping(self._cses)
+            or self._helping(self._blocks)
         )
-    return found + [VALID] * to_zero
 
+    def two(self) -> list[str]:
+        """The shortest two additions that help together."""
+        single = [*self._fences, *self._cses, *self._blocks]
+        both = [(*a, *b) for n, a in enumerate(single) for b in single[:n] if a[0] != b[0]]
+        found = next((pair for pair in sorted(both, key=len) if self._helps(insert=pair)), None)
+        return [self._describe(found)] if found else []
 
-def _least(question: Question, limits: Limits, pairs: bool) -> list[str]:
-    """The changes to the retarget of the first kind of which any helps."""
-    code = question.design.retarget
-    slots = [2 * k for k, cell in enumerate(question.design.cells) if cell.size == a64.WORD]
-    # Between two stores it makes no difference where, or the later place is the better one.
-    between = sorted({0, len(code), *(i for i, _ in stores(code))})
+    def _helps(self, **changed: Any) -> bool:
+        return self._checker.wrong_call(self._question.but(**changed), WEAKEST) is None
 
-    def helps(**changed: object) -> bool:
-        return wrong_call(question.but(**changed), WEAKEST, limits) is None
+    def _helping(self, inserts: list[Insert]) -> list[str]:
+        return [self._describe(insert) for insert in inserts if self._helps(insert=insert)]
 
-    def helping(places: list[Insert]) -> list[str]:
-        return [_describe(question, insert) for insert in places if helps(insert=insert)]
-
-    for line in (
-        "dmb ishst", "dsb ish", *(f"dc cvau, x{slot}" for slot in slots),
-        *(f"ic ivau, x{slot}" for slot in slots), "isb",
-    ):  # fmt: skip
-        good = [i for i in range(len(code) + 1) if helps(insert=((i, line),))]
-        if good:
-            last = [i for i in good if i + 1 not in good]
-            return [_describe(question, ((i, line),)) for i in last]
-    for (i, first), (j, second) in combinations(stores(code), 2):
-        if helps(swap=(i, j)):
-            return [f"{second} first, then {first}: each in the place of the other"]
-    cses: list[Insert] = [((i, "cse"),) for i in between]
-    blocks: list[Insert] = [
-        tuple((i, line) for line in maintenance(slot)) for slot in slots for i in between
-    ]
-    if found := helping(cses) or helping(blocks):
-        return found
-    if not pairs:
+    def _one_line(self) -> list[str]:
+        for line in self._lines:
+            good = [i for i in range(len(self._code) + 1) if self._helps(insert=((i, line),))]
+            if good:
+                last = [i for i in good if i + 1 not in good]
+                return [self._describe(((i, line),)) for i in last]
         return []
-    places = [*(((i, "dmb ishst"),) for i in between), *cses, *blocks]
-    both = [(*a, *b) for n, a in enumerate(places) for b in places[:n] if a[0] != b[0]]
-    two = next((pair for pair in sorted(both, key=len) if helps(insert=pair)), None)
-    return [_describe(question, two)] if two else []
 
+    def _exchanged(self) -> list[str]:
+        for (i, first), (j, second) in combinations(stores(self._code), 2):
+            if self._helps(swap=(i, j)):
+                return [f"{second} first, then {first}: each in the place of the other"]
+        return []
 
-def helps_isb(question: Question, limits: Limits = DEFAULT) -> bool:
-    """Whether an ISB on the caller makes "settled" hold."""
-    return wrong_call(question.but(isb=True), WEAKEST, limits) is None
-
-
-def _describe(question: Question, insert: tuple[tuple[int, str], ...]) -> str:
-    code = question.design.retarget
-    by_place: dict[int, list[str]] = {}
-    for at, line in insert:
-        by_place.setdefault(at, []).append(line)
-    parts = []
-    for at, lines in sorted(by_place.items()):
-        where = (
-            "at the start" if not at else "at the end" if at == len(code)
-            else f"between {code[at - 1]} and {code[at]}"
-        )  # fmt: skip
-        what = "; ".join(lines)
-        parts.append(f"{what} {where}")
-    return ", and ".join(parts)
+    def _describe(self, insert: Insert) -> str:
+        code = self._code
+        by_number: dict[int, list[str]] = {}
+        for number, line in insert:
+            by_number.setdefault(number, []).append(line)
+        parts = []
+        for number, lines in sorted(by_number.items()):
+            where = (
+                "at the start" if not number else "at the end" if number == len(code)
+                else f"between {code[number - 1]} and {code[number]}"
+            )  # fmt: skip
+            parts.append(f"{'; '.join(lines)} {where}")
+        return ", and ".join(parts)

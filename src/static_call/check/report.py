@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from static_call.check.questions import Change, changes, show_change
+from static_call.check.changes import Change, changes, show_change
+from static_call.check.checker import Checker
+from static_call.check.properties import ROWS, Property
 from static_call.check.verdicts import Verdict, check
-from static_call.design.design import PROPERTIES, Design
+from static_call.design.design import Design
 from static_call.memory_model.model import Model
 from static_call.memory_model.program import DEFAULT, Limits
 
 Verdicts = dict[Change, list[Verdict]]
-"""By change, in the order of PROPERTIES."""
+"""A row of verdicts for each change, one for each property that was asked."""
 
 
 def judge(
     designs: Sequence[Design], *, two: bool = False, limits: Limits = DEFAULT,
+    properties: Sequence[Property] = ROWS,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> dict[Design, Verdicts]:  # fmt: skip
     """All verdicts on designs.
 
-    two       two changes in a row as well; so they are where a claim depends on them: see leaves
-    progress  is told how many changes are done, of how many, and which design is next
-    Raises what verdicts.check does.
+    Args:
+        designs: The designs.
+        two: Whether to ask about two changes in a row as well. Where a claim depends on them they
+            are asked about anyway: see `leaves`.
+        limits: Bounds on the work.
+        properties: What to ask.
+        progress: Is told how many changes are done, of how many, and which design is next.
+
+    Raises:
+        StaticCallError: what verdicts.check raises.
     """
     every = {
         design: changes(2) + (changes(3) if two or (design.claims and leaves(design)) else [])
@@ -32,24 +42,31 @@ def judge(
     done = 0
     result: dict[Design, Verdicts] = {}
     for design, asked in every.items():
+        checker = Checker(limits)
         found = result[design] = {}
         for change in asked:
             progress(done, total, design.name)
-            found[change] = check(design, change, limits=limits)
+            found[change] = check(design, change, properties, checker=checker)
             done += 1
     progress(total, total, "")
     return result
 
 
 def leaves(design: Design) -> bool:
-    """Whether some form leaves a cell as it is, so that what a trampoline holds depends on more
-    than its form, and one change of a new one does not show all of it."""
+    """Whether some form of a design leaves a cell as it is.
+
+    What a trampoline holds then depends on more than its form, and one change of a new one does not
+    show all of it.
+    """
     return any(item.holds(form) is None for item in design.cells for form in design.forms)
 
 
 def broken_claims(result: dict[Design, Verdicts]) -> Iterator[Verdict]:
-    """The verdicts for which a claim does not hold: a claimed property does not, or it was asked of
-    no change, and then the first that was not asked."""
+    """The verdicts that break a claim.
+
+    Either a claimed property does not hold for a change, or it could be asked of no change: then it
+    is the verdict on the first one.
+    """
     for verdicts in result.values():
         for row in verdicts.values():
             yield from (v for v in row if v.holds is False and v.claimed)
@@ -59,7 +76,7 @@ def broken_claims(result: dict[Design, Verdicts]) -> Iterator[Verdict]:
 
 
 def breaks(verdict: Verdict) -> str:
-    """Why a claim does not hold, of one of `broken_claims`."""
+    """Why a claim does not hold, given one of `broken_claims`."""
     change = show_change(verdict.change)
     claim = f"{verdict.design.name} claims {verdict.name}"
     if verdict.holds is None:
@@ -68,7 +85,7 @@ def breaks(verdict: Verdict) -> str:
 
 
 def assumptions(result: dict[Design, Verdicts], limits: Limits) -> dict[str, str]:
-    """What every answer rests on, by a word for each."""
+    """What every answer assumes, each under a word that names it."""
     most = max((len(change) for verdicts in result.values() for change in verdicts), default=2)
     return {
         "changes": "one change of a new trampoline" + (", or two in a row" if most > 2 else ""),
@@ -83,7 +100,7 @@ def assumptions(result: dict[Design, Verdicts], limits: Limits) -> dict[str, str
 
 
 def matrix(result: dict[Design, Verdicts]) -> list[list[str]]:
-    """Designs down, PROPERTIES across."""
+    """A table with a row for each design and a column for each property."""
     rows = []
     for design, verdicts in result.items():
         row = [design.name]
@@ -104,7 +121,7 @@ def matrix(result: dict[Design, Verdicts]) -> list[list[str]]:
 
 
 def by_change(verdicts: Verdicts) -> list[list[str]]:
-    """Changes down, PROPERTIES across."""
+    """A table with a row for each change and a column for each property."""
     words = {True: "yes", False: "no", None: "-"}
     return [
         [show_change(change), *(words[v.holds] for v in row)] for change, row in verdicts.items()
@@ -112,34 +129,35 @@ def by_change(verdicts: Verdicts) -> list[list[str]]:
 
 
 def reasons(verdicts: Verdicts) -> Iterator[tuple[str, str, Change, int]]:
-    """What is wrong: the property, what happens, the first change with it and how many have it."""
-    for name, column in zip(PROPERTIES, zip(*verdicts.values())):
+    """What is wrong, each with the property, the first change that has it, and how many have it."""
+    for column in zip(*verdicts.values()):
         found: dict[str, list[Change]] = {}
         for verdict in column:
             if verdict.holds is False:
                 found.setdefault(verdict.says, []).append(verdict.change)
         for says, those in found.items():
-            yield name, says, those[0], len(those)
+            yield column[0].name, says, those[0], len(those)
 
 
 def not_asked(verdicts: Verdicts) -> Iterator[tuple[str, str, Change, int]]:
-    """Why questions were not asked: the properties, why, the first such change and how many."""
+    """Why questions were not asked, each with the properties, the first change, and how many."""
     found: dict[tuple[str, ...], tuple[list[str], list[Change]]] = {}
-    for name, column in zip(PROPERTIES, zip(*verdicts.values())):
+    columns = [*zip(*verdicts.values())]
+    for column in columns:
         why: dict[str, list[Change]] = {}
         for verdict in column:
             if verdict.holds is None:
                 why.setdefault(verdict.says, []).append(verdict.change)
         for says, those in why.items():
             names, _ = found.setdefault((says, *map(show_change, those)), ([], those))
-            names.append(name)
+            names.append(column[0].name)
     for (says, *_), (names, those) in found.items():
-        every = len(names) == len(PROPERTIES)
+        every = len(names) == len(columns)
         yield "all" if every else ", ".join(names), says, those[0], len(those)
 
 
 def as_data(result: dict[Design, Verdicts], limits: Limits = DEFAULT) -> dict[str, object]:
-    """The documented shape: docs/checker.md."""
+    """The verdicts as `check --json` prints them: docs/checker.md documents the shape."""
     return {
         "claims_hold": not any(broken_claims(result)),
         "designs": [

@@ -91,6 +91,16 @@ class Item(NamedTuple):
     section: str = ".text"
 
     @property
+    def is_literal(self) -> bool:
+        """Whether it is a literal; else it is an instruction. All its contents are alike."""
+        return any(isinstance(one, Quad) for one in self.contents.values())
+
+    @property
+    def is_slot(self) -> bool:
+        """Whether it is an instruction that retargeting patches."""
+        return self.cell and not self.is_literal
+
+    @property
     def title(self) -> str:
         """The label as the text writes it: 1 for one of several 1:."""
         return self.label.partition("@")[0]

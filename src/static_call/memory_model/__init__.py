@@ -1,1 +1,11 @@
-"""Arm's memory model, and small programs under it. It knows no designs."""
+"""Which executions of a small arm64 program the architecture allows, instruction fetch included.
+
+It knows nothing of trampolines. In the order of who imports whom:
+
+- program.py: code, data and threads, and bounds on the work; events.py: memory events and paths
+- values.py, effects.py, semantics.py, explore.py: the paths of each thread by itself
+- model.py: Arm's memory model as tables of rules; relations.py, shapes.py: these, evaluated
+- executions.py: the executions that the model allows; cycles.py: why it forbids others
+- litmus_format.py, litmus_values.py, litmus_condition.py, litmus_reader.py, litmus.py,
+  litmus_writer.py: litmus tests as data, read, run and written
+"""

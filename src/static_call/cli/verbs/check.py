@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from static_call.check import questions, story
+    from static_call.check import changes, story
     from static_call.design import notation
     from static_call.design.design import PROPERTIES
 
@@ -108,7 +108,7 @@ def _explain(options: argparse.Namespace) -> int:
     if options.property and options.property not in PROPERTIES:
         raise Misuse(f"{options.property} is none of {', '.join(PROPERTIES)}")
     design = notation.load(options.explain[0])
-    change = questions.parse_change(options.explain[1])
+    change = changes.parse_change(options.explain[1])
     told = story.tell(design, change, options.property, given_limits(options))
     print(told.text)
     for path, drawn in ((options.svg, "svg"), (options.html, "html")):

@@ -77,7 +77,7 @@ def run_files(
     from functools import partial
     from pathlib import Path
 
-    from static_call.memory_model import litmus
+    from static_call.memory_model import litmus, litmus_reader
     from static_call.memory_model.program import DEFAULT
 
     status = 0
@@ -86,7 +86,7 @@ def run_files(
         try:
             if tick:
                 tick()
-            test = litmus.read(Path(file).read_text(encoding="utf-8"), file)
+            test = litmus_reader.read(Path(file).read_text(encoding="utf-8"), file)
             test = replace(test, program=replace(test.program, lse2=lse2))
             result = litmus.run(test, model, limits or DEFAULT, tick)
         except Exception as error:
@@ -111,7 +111,7 @@ def run_files(
 
 def _refusal(file: str, error: Exception) -> str:
     """One line on why a file was not run."""
-    from static_call.memory_model.litmus import LitmusError
+    from static_call.memory_model.litmus_format import LitmusError
 
     if isinstance(error, LitmusError):
         return str(error)

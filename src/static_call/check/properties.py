@@ -1,0 +1,215 @@
+"""The properties that a design can have: a row for each.
+
+docs/checker.md says what they mean at length. A new property is a row here; where a design is to
+promise it, its name goes into static_call.design.design.PROPERTIES too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from static_call.check import remedies
+from static_call.check.atomic import atomic
+from static_call.check.checker import Checker, Failure, Says
+from static_call.check.cmodx import conflicts
+from static_call.check.landing import landings
+from static_call.check.questions import Question, stops, stores
+from static_call.check.scene import Scene
+from static_call.design.design import Design
+from static_call.memory_model.events import Path
+from static_call.memory_model.executions import Execution
+from static_call.memory_model.model import Model
+
+Asks = Callable[[Question], list[Question]]
+"""The questions that a question about any call at any time becomes."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property.
+
+    Attributes:
+        name: As `.claims` and the command line name it.
+        meaning: What it says, in one line.
+        asks: How it is asked: it holds where none of these questions finds a failure.
+        breaks: A failure of one question under a model. A string where there is none: what there
+            is to say then, or "".
+        remedies: What would mend a failure, a line each; empty where nothing is known.
+        implied_by: A property without whose failure this one cannot fail; "" for none.
+        closest: Which of the caller's paths would break it. Where it holds, the story shows the
+            forbidden execution with such a path that has the shortest reason. None where the
+            failure is not one of the path alone.
+        trivially: Why it holds where there is no such execution to show.
+        conflicts: The pairs of events of an execution that break it by having no order.
+        export: The questions that are written as litmus files, whose `exists` is a wrong call.
+            None where it has no such form.
+        promised: Whether somebody promises it of a design, given the property's name: by default
+            the design itself, in its `.claims`.
+    """
+
+    name: str
+    meaning: str
+    asks: Asks
+    breaks: Callable[[Checker, Question, Model], Failure | str]
+    remedies: Callable[[Checker, Failure], list[str]]
+    implied_by: str = ""
+    closest: Callable[[Scene, Path], bool] | None = None
+    trivially: str = "no values that a caller can read or fetch lead to a wrong call"
+    conflicts: Callable[[Execution], list[tuple[int, int]]] = lambda execution: []
+    export: Asks | None = None
+    promised: Callable[[str, Design], bool] = lambda name, design: name in design.claims
+
+    def failure(self, checker: Checker, question: Question, model: Model) -> Failure | str:
+        """What breaks it, given the question about any call at any time.
+
+        Returns:
+            The failure, or what there is to say where there is none.
+        """
+        if self.implied_by:
+            stronger = named(self.implied_by)
+            if not isinstance(stronger.failure(checker, question, model), Failure):
+                return ""
+        answer: Failure | str = ""
+        for asked in self.asks(question):
+            answer = self.breaks(checker, asked, model)
+            if isinstance(answer, Failure):
+                break
+        return answer
+
+
+# How it is asked
+
+
+def _at_any_time(question: Question) -> list[Question]:
+    return [question]
+
+
+def _of_kind(kind: str, question: Question) -> list[Question]:
+    return [question.but(kind=kind)]
+
+
+def _stopped(question: Question) -> list[Question]:
+    """The questions whose retarget stops for ever.
+
+    A retarget that has stopped does nothing that it could not do if it went on. Take an execution
+    of the shorter program, and let the steps that follow happen after everything in it, seen by
+    nobody: a store last in coherence order and unread, a DC or IC after every fetch, a CSE taken
+    where the call has ended. Nothing that is ordered before the rest can come from these steps, so
+    the model allows that as well. So what live, cmodx or fresh forbids, no stop makes possible:
+    prefix is implied by live, and cmodx and fresh need not be asked again. One more barrier never
+    adds an execution. So it is enough to stop after the steps that do more: stores, and CSEs, after
+    which fewer targets are right. tests/test_check_designs.py verifies all this.
+    """
+    return [question.but(stop=stop) for stop in stops(question)]
+
+
+def _after_each_store(question: Question) -> list[Question]:
+    return [question.but(stop=i + 1) for i, _ in stores(question.design.retarget)]
+
+
+# What breaks it
+
+
+def _wrong_call(checker: Checker, question: Question, model: Model) -> Failure | str:
+    found = checker.wrong_call(question, model)
+    return Failure(question, *found) if found else ""
+
+
+def _first(
+    find: Callable[[Checker, Question, Model], Iterator[Says]],
+    checker: Checker,
+    question: Question,
+    model: Model,
+) -> Failure | str:
+    found = next(find(checker, question, model), None)
+    return Failure(question, *found) if found else ""
+
+
+# What would mend it
+
+
+def _always(remedy: str, checker: Checker, failure: Failure) -> list[str]:
+    return [remedy]
+
+
+ROWS = (
+    Property(
+        "live",
+        "every call goes to a target that was current since the caller last synchronised",
+        asks=_at_any_time,
+        breaks=_wrong_call,
+        closest=Scene.is_wrong,
+        remedies=remedies.for_a_call,
+        export=_at_any_time,
+    ),
+    Property(
+        "cmodx",
+        "no instruction off the list of every edition of Arm ARM B2.2.5 is modified while it "
+        "may execute",
+        asks=_at_any_time,
+        breaks=partial(_first, conflicts),
+        trivially="every word that is modified under a caller is on the list before and after",
+        conflicts=lambda execution: [(one.fetch, one.write) for one in execution.conflicts],
+        remedies=partial(
+            _always,
+            "no barrier helps, by the list of every edition: patch only B, BL, BRK, HVC, ISB, NOP, "
+            "SMC or SVC to one of these, for instance a B to a RET that is never modified; or stop "
+            "all other PEs meanwhile",
+        ),
+    ),
+    Property(
+        "fresh",
+        "no call runs stale code where the target's was written just before",
+        asks=partial(_of_kind, "fresh"),
+        breaks=_wrong_call,
+        closest=Scene.is_wrong,
+        remedies=remedies.for_a_call,
+        export=partial(_of_kind, "fresh"),
+    ),
+    Property(
+        "settled",
+        "a call that starts after the retarget goes to the new target",
+        asks=partial(_of_kind, "settled"),
+        breaks=_wrong_call,
+        closest=Scene.is_wrong,
+        remedies=remedies.for_a_later_call,
+        export=partial(_of_kind, "settled"),
+    ),
+    Property(
+        "prefix",
+        "live, with the retarget stopped for ever after any step",
+        asks=_stopped,
+        breaks=_wrong_call,
+        implied_by="live",
+        closest=Scene.is_wrong,
+        remedies=remedies.for_a_call,
+        export=_after_each_store,
+    ),
+    Property(
+        "atomic",
+        "every store that must be single-copy atomic is",
+        asks=_at_any_time,
+        breaks=atomic,
+        remedies=partial(
+            _always, "a single store of at most 8 aligned bytes, or FEAT_LSE2 and 16 aligned bytes"
+        ),
+    ),
+    Property(
+        "landing",
+        "every indirect branch lands on a pad",
+        asks=_at_any_time,
+        breaks=partial(_first, landings),
+        trivially="each ends on a landing pad, or at a function outside, where bti c is assumed",
+        remedies=partial(_always, "a bti c where it lands"),
+    ),
+)
+"""The properties, in the order of the names in static_call.design.design.PROPERTIES."""
+
+_BY_NAME = {row.name: row for row in ROWS}
+
+
+def named(name: str) -> Property:
+    """The property of a name. Raises KeyError."""
+    return _BY_NAME[name]

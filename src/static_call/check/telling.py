@@ -1,0 +1,185 @@
+"""An execution told: its events in words, in an order, and the reasons that forbid it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from static_call.check.scene import Scene
+from static_call.memory_model.cycles import Edge, order_edges
+from static_call.memory_model.events import Event
+from static_call.memory_model.executions import INITIAL, Execution
+from static_call.memory_model.instructions import decode
+
+_WIDTH = 54
+
+
+def in_order(execution: Execution, cycle: tuple[Edge, ...] = ()) -> list[int]:
+    """The events in the order in which they are told.
+
+    It agrees with what is ordered before what. Beyond that each thread keeps its program order, and
+    an event that sees an old value comes before the write that it doesn't see, as far as possible.
+    Where a `cycle` forbids the execution, only program order and the values read count.
+    """
+    n, thread = len(execution.events), execution.thread
+    after = [0 if cycle else row for row in execution.ob]  # transitive
+    for a, b in _preferences(execution, cycle):
+        if a != b and not after[b] >> a & 1 and not after[a] >> b & 1:
+            reached = after[b] | 1 << b
+            for i, row in enumerate(after):
+                if i == a or row >> a & 1:
+                    after[i] = row | reached
+    done: list[int] = []
+    left = list(range(n))
+    while left:
+        ready = [i for i in left if not any(after[j] >> i & 1 for j in left)]
+        same = [i for i in ready if done and thread[i] == thread[done[-1]]]
+        done.append(min(same or ready))
+        left.remove(done[-1])
+    return done
+
+
+def _preferences(execution: Execution, cycle: tuple[Edge, ...]) -> Iterator[tuple[int, int]]:
+    """Pairs of events of which the first comes first if nothing before in this list forbids it."""
+    thread = execution.thread
+    following = [(i, i + 1) for i in range(len(thread) - 1) if thread[i] == thread[i + 1]]
+    yield from ((a, b) for a, b in following if thread[a] == 0)
+    if cycle:
+        yield from ((a, b) for a, b in following if thread[a] == 1)
+        for edge in order_edges(execution):
+            if edge.axiom == "shootdown" and not edge.through:
+                yield edge.source, edge.target
+    yield from ((w, r) for r, w in execution.rf.items() if w != INITIAL)
+    yield from ((r, w) for r in execution.rf for w in execution.from_reads(r))
+    yield from following
+
+
+def is_early(execution: Execution, order: list[int], at: int) -> bool:
+    """Whether the event order[at] comes before one that precedes it in program order."""
+    i = order[at]
+    return any(j < i and execution.thread[j] == execution.thread[i] for j in order[at + 1 :])
+
+
+def columns(scene: Scene, execution: Execution, cycle: tuple[Edge, ...] = ()) -> list[str]:
+    """The events as two columns, the updater's and the caller's: see in_order."""
+    lines = [
+        f"{'updater':<{_WIDTH}}caller",
+        f"{'-' * (_WIDTH - 2):<{_WIDTH}}{'-' * (_WIDTH - 2)}",
+    ]
+    for i, text in told(scene, execution, cycle):
+        for part in wrap(text, _WIDTH - 3, subsequent_indent="    "):
+            lines.append(" " * _WIDTH * execution.thread[i] + part)
+    return lines
+
+
+def told(
+    scene: Scene, execution: Execution, cycle: tuple[Edge, ...] = ()
+) -> Iterator[tuple[int, str]]:
+    """The events in the order in which they are told, each with its text."""
+    order = in_order(execution, cycle)
+    for at, i in enumerate(order):
+        yield i, describe(scene, execution, i) + (" (early)" * is_early(execution, order, at))
+
+
+def instruction(scene: Scene, execution: Execution, index: int) -> str:
+    """The instruction that an event belongs to, as assembly."""
+    thread = execution.thread[index]
+    path = execution.paths[thread]
+    own = index - sum(len(p.events) for p in execution.paths[:thread])
+    done = None
+    for executed in path.trace:
+        if executed.first > own:
+            break
+        done = executed
+    if done is None:
+        return ""
+    return decode(done.word, done.address).format(scene.name)
+
+
+def describe(scene: Scene, execution: Execution, index: int) -> str:
+    """An event in words: the instruction, the value and where it comes from."""
+    event = execution.events[index]
+    insn = instruction(scene, execution, index)
+    match event.kind:
+        case "CSE":
+            return {
+                "sent": "cse: asked for on every PE",
+                "done": "cse: every PE has had it",
+                "taken": "(context synchronisation event, taken)",
+            }.get(event.tag, insn)
+        case "DMB" | "DSB":
+            return insn
+        case "DC" | "IC":
+            return f"{insn.split(',')[0]}, {scene.name(event.address)}"
+        case "W":
+            value = scene.value(event.value, event.size, event.address)
+            return f"{insn}: {_location(scene, event)} = {value}"
+    value = scene.value(event.value, event.size, event.address)
+    source = execution.rf.get(index, INITIAL)
+    old = ", as before" if source == INITIAL else _stored(execution, index, source)
+    if event.kind == "F":
+        return f"fetches {_location(scene, event)}: {value}{old}"
+    return f"{insn}: {_location(scene, event)} is {value}{old}"
+
+
+def _stored(execution: Execution, index: int, source: int) -> str:
+    """Which store a value comes from, where there are several."""
+    if execution.thread[source] == execution.thread[index]:
+        return ", its own"
+    order = execution.co[execution.shape.atoms[index]]
+    if len(order) == 1:
+        return ", as stored"
+    return f", as stored {('first', 'second', 'third', 'fourth')[min(order.index(source), 3)]}"
+
+
+def _location(scene: Scene, event: Event) -> str:
+    name = scene.name(event.address)
+    return name if event.size in (4, 8) else f"{name} ({event.size} bytes)"
+
+
+def ending(scene: Scene, execution: Execution) -> str:
+    """What the caller executed, where that led, and what would have been right."""
+    path = execution.paths[1]
+    shown = [decode(done.word, done.address).format(scene.name) for done in path.trace]
+    outcome = scene.outcome(path)
+    right = " or ".join(sorted(scene.right(path)))
+    if scene.question.kind == "fresh":
+        right = f"{right}, as written"
+    text = f"The caller executes {'; '.join(shown)}: {outcome}."
+    return text if outcome in scene.right(path) else f"{text}\nRight would be: {right}."
+
+
+def circle(scene: Scene, execution: Execution, cycle: tuple[Edge, ...]) -> Iterator[str]:
+    """A cycle, an event and a reason after the other."""
+    whose = ("updater", "caller")
+    for edge in cycle:
+        yield f"  {whose[execution.thread[edge.source]]}: {describe(scene, execution, edge.source)}"
+        through = [describe(scene, execution, i) for i in edge.through]
+        yield f"      {edge.axiom}" + (f" (through {'; '.join(through)})" if through else "")
+        for number, step in enumerate(why(execution, edge)):
+            words = "and that before" if number else "which it comes before, since before"
+            yield f"        {words} {describe(scene, execution, step.target)} ({step.axiom})"
+    yield f"  and so before itself: {describe(scene, execution, cycle[0].source)}"
+
+
+def why(execution: Execution, edge: Edge) -> tuple[Edge, ...]:
+    """Why the IC of an IC-ca comes before the fetch, where that follows from other orders."""
+    if edge.axiom != "IC-ca":
+        return ()
+    goal = edge.through[0] if edge.through else edge.target
+    follow: dict[int, list[Edge]] = {}
+    for other in order_edges(execution):
+        direct = (other.source, other.target) == (edge.source, goal)
+        if other.axiom not in ("IC-ca", "IC-ob") and not direct:
+            follow.setdefault(other.source, []).append(other)
+    reached: dict[int, tuple[Edge, ...]] = {edge.source: ()}
+    queue = [edge.source]
+    while queue:
+        node = queue.pop(0)
+        if node == goal:
+            return reached[node]
+        for other in follow.get(node, ()):
+            if other.target not in reached:
+                reached[other.target] = (*reached[node], other)
+                queue.append(other.target)
+    return ()

@@ -1,0 +1,355 @@
+"""The effects that instructions are made of: a thread's state, and its events, loads and stores.
+
+semantics.py says which of them each instruction has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from static_call.isa import a64
+from static_call.memory_model.events import Atom, Event, Executed
+from static_call.memory_model.instructions import decode
+from static_call.memory_model.program import SP, Program, Thread, Unmodelled
+from static_call.memory_model.values import Values
+
+FLAGS = 33
+"""The index of the flags among a thread's registers: N, Z, C, V as bits 3 to 0. Dependencies
+through flags are then like those through registers."""
+
+FULL = (1 << 64) - 1
+"""All bits of a register."""
+
+_ANY = 1 << 1023
+"""In a mask of reads: the value comes from what a thread with `any` set found, so that nothing is
+known of it. The bit is higher than that of any event."""
+_EVENTS = _ANY - 1
+
+
+class State:
+    """A thread between two instructions.
+
+    Attributes:
+        pc: The address of the next instruction.
+        x: The registers, SP and flags.
+        dep: For each register the reads that its value comes from, as a mask.
+        pick: The same with pick dependencies; it always includes `dep`.
+        ctrl: The reads that decided a branch so far.
+        pick_ctrl: The same with pick dependencies.
+        events: The events so far.
+        trace: The instructions so far.
+        step: The number of the current instruction.
+        groups: How many single-copy atomic accesses there were.
+        cse: How many CSEs of another PE were taken.
+        elr: Where an exception returns to.
+        marked: Whether the current instruction has an event already.
+        exclusive: The exclusive monitor: address, size, and the index of the first read.
+        stores: For each atom, the value of the last store, its dep and its pick.
+        visits: How often each instruction was executed.
+    """
+
+    __slots__ = (
+        "cse", "ctrl", "dep", "elr", "events", "exclusive", "groups", "marked", "pc", "pick",
+        "pick_ctrl", "step", "stores", "trace", "visits", "x",
+    )  # fmt: skip
+
+    def __init__(self, thread: Thread) -> None:
+        self.pc = thread.entry
+        self.x = [0] * 34
+        for number, value in thread.registers.items():
+            self.x[number] = value & FULL
+        self.dep = [_ANY if thread.any else 0] * 34
+        self.dep[31] = 0
+        self.pick = self.dep[:]
+        self.ctrl = self.pick_ctrl = 0
+        self.events: list[Event] = []
+        self.trace: list[Executed] = []
+        self.step = self.groups = self.cse = self.elr = 0
+        self.marked = False
+        self.exclusive: tuple[int, int, int] | None = None
+        self.stores: dict[Atom, tuple[int, int, int]] = {}
+        self.visits: dict[int, int] = {}
+
+    def copy(self) -> State:
+        """A state that changes independently of this one."""
+        new = object.__new__(State)
+        new.pc, new.x, new.dep, new.pick = self.pc, self.x[:], self.dep[:], self.pick[:]
+        new.ctrl, new.pick_ctrl = self.ctrl, self.pick_ctrl
+        new.events, new.trace = self.events[:], self.trace[:]
+        new.step, new.groups, new.cse, new.elr = self.step, self.groups, self.cse, self.elr
+        new.marked, new.exclusive = self.marked, self.exclusive
+        new.stores, new.visits = self.stores.copy(), self.visits.copy()
+        return new
+
+    def set(self, register: int, value: int, dep: int, pick: int) -> None:
+        """Sets a register and what its value comes from."""
+        if register != 31:
+            self.x[register] = value
+            self.dep[register] = dep
+            self.pick[register] = pick
+
+    def branch_on(self, register: int) -> None:
+        """Notes that a branch depends on a register."""
+        self.ctrl |= self.dep[register] & _EVENTS
+        self.pick_ctrl |= self.pick[register] & _EVENTS
+
+
+class Choices:
+    """The choices within one instruction: those given, then the first option each time.
+
+    Attributes:
+        made: The choices so far, as indexes.
+        open: The sequences of choices that were possible too.
+    """
+
+    __slots__ = ("_given", "made", "open")
+
+    def __init__(self, given: tuple[int, ...]) -> None:
+        self._given = given
+        self.made: list[int] = []
+        self.open: list[tuple[int, ...]] = []
+
+    def pick(self, options: Sequence[int]) -> int:
+        """One of the options."""
+        at = len(self.made)
+        if at < len(self._given):
+            index = self._given[at]
+        else:
+            index = 0
+            self.open += [(*self.made, other) for other in range(1, len(options))]
+        self.made.append(index)
+        return options[index]
+
+
+class PE:
+    """A thread's processing element: what its instructions are executed on.
+
+    Attributes:
+        thread: The thread that it executes.
+        reads: The atoms that were read or fetched.
+        choices: The choices within the current instruction.
+    """
+
+    def __init__(self, program: Program, values: Values, index: int) -> None:
+        """The PE of the thread of number `index`."""
+        self.thread = program.threads[index]
+        self.reads: set[Atom] = set()
+        self.choices = Choices(())
+        self._program, self._values, self._index = program, values, index
+        self._owed = program.cse if index else ()
+
+    # Events
+
+    def event(
+        self, state: State, kind: str, tag: str = "", address: int = 0, size: int = 0, *,
+        addr: int = 31, index: int = 31, data: int = 31, chooser: int = 31, rmw: int = -1,
+        value: int = 0, via: int = 0,
+    ) -> Event:  # fmt: skip
+        """Adds an event. The fields that are not arguments follow from the state.
+
+        Args:
+            state: The thread.
+            kind: As in Event, and so for tag, address, size, rmw, value and via.
+            tag: See Event.
+            address: See Event.
+            size: In bytes.
+            addr: The register that its address comes from.
+            index: Another one.
+            data: The register that its value comes from.
+            chooser: The register that was compared to choose its value.
+            rmw: See Event.
+            value: See Event.
+            via: See Event.
+        """
+        self.mark(state)
+        dep, pick = state.dep, state.pick
+        a, d = (dep[addr] | dep[index]) & _EVENTS, dep[data] & _EVENTS
+        event = Event(
+            kind, tag, address, size, state.step, state.groups, a, d, state.ctrl,
+            (pick[addr] | pick[index]) & _EVENTS & ~a, (pick[data] | pick[chooser]) & _EVENTS & ~d,
+            state.pick_ctrl & ~state.ctrl, via & _EVENTS, rmw, value,
+        )  # fmt: skip
+        state.events.append(event)
+        return event
+
+    def mark(self, state: State) -> None:
+        """Takes some of the CSEs that thread 0 sends, before an instruction's first event.
+
+        Where else between two events they are taken makes no difference.
+        """
+        if state.marked:
+            return
+        state.marked = True
+        owed = self._owed[state.cse :]
+        for number in owed[: self.choices.pick(range(len(owed) + 1))]:
+            self._take(state, number)
+
+    def take_rest(self, state: State) -> None:
+        """Takes the CSEs that thread 0 still sends after the path has ended."""
+        for number in self._owed[state.cse :]:
+            self._take(state, number)
+
+    def _take(self, state: State, number: int) -> None:
+        state.marked = True
+        self.event(state, "CSE", "taken", number)
+        state.cse += 1
+        state.step += 1
+
+    def sends(self, address: int) -> bool:
+        """Whether a CSE on every PE replaces this thread's instruction at an address."""
+        return self._index == 0 and address in self._program.cse
+
+    def send(self, state: State) -> None:
+        """A CSE on every PE: its request and its completion, as two steps."""
+        self.event(state, "CSE", "sent", state.pc)
+        state.step += 1
+        self.event(state, "CSE", "done", state.pc)
+        state.pc += a64.WORD
+
+    def either(self, state: State, register: int, condition: bool) -> bool:
+        """A condition on a register, or both answers where nothing is known of its value."""
+        if not state.pick[register] & _ANY:
+            return condition
+        return bool(self.choices.pick((condition, not condition)))
+
+    # Accesses
+
+    def fetch(self, state: State) -> int:
+        """The word at pc, and a fetch event where a thread writes it."""
+        pc = state.pc
+        atoms = self._values.split(pc, a64.WORD)
+        self.reads.update(atoms)
+        if not any(self._values.written(atom) for atom in atoms):
+            return self._program.code[pc]
+        self.mark(state)
+        word = 0
+        state.groups += 1
+        for atom in atoms:
+            value = self.choices.pick(list(self._values.held(atom)))
+            word |= value << 8 * (atom.address - pc)
+            self.event(state, "F", "", atom.address, atom.size, value=value)
+        return word
+
+    def _parts(self, address: int, size: int, elements: int) -> Iterator[tuple[int, int]]:
+        """The single-copy atomic parts of an access (Arm ARM B2.2.1), lowest address first."""
+        whole = size * elements
+        if self._program.lse2 and address // 16 == (address + whole - 1) // 16:
+            yield address, whole
+            return
+        for at in range(address, address + whole, size):
+            if at % size == 0:
+                yield at, size
+            else:
+                yield from ((byte, 1) for byte in range(at, at + size))
+
+    def load(
+        self, state: State, address: int, size: int, *, base: int, index: int = 31,
+        tag: str = "", elements: int = 1,
+    ) -> tuple[int, int, int]:  # fmt: skip
+        """Reads memory.
+
+        Args:
+            state: The thread.
+            address: Of the first byte.
+            size: Bytes of an element.
+            base: The register that the address comes from.
+            index: Another one.
+            tag: See Event.
+            elements: How many elements are read.
+
+        Returns:
+            The value, and the reads that it comes from: its dep and its pick.
+
+        Raises:
+            Unmodelled: a thread with `any` set reads where there need not be memory.
+        """
+        self.mark(state)
+        whole = size * elements
+        self._must_be_memory(state, address, whole, base)
+        value = dep = pick = 0
+        for at, part in self._parts(address, size, elements):
+            state.groups += 1
+            for atom in self._values.split(at, part):
+                got, sources, picked = self._read(state, atom, base, index, tag)
+                dep |= sources
+                pick |= picked
+                value |= got << 8 * (atom.address - address)
+        return value, dep, pick | dep
+
+    def _must_be_memory(self, state: State, address: int, size: int, base: int) -> None:
+        top = self.thread.registers.get(SP, 0)
+        stack = base == SP and address <= top + 16 - size
+        if self.thread.any and not (stack or self._program.mentions(address, size)):
+            raise Unmodelled(
+                f"{state.pc - a64.WORD:#x}: {decode(state.trace[-1].word, state.pc)} reads from "
+                "where there need not be memory: neither its stack nor what the trampoline has"
+            )
+
+    def _read(
+        self, state: State, atom: Atom, base: int, index: int, tag: str
+    ) -> tuple[int, int, int]:
+        """One read event: the value, its dep and its pick."""
+        self.reads.add(atom)
+        own = state.stores.get(atom)
+        options = self._values.options(self._index, atom, None if own is None else own[0])
+        value = self.choices.pick(options)
+        through = own[2] if own else 0
+        self.event(
+            state, "R", tag, atom.address, atom.size,
+            addr=base, index=index, value=value, via=through,
+        )  # fmt: skip
+        bit = 1 << len(state.events) - 1
+        if own is None and self.thread.any and not self._values.known(self._index, atom):
+            bit |= _ANY
+        return value, bit | (own[1] if own else 0), bit | through
+
+    def store(
+        self, state: State, address: int, size: int, value: int, *, base: int, data: int,
+        index: int = 31, tag: str = "", elements: int = 1, data2: int = 31, chooser: int = 31,
+        rmw: int = -1,
+    ) -> None:  # fmt: skip
+        """Writes memory.
+
+        Args:
+            state: The thread, its pc at the next instruction already.
+            address: Of the first byte.
+            size: Bytes of an element.
+            value: What is written.
+            base: The register that the address comes from.
+            data: The register that the value comes from.
+            index: Another one that the address comes from.
+            tag: See Event.
+            elements: How many elements are written.
+            data2: The register that the second element comes from.
+            chooser: The register that was compared to choose the value.
+            rmw: The index of the first read that this forms an atomic pair with; -1 for none.
+
+        Raises:
+            Unmodelled: a thread with `any` set writes outside its stack frame.
+        """
+        self._must_be_stack(state, address, size * elements)
+        number = 0
+        parts = self._parts(address, size, elements)
+        if state.pc - a64.WORD in self._program.torn:
+            parts = ((at + half, part // 2) for at, part in parts for half in (0, part // 2))
+        for at, part in parts:
+            state.groups += 1
+            for atom in self._values.split(at, part):
+                piece = value >> 8 * (atom.address - address) & ((1 << 8 * atom.size) - 1)
+                source = data if atom.address - address < size else data2
+                event = self.event(
+                    state, "W", tag, atom.address, atom.size, addr=base, index=index, data=source,
+                    chooser=chooser, value=piece, rmw=rmw + number if rmw >= 0 else -1,
+                )  # fmt: skip
+                number += 1
+                dep = event.addr | event.data | (state.dep[source] & _ANY)
+                state.stores[atom] = (piece, dep, dep | event.pick_addr | event.pick_data)
+                self._values.write(self._index, atom, piece)
+
+    def _must_be_stack(self, state: State, address: int, size: int) -> None:
+        top = self.thread.registers.get(SP, 0)
+        if self.thread.any and not state.x[SP] <= address <= top - size:
+            raise Unmodelled(
+                f"{state.pc - a64.WORD:#x}: {decode(state.trace[-1].word, state.pc)} writes to "
+                f"{address:#x}, which is not in a stack frame of its own"
+            )
