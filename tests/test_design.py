@@ -547,7 +547,12 @@ def test_steps_are_what_the_code_does() -> None:
         )
     ]  # fmt: skip
     memory = Memory([(0x1000, bytes(range(16)))])
-    taken = steps(code, [0x1000, 0xAAAAAAAA11111112, 0x22222222], memory.read)
+    taken = steps(
+        code,
+        [0x1000, 0xAAAAAAAA11111112, 0x22222222],
+        memory.read,
+        notation.load("inline-stub").isa,
+    )
     assert [(step.op, step.address, step.value, step.size) for step in taken] == [
         ("store", 0x1004, 0x11111112, 4),
         ("store", 0x0FF8, 0x2222222211111112, 8),

@@ -63,7 +63,7 @@ def shape(design: Design) -> object:
 def test_what_a_text_says() -> None:
     """Each part of the notation ends up where design.py looks for it."""
     design = read(PLAIN)
-    assert (design.name, design.isa) == ("t", "a64")
+    assert (design.name, design.isa.name) == ("t", "a64")
     assert design.about == "Plain: for tests\n\nMore about it."
     assert design.summary == "Plain: for tests"
     assert design.sources == ("https://example.org/a//b", "a mail")

@@ -259,7 +259,7 @@ def _designs(options: argparse.Namespace) -> int:
                 {
                     "name": design.name,
                     "summary": design.summary,
-                    "isa": design.isa,
+                    "isa": design.isa.name,
                     "sources": list(design.sources),
                     "size": design.size,
                     "align": design.align,

@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 from static_call.design import notation
 from static_call.design.design import LITERAL, NEW, Contents, Design, Item, Quad
-from static_call.design.retarget import steps
+from static_call.design.retarget import Step, steps
+from static_call.design.text import pattern
 from static_call.errors import StaticCallError
 from static_call.isa import a64
 
 _FOLDER = Path(__file__).parent / "templates"
 _RETURN0 = "__static_call_return0"
-_HINTS = {"bti": 32, "bti c": 34, "bti j": 36, "bti jc": 38, "paciasp": 25, "pacibsp": 27}
+_HINTS = {name: hint for hint, name in a64.HINTS.items() if name in {"bti", *a64.PADS["br x16"]}}
 """What an assembler may only know by a later -march than the kernel asks for, as hints."""
 _COLUMN = 72
 """Where the backslashes of a macro stand."""
@@ -157,7 +158,7 @@ def trampoline(design: Design) -> str:
         number = numbers.get(index)
         lead = f"{number}:" if number else ""
         if item.cell:
-            quad = ".quad\t" if item.size == LITERAL else ""
+            quad = ".quad\t" if item.is_literal else ""
             code = f'{quad}" {params[id(item)]} "'
         else:
             code = _hint(_numbered(design, item.contents[""], index))
@@ -200,7 +201,7 @@ def _define(design: Design, kind: str, form: str, func: str) -> list[str]:
 
 def _nothing(item: Item) -> Contents:
     """What a cell holds that no form has written yet."""
-    return Quad(0) if item.size == LITERAL else a64.decode(0)
+    return Quad(0) if item.is_literal else a64.decode(0)
 
 
 def _parameters(design: Design) -> Iterator[str]:
@@ -208,7 +209,7 @@ def _parameters(design: Design) -> Iterator[str]:
     literals = len(design.cells) - len(design.slots)
     count = 0
     for item in design.cells:
-        if item.size == a64.WORD:
+        if item.is_slot:
             yield "slot"
         else:
             yield f"literal{count}" if literals > 1 else "literal"
@@ -337,12 +338,12 @@ def _steps(design: Design) -> list[_Step]:
     for number, item in enumerate(design.cells):
         base = 1 << 32 if item.offset is not None else 1 << 40
         address = base + (item.offset if item.offset is not None else 16 * number)
-        value = (0x5A5A0000 + number) | (0 if item.size == a64.WORD else 0xA5A5 << 48)
+        value = (0x5A5A0000 + number) | (0 if item.is_slot else 0xA5A5 << 48)
         spans[address] = number, item.size, value
         registers += [address, value]
     found = []
     lines = [str(insn) for insn in design.retarget if str(insn).split()[0] not in ("ldr", "orr")]
-    for line, step in zip(lines, steps(design.retarget, registers, lambda _, size: bytes(size))):
+    for line, step in zip(lines, _taken(design, registers)):
         cell = -1
         if step.op == "store":
             cell, size, value = spans.get(step.address, (-1, 0, 0))
@@ -357,6 +358,11 @@ def _steps(design: Design) -> list[_Step]:
                 raise _unportable(design, f"{line} is not about a cell")
         found.append(_Step(step.op, cell, line))
     return found
+
+
+def _taken(design: Design, registers: Sequence[int]) -> tuple[Step, ...]:
+    """What the retarget does with cells that hold nothing yet."""
+    return steps(design.retarget, registers, lambda _, size: bytes(size), design.isa)
 
 
 def transform(design: Design, patching: str) -> str:
@@ -396,7 +402,7 @@ def _words(design: Design) -> Iterator[str]:
     for item in design.items:
         contents = item.contents.get("")
         if item.offset is not None and isinstance(contents, a64.Instruction):
-            mask, word, _ = design.pattern(contents, item.offset)
+            mask, word, _ = pattern(contents, item.offset, design.labels)
             offset = _at(design, item.offset).replace("+ ", "").replace("- ", "-")
             line = _renamed(contents, lambda label: _known(design, label)).replace("\t", " ")
             yield f"\t{{ {offset}, {mask:#010x}, {word:#010x} }},\t/* {line} */"
