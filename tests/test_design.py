@@ -7,6 +7,8 @@ from those texts: assembly by form, layout, the retarget's code and what a call 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +21,7 @@ from unicorn import UC_ARCH_ARM64, UC_HOOK_CODE, UC_MODE_ARM
 from unicorn.arm64_const import UC_ARM64_REG_LR, UC_ARM64_REG_X0
 from unicorn.unicorn import Uc
 
-from static_call.design import notation
+from static_call.design import notation, shapes
 from static_call.design.design import (
     RET0,
     Cost,
@@ -481,6 +483,32 @@ def test_words_that_a_form_leaves_alone_may_hold_another_forms() -> None:
             assert found is not None
             assert (found.form, found.target) == (form, target)
         assert recognise(one, [(0x10000, code[:8] + pack([0xD503201F, 0]) + code[16:])]) is None
+
+
+# The shapes that are kept
+
+
+def test_the_shapes_kept_are_those_of_the_texts() -> None:
+    """shapes.py is what scripts/make_shapes.py makes of the shipped texts: else, make shapes."""
+    script = Path(__file__).parent.parent / "scripts" / "make_shapes.py"
+    made = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert Path(shapes.__file__).read_text() == made.stdout
+    assert list(shapes.SHAPES) == NAMES
+
+
+def test_a_text_that_was_changed_is_not_taken_for_its_old_shape(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What needs the text refuses, until its shape is made anew; one without a shape is read."""
+    text = (Path(notation.SHIPPED) / "inline-stub.s").read_text()
+    monkeypatch.setattr(notation, "SHIPPED", str(tmp_path))
+    (tmp_path / "mainline.s").write_text(text)
+    (tmp_path / "added.s").write_text(text)
+    for loader in (notation.shipped, notation._load_shipped):
+        monkeypatch.setattr(notation, loader.__name__, loader.__wrapped__)
+    with pytest.raises(notation.StaleShape, match=r"mainline\.s was changed"):
+        print(notation.load("mainline").items)
+    assert notation.load("added").size == notation.read(text, "added.s", "added").size
 
 
 # The retarget

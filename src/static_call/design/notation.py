@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from static_call.design.design import Design
 from static_call.design.retarget import Cse
+from static_call.design.shape import Shape
 from static_call.design.target import FORMS
 from static_call.design.text import NEW, PROPERTIES, Contents, Item, Quad, Text
 from static_call.errors import StaticCallError
@@ -55,6 +56,10 @@ class UnknownDesign(StaticCallError):
     """No shipped design has this name, and no file has this path."""
 
 
+class StaleShape(StaticCallError):
+    """A shipped design's text was changed, and its shape in shapes.py was not."""
+
+
 @cache
 def shipped() -> tuple[str, ...]:
     """The names of the designs that the package ships."""
@@ -90,8 +95,21 @@ def _open(name: str, flags: int) -> int:
 
 @cache
 def _load_shipped(name: str) -> Design:
+    from static_call.design.shapes import SHAPES
+
+    if shape := SHAPES.get(name):
+        return Design(name, shape, lambda: _shipped_text(name, shape))
+    said = _shipped_text(name)  # a file that was added, and no shape made yet
+    return Design(name, said.shape, lambda: said)
+
+
+def _shipped_text(name: str, shape: Shape | None = None) -> Text:
+    """A shipped design's text. Raises StaleShape where it has another shape than `shape`."""
     with open(os.path.join(SHIPPED, f"{name}.s"), encoding="utf-8") as file:
-        return read(file.read(), f"{name}.s", name)
+        said = read_text(file.read(), f"{name}.s")
+    if shape not in (None, said.shape):
+        raise StaleShape(f"{name}.s was changed, and shapes.py does not say so: make shapes")
+    return said
 
 
 def read(text: str, path: str, name: str) -> Design:
