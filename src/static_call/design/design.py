@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 from static_call.design.retarget import Code, Cse
 from static_call.design.shape import Shape
@@ -16,6 +15,7 @@ from static_call.design.target import FORMS, RET0, Ret0, Target, Unreachable, Un
 from static_call.design.text import NEW, PROPERTIES, Contents, Item, Quad, Text
 from static_call.isa.instruction import Instruction, Misaligned, OutOfRange
 from static_call.isa.isa import Isa, Read
+from static_call.records import NamedTuple
 
 __all__ = [
     "FORMS",

@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from io import StringIO
-from typing import NamedTuple
 
 from static_call.design.design import Design
 from static_call.design.retarget import Cse
@@ -22,6 +21,7 @@ from static_call.design.text import NEW, PROPERTIES, Contents, Item, Quad, Text
 from static_call.errors import StaticCallError
 from static_call.isa.instruction import PAGE, BadSyntax, Instruction, Symbol, number
 from static_call.isa.sets import SETS
+from static_call.records import NamedTuple
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "shipped")
 """The folder with the designs that the package ships."""

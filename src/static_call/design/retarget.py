@@ -9,11 +9,11 @@ order. A place that cannot (a file, another process) takes the steps themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from static_call.errors import StaticCallError
 from static_call.isa.instruction import Instruction
 from static_call.isa.isa import Isa, Read, Step
+from static_call.records import NamedTuple
 
 __all__ = ["Code", "Cse", "Read", "Retarget", "Step", "Unreadable", "steps"]
 

@@ -9,10 +9,10 @@ shipped ones have `br x16`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from static_call.design.design import Design
 from static_call.errors import StaticCallError
+from static_call.records import NamedTuple
 
 Chunk = tuple[int, bytes, int]
 """Code: its address, a multiple of 4; its bytes; the address that alignments count from."""

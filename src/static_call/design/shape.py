@@ -8,12 +8,12 @@ kept in shapes.py: a start of the program need not read their texts to find that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from static_call.design.target import MEANINGS, Target
 from static_call.isa.instruction import Operand, Symbol
 from static_call.isa.isa import Isa, Read
 from static_call.isa.sets import SETS
+from static_call.records import NamedTuple
 
 
 class Fixup(NamedTuple):

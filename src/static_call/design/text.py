@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from static_call.design.retarget import Code
 from static_call.design.shape import Fixup, Literal, Shape, Template
 from static_call.design.target import FORMS
 from static_call.isa.instruction import Instruction
+from static_call.records import NamedTuple
 
 NEW = "new"
 """Where a cell has a form, this may be too: what the cell holds in a new trampoline, for the forms

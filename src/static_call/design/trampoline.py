@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from static_call.design.design import Design, Recognised
 from static_call.design.retarget import Retarget, Unreadable, steps
 from static_call.design.target import Target
 from static_call.errors import StaticCallError
 from static_call.isa.isa import Read, Step
+from static_call.records import NamedTuple
 
 
 class NotATrampoline(StaticCallError):

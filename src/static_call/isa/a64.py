@@ -10,7 +10,6 @@ are in a64_more.py, so that a start of the program does not pay for them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from static_call.isa.instruction import (
     KINDS,
@@ -30,6 +29,10 @@ from static_call.isa.instruction import (
     number,
 )
 from static_call.isa.instruction import Row as _Row
+
+TYPE_CHECKING = False  # as typing has it, without its import
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 __all__ = [
     "CONDITIONS",

@@ -17,9 +17,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar, NamedTuple
 
 from static_call.errors import StaticCallError
+from static_call.records import NamedTuple
+
+TYPE_CHECKING = False  # as typing has it, without its import
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 WORD = 4
 """Bytes in an instruction."""
@@ -289,6 +293,11 @@ class Row:
         assert len(pattern) == 8 * WORD, self
         return pattern
 
+    def may_begin(self, bits: str) -> bool:
+        """Whether a word that begins with these bits, 0 and 1, high to low, may be of the row."""
+        first = self._bits.partition(" ")[0][: len(bits)]
+        return first[0] not in "01" or bits.startswith(first)
+
     @cached_property
     def mask(self) -> int:
         """The bits that identify it."""
@@ -456,10 +465,9 @@ class Table:
         """The instruction that a word at address `at` is. Never raises: see Instruction."""
         top = word >> 24 & 0xFF
         if top not in self._by_top_byte:
+            bits = f"{top:08b}"
             self._by_top_byte[top] = tuple(
-                row
-                for row in self.rows
-                if not row.alias and not (top << 24 ^ row.value) & row.mask & 0xFF000000
+                row for row in self.rows if not row.alias and row.may_begin(bits)
             )
         for row in self._by_top_byte[top]:
             if word & row.mask == row.value:

@@ -8,15 +8,19 @@ are in sets.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
 
 from static_call.isa.instruction import Instruction
+from static_call.records import NamedTuple
+
+TYPE_CHECKING = False  # as typing has it, without its import
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Order = Literal["little", "big"]
+    """The order of the bytes of a number in memory, as int.from_bytes takes it."""
 
 Read = Callable[[int, int], bytes]
 """Reads memory: called with an address and a size in bytes; gives fewer where memory ends."""
-
-Order = Literal["little", "big"]
-"""The order of the bytes of a number in memory, as int.from_bytes takes it."""
 
 
 class Executed(NamedTuple):

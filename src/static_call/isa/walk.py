@@ -7,10 +7,10 @@ The cost of a call, a trampoline's destination and a veneer's are all found this
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from static_call.isa import a64
 from static_call.isa.isa import Executed, Read
+from static_call.records import NamedTuple
 
 __all__ = ["Detour", "Executed", "Read", "detour", "walk"]
 
