@@ -35,8 +35,8 @@ _UPDATING = "in an update of"
 _PLANS = 1024  # that are remembered
 _plans: dict[tuple[object, ...], Retarget] = {}
 
-PADS = frozenset({"bti c", "bti j", "bti jc", "paciasp", "pacibsp"})
-"""Where BR X16 may land in a guarded page (Arm ARM, pseudocode of BTypeCompatible)."""
+PADS = a64.PADS["br x16"]
+"""Where BR X16 may land in a guarded page."""
 
 
 class BadTarget(StaticCallError):

@@ -9,7 +9,7 @@ are in a64_more.py, so that a start of the program does not pay for them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from static_call.isa.instruction import (
     KINDS,
@@ -209,15 +209,15 @@ def decode(word: int, at: int = 0) -> Instruction:
     return _ROWS.decode(word, at)
 
 
-def parse(line: str, more: Sequence[_Row] = ()) -> Instruction:
-    """The instruction that a line of assembly is, by TABLE and `more` rows.
+def parse(line: str) -> Instruction:
+    """The instruction that a line of assembly is.
 
     Upper or lower case; its names stay Symbols.
 
     Raises:
         BadSyntax: with the column where the line stops making sense.
     """
-    return _ROWS.parse(line, more)
+    return _ROWS.parse(line)
 
 
 def assemble(line: str, at: int = 0, symbols: Mapping[str, int] | None = None) -> int:
