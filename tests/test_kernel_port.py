@@ -16,6 +16,8 @@ from toolchain import GCC, need, qemu, run
 
 from static_call.design import notation
 from static_call.kernel import code
+from static_call.kernel.header import trampoline
+from static_call.kernel.transform import transform
 from static_call.kernel.tree import NotATree, Tree
 
 PORT = Path(__file__).parent / "port"
@@ -40,11 +42,11 @@ def program(folder: Path, text: str, name: str) -> Path:
     """A program of port/main.c with the C of a design."""
     design = notation.read(text, f"{name}.s", name)
     code.check(design)
-    transform = code.transform(design, "patching.h")
-    again = code.design_of(transform)
+    source = transform(design, "patching.h")
+    again = code.design_of(source)
     assert again is not None
     assert code.text(again) == code.text(design)
-    for header in re.findall(r"#include <(.*)>", transform):
+    for header in re.findall(r"#include <(.*)>", source):
         path = folder / header
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('#pragma once\n#include "linux.h"\n')
@@ -52,8 +54,8 @@ def program(folder: Path, text: str, name: str) -> Path:
         '#include "linux.h"\n#include <asm/static_call.h>\n'
     )
     (folder / "asm").mkdir(exist_ok=True)
-    (folder / "asm/static_call.h").write_text(code.trampoline(design))
-    (folder / "static_call.c").write_text(transform)
+    (folder / "asm/static_call.h").write_text(trampoline(design))
+    (folder / "static_call.c").write_text(source)
     GCC(
         "-O2", "-Wall", "-Werror", "-Wno-unused-function", "-Wno-unused-variable", "-static",
         "-fno-pie", "-no-pie", f"-I{folder}", f"-I{PORT}",

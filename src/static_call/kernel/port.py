@@ -16,6 +16,8 @@ from static_call.design.design import Design
 from static_call.design.notation import NotationError
 from static_call.errors import StaticCallError
 from static_call.kernel import code
+from static_call.kernel.header import trampoline
+from static_call.kernel.transform import transform
 from static_call.kernel.tree import Tree
 
 HEADER = "arch/arm64/include/asm/static_call.h"
@@ -249,7 +251,7 @@ def parts(tree: Tree, design: Design) -> Iterator[Part]:
         _need(tree, _RODATA_NEEDED)
         yield Part("rodata", _RODATA)
     yield Part("link", _LINK)
-    files = {HEADER: code.trampoline(design), TRANSFORM: code.transform(design, patching)}
+    files = {HEADER: trampoline(design), TRANSFORM: transform(design, patching)}
     yield Part("transform", _BUILD, files)
     yield Part("kprobes", _KPROBES)
     yield Part("select", _SELECT)
