@@ -60,7 +60,7 @@ def trampoline(design: Design) -> str:
 
 
 def _define(design: Design, kind: str, form: str, func: str) -> list[str]:
-    """ARCH_DEFINE_STATIC_CALL_TRAMP, its _NULL_ or its _RET0_ sister."""
+    """ARCH_DEFINE_STATIC_CALL_TRAMP, or the one of the same with NULL_ or RET0_ in its name."""
     head = f"#define ARCH_DEFINE_STATIC_CALL_{kind}TRAMP({', '.join(filter(None, ['name', func]))})"
     if form not in design.forms:
         return [head, f"\tARCH_DEFINE_STATIC_CALL_TRAMP(name, {RETURN0})"]
@@ -79,7 +79,7 @@ def _nothing(item: Item) -> Contents:
 
 
 def _index(design: Design, label: str) -> int:
-    """Which item a label stands at."""
+    """Which item a label is at."""
     for index, item in enumerate(design.items):
         at = item.label == label if item.offset is None else item.offset == design.labels.get(label)
         if at:
@@ -88,7 +88,7 @@ def _index(design: Design, label: str) -> int:
 
 
 def _apart(design: Design, index: int) -> tuple[bool, int]:
-    """Where an item stands in the macro: what is in another section comes last."""
+    """Where an item is in the macro: what is in another section comes last."""
     return design.items[index].offset is None, index
 
 
@@ -111,8 +111,8 @@ def _numbered(design: Design, contents: Contents, index: int) -> str:
         if label == "target":
             return label
         at = _index(design, label)
-        behind = _apart(design, at) > _apart(design, index)
-        return f"{numbers[at]}{'f' if behind else 'b'}"
+        later = _apart(design, at) > _apart(design, index)
+        return f"{numbers[at]}{'f' if later else 'b'}"
 
     return renamed(contents, name)
 

@@ -25,7 +25,9 @@ from static_call.kernel.code import (
 def transform(design: Design, patching: str) -> str:
     """The text of arch/arm64/kernel/static_call.c.
 
-    patching  the header that declares aarch64_insn_write()
+    Args:
+        design: the design.
+        patching: the header that declares aarch64_insn_write().
     """
     lines = (" *" + (line and " " * (line[0] != "\t")) + line for line in text(design).splitlines())
     return fill(
@@ -44,7 +46,7 @@ def transform(design: Design, patching: str) -> str:
 
 
 def _at(design: Design, offset: int) -> str:
-    """An offset in the trampoline as C, from what it is entered at."""
+    """An offset in the trampoline as C, counted from its entry."""
     distance = offset - design.entry
     return f"{'-' if distance < 0 else '+'} {abs(distance):#x}"
 
@@ -117,7 +119,7 @@ def _contents_of(name: str) -> str:
 
 
 def _forms(design: Design) -> Iterator[str]:
-    """Decides on the form, and with it what the cells are to hold."""
+    """Decides on the form, and so on what the cells are to hold."""
     for item, name in zip(design.cells, parameters(design)):
         if item.offset is None:
             yield f"\t{name} = {name}_of(tramp);"
@@ -178,7 +180,7 @@ def _fill_cells(design: Design, form: str) -> Iterator[str]:
 
 
 def _performed(design: Design) -> Iterator[str]:
-    """The steps in C: one statement for each, whatever stands next to it."""
+    """The steps in C: a statement for each, whatever comes before and after it."""
     cells = list(zip(design.cells, parameters(design)))
     for step in retarget_steps(design):
         yield f"\t/* {step.line} */"
