@@ -1,6 +1,6 @@
 """The shipped designs, each against its assembly written by hand and assembled by GNU as.
 
-What stands in BY_HAND comes from the mails, commits and rules that the designs' texts name, not
+BY_HAND comes from the mails, commits and rules that the designs' texts name, not
 from those texts: assembly by form, layout, the retarget's code and what a call costs.
 """
 
@@ -271,7 +271,7 @@ def test_the_form_is_near_exactly_where_that_reaches() -> None:
 
 
 def test_what_no_form_does_is_refused() -> None:
-    """Beyond ADRP's ±4 GiB, None or RET0 without a form, what is no instruction's address."""
+    """Beyond ADRP's ±4 GiB, None or RET0 without a form, what is not an instruction's address."""
     page = 64 * GIB
     adrp, plain = notation.load("adrp-add"), notation.load("mainline")
     for target in (page - 4 * GIB - 4, page + 4 * GIB):
@@ -438,7 +438,7 @@ def test_there_is_no_trampoline_where_there_is_no_instruction() -> None:
 
 
 def test_designs_of_ones_own_are_recognised_in_full() -> None:
-    """A literal that is no cell is fixed bytes; of a target all bits must be there."""
+    """A literal that is not a cell is fixed bytes; all bits of a target must be known."""
     text = "slot: {{ near: b target }}\n{line}\nstub: ret\nnop\nretarget: str w1, [x0]\n"
     fixed = notation.read(text.format(line=".quad stub\n.quad 5"), "fixed.s", "fixed")
     [(base, code)] = fixed.assemble(0x10000, "near", 0x20000)
@@ -461,7 +461,7 @@ def test_an_offset_beyond_the_page_is_not_a_lo12() -> None:
 
 
 def test_slot_and_literal_that_do_not_agree_are_said_so() -> None:
-    """The slot says where a call goes; a linker's veneer behind it, or a retarget that stopped half
+    """The slot says where a call goes; a linker's veneer after it, or a retarget that stopped half
     way, leave a literal that says something else."""
     one = case("inline-stub", "near", 0x10000, 0x20000, 0)
     [(base, code)] = one.assemble()

@@ -203,7 +203,7 @@ def test_costs_come_from_its_walk(design: Design) -> None:
 
 def test_addresses_have_its_width(design: Design) -> None:
     """32 bits: no target beyond, no literal of 64; a branch wraps where addresses do."""
-    with pytest.raises(OutOfRange, match="no 32-bit address"):
+    with pytest.raises(OutOfRange, match="not a 32-bit address"):
         design.form_for(AT, 1 << 32, {})
     with pytest.raises(Misaligned):
         design.form_for(AT, NEAR + 2, {})

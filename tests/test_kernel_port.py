@@ -304,7 +304,7 @@ def _transform_gone(tree: Path) -> None:
     ("change", "says"),
     [
         (_too_old, "no static calls: they came with 5.10"),
-        (_mainline, "static calls on arm64 of its own"),
+        (_mainline, "its own static calls on arm64"),
         (_no_helper, "no aarch64_insn_write()"),
         (_no_lock, "include/linux/memory.h has no 'extern struct mutex text_mutex'"),
         (_changed, "arch/arm64/Kconfig: expected 'select HAVE_STACKPROTECTOR'"),
@@ -328,7 +328,7 @@ def test_refused(change: Callable[[Path], None], says: str, way: str, latest: Pa
 
 
 def test_no_tree(tmp_path: Path) -> None:
-    """What is no kernel's source tree is told so."""
+    """What is not a kernel's source tree is refused, with the reason."""
     assert "not a Linux source tree" in port(tmp_path, status=1)
     assert "not a Linux source tree" in port(tmp_path / "nowhere", status=1)
     (tmp_path / "Makefile").write_text("VERSION = 1\n")
@@ -415,7 +415,7 @@ def test_own_design(latest: Path, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_unsound(old: str, new: str, says: str, latest: Path, tmp_path: Path) -> None:
-    """A design that calls something else meanwhile, or cannot reach a module, needs --force."""
+    """A design that calls something else for a moment, or cannot reach a module, needs --force."""
     own = tmp_path / "own.s"
     text = OWN.replace("        .claims cmodx\n", "").replace(old, new)
     if "far: nop" not in text:

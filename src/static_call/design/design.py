@@ -307,7 +307,7 @@ class Design:
         assert isinstance(target, int)
         if target & ~self.isa.addresses:
             bits = 8 * self.isa.pointer
-            raise OutOfRange(f"the target {target:#x} is no {bits}-bit address")
+            raise OutOfRange(f"the target {target:#x} is not a {bits}-bit address")
         if target % self.isa.word:
             raise Misaligned(f"the target {target:#x} is not aligned to {self.isa.word} bytes")
         for form in ("near", "far"):

@@ -206,13 +206,13 @@ class _Reader:
         return "\n".join(comments).strip()
 
     def define(self, label: str, column: int) -> None:
-        twice = self.fail(f"the label {label} stands twice", column)
+        twice = self.fail(f"the label {label} is defined twice", column)
         if label == "retarget":
             if self.retarget is not None:
                 raise twice
             self.retarget = []
         elif self.retarget is not None:
-            raise self.fail("no labels behind retarget: its code runs straight through", column)
+            raise self.fail("no labels after retarget: its code runs straight through", column)
         elif label == "target":
             raise self.fail("target is the function called: no label may have that name", column)
         elif label in self.labels or label in self.outside or label in self.pending:
@@ -221,28 +221,28 @@ class _Reader:
             self.pending[self.numbered(label, self.line)] = self.line, column
 
     def numbered(self, label: str, line: int) -> str:
-        """The label; 1: may stand many times, so each gets a name of its own."""
+        """The label; there may be many 1:, so each gets its own name."""
         return f"{label}@{line}" if label.isdigit() else label
 
     def use(self, label: str, column: int, forms: list[str]) -> str:
         """Notes that a label is used, and names it; 1f and 1b are the nearest 1: in a direction."""
         if label == "target" and (not forms or not {"near", "far"}.issuperset(forms)):
-            raise self.fail("target has a place in the near and far forms of cells only", column)
+            raise self.fail("target is for the near and far forms of cells only", column)
         if label[0].isdigit():
-            number, behind = label[:-1], label[-1] == "f"
+            number, after = label[:-1], label[-1] == "f"
             lines = [
                 line
                 for label, line in self.numeric
-                if label == number and (line > self.line) == behind
+                if label == number and (line > self.line) == after
             ]
             if not lines:
-                raise self.fail(f"no {number}: {'behind' if behind else 'before'} this", column)
-            label = self.numbered(number, lines[0 if behind else -1])
+                raise self.fail(f"no {number}: {'after' if after else 'before'} this", column)
+            label = self.numbered(number, lines[0 if after else -1])
         self.uses.append((label, self.line, column))
         return label
 
     def read_body(self, body: str, column: int) -> None:
-        """What stands behind the labels of a line."""
+        """What comes after the labels of a line."""
         word = body.split()[0].lower()
         if self.retarget is not None:
             self.retarget.append(self.read_step(body, column))
@@ -314,7 +314,7 @@ class _Reader:
                 if form not in (*FORMS, NEW):
                     raise self.fail(f"expected a form ({', '.join(FORMS)}), not {form!r}", where)
                 if form in found or form in forms:
-                    raise self.fail(f"the form {form} stands twice", where)
+                    raise self.fail(f"the form {form} is given twice", where)
                 forms.append(form)
                 start += len(name) + 1
             contents = self.read_contents(text.strip(), start + _indent(text), forms)
@@ -342,7 +342,7 @@ class _Reader:
             elif operand.relative:
                 at = [match.start() for match in re.finditer(_OPERAND, text)]
                 raise self.fail(
-                    "expected a label: a trampoline has no fixed place", column + at[-1]
+                    "expected a label: a trampoline has no fixed address", column + at[-1]
                 )
         return Instruction(insn.row, fields)
 
@@ -361,7 +361,7 @@ class _Reader:
             raise self.fail(str(error), column + error.column) from None
 
     def read_step(self, body: str, column: int) -> Instruction | Cse:
-        """One line behind `retarget:`."""
+        """One line after `retarget:`."""
         if body.lower() == "cse":
             return Cse()
         insn = self.read_instruction(body, column)
@@ -387,7 +387,7 @@ class _Reader:
         """One more word or literal, at the end of the section so far."""
         literals = {isinstance(one, Quad) for one in contents.values()}
         if len(literals) > 1:
-            raise self.fail("a literal and an instruction cannot share a place", column)
+            raise self.fail("a literal and an instruction cannot share a cell", column)
         is_literal = literals.pop()
         size = self.isa.pointer if is_literal else self.isa.word
         inside = self.section == ".text"
@@ -418,9 +418,9 @@ class _Reader:
         self.pending.clear()
 
     def check(self) -> None:
-        """What can only be said at the end."""
+        """What is known only at the end."""
         for label, (line, column) in self.pending.items():
-            raise self.fail(f"nothing stands at the label {label.partition('@')[0]}", column, line)
+            raise self.fail(f"nothing is at the label {label.partition('@')[0]}", column, line)
         for label, line, column in self.uses:
             if label not in ("target", *self.labels, *self.outside):
                 raise self.fail(f"no label {label}", column, line)

@@ -260,7 +260,7 @@ class Operand(NamedTuple):
 
 
 class Row:
-    """One instruction of a table. A set with kinds of operand of its own has a subclass.
+    """One instruction of a table. A set with its own kinds of operand has a subclass.
 
     Where its bits are is found out when it is first used: most programs use few rows.
 
