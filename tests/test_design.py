@@ -639,12 +639,13 @@ def test_every_prefix_of_a_retarget_is_a_working_trampoline(name: str) -> None:
             memory = Memory(design.assemble(trampoline.entry, form, address, outside))
             for step in (None, *trampoline.plan(new, memory.read).steps):
                 if step is not None and step.op == "store":
-                    memory.write(step.address, step.value.to_bytes(step.size, "little"))
+                    memory.write(step.address, step.data)
                 elif step is not None:
                     continue
                 for start in (trampoline.entry, 0x10000 + hand.slot, 0x10000 + hand.slot + 4):
                     assert calls(memory, start) in (old, new), (old, new, step, hex(start))
                 found = trampoline.state(memory.read)
                 assert found.target in (old, new)
+            found = trampoline.state(memory.read)
             assert (found.target, found.agrees) == (new, True)
             assert calls(memory, trampoline.entry) == new
