@@ -107,7 +107,7 @@ TOY = Isa(
         (),
     ),
     pads={},
-    cmodx=Cmodx("Power ISA 2.03, Book II, 1.8.1", {"every": "every edition"}),
+    cmodx=Cmodx("Power ISA 2.03, Book II, 1.8.1", {"every": "every edition"}, TABLE.listed),
     common=frozenset({"nop", "blr"}),
 )
 
@@ -153,6 +153,8 @@ def test_the_text_says_what_is_a_slot_and_what_a_literal(design: Design) -> None
     assert [item.is_slot for item in design.items] == [True, False, False, False]
     assert [item.is_literal for item in design.items] == [False, False, False, True]
     assert [slot.label for slot in design.slots] == ["slot"]
+    assert [one.modifiable() for one in design.patched] == [True, True, False]
+    assert design.isa.cmodx.listed("every") == ["b", "nop"]
     assert (design.size, design.entry, design.align, design.isa) == (16, 0, 4, TOY)
     assert [text for _, text in design.listing()] == [
         "{ near: b target | far: nop | null: blr }",

@@ -9,7 +9,7 @@ are in a64_more.py, so that a start of the program does not pay for them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from static_call.isa.instruction import (
     KINDS,
@@ -53,6 +53,7 @@ __all__ = [
     "Value",
     "assemble",
     "decode",
+    "listed",
     "number",
     "parse",
     "words",
@@ -202,6 +203,11 @@ must take that (Arm ARM DDI 0487, D8.4 and the pseudocode of BTypeCompatible_BTI
 BTypeCompatible_PACIXSP, with SCTLR_ELx.BT0 and BT1 set, as Linux does). RET and direct branches
 set it to 00 and need no pad.
 """
+
+
+def listed(edition: str = "every") -> Sequence[str]:
+    """The mnemonics on the CMODX list (B2.2.5): by every edition, or by newer ones ("newer")."""
+    return _ROWS.listed(edition)
 
 
 def decode(word: int, at: int = 0) -> Instruction:

@@ -475,6 +475,10 @@ class Table:
                 return Instruction(row, fields, word)
         return Instruction(None, {}, word & 0xFFFFFFFF)
 
+    def listed(self, edition: str = "every") -> Sequence[str]:
+        """The mnemonics that may be modified while they may execute: see Instruction.modifiable."""
+        return sorted({row.name for row in self.rows if row.cmodx in ("every", edition)})
+
     @cached_property
     def _by_mnemonic(self) -> Mapping[str, Sequence[Row]]:
         rows: dict[str, list[Row]] = {}

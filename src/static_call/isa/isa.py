@@ -114,10 +114,12 @@ class Cmodx(NamedTuple):
     Attributes:
         rule: where the manual has it.
         editions: what Instruction.modifiable's editions are in words.
+        listed: the mnemonics that are on it by an edition, in alphabetical order.
     """
 
     rule: str
     editions: Mapping[str, str]
+    listed: Callable[[str], Sequence[str]]
 
 
 class Isa(NamedTuple):

@@ -21,6 +21,7 @@ A64 = Isa(
     cmodx=Cmodx(
         "Arm ARM DDI 0487, B2.2.5",
         {"every": "every edition", "newer": "newer editions"},
+        a64.listed,
     ),
     common=frozenset({"bti c", "ret", "nop"}),
 )
