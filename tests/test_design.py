@@ -496,6 +496,24 @@ def test_the_shapes_kept_are_those_of_the_texts() -> None:
     assert list(shapes.SHAPES) == NAMES
 
 
+def test_a_trampoline_is_found_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shipped design recognises by its shape: no text is read before its items are asked for."""
+
+    def unread(name: str, shape: object = None) -> object:
+        raise AssertionError(f"{name} was read")
+
+    made = {one.name: (one, one.assemble()) for one in CASES}
+    monkeypatch.setattr(notation, "_shipped_text", unread)
+    assert sorted(made) == NAMES
+    for name, (one, pieces) in made.items():
+        design = notation._load_shipped.__wrapped__(name)
+        found = design.recognise(one.entry, Memory(pieces).read)
+        assert found is not None
+        assert (found.form, found.target) == (one.form, one.target)
+        with pytest.raises(AssertionError, match="was read"):
+            print(design.items)
+
+
 def test_a_text_that_was_changed_is_not_taken_for_its_old_shape(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
