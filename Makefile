@@ -8,6 +8,7 @@
 # make test-kernel   builds Linux kernels with the port and runs the tests in them, in QEMU
 # make torture       runs the tests' torture for twenty times as long, half an hour or more
 # make random-designs  the checker on 20,000 designs at random, half an hour or more
+# make shapes        makes src/static_call/design/shapes.py anew from the shipped designs
 # make bench         measures: see bench/
 # make bench-kernel  compares designs in the kernel
 
@@ -27,7 +28,7 @@ DEBIAN_KERNEL := gcc make bc bison flex libssl-dev libelf-dev xz-utils ccache km
                  binutils-aarch64-linux-gnu clang
 
 .PHONY: demo quick lint test pythons coverage test-builds test-kernel torture random-designs fuzz \
-        bench bench-kernel clean
+        shapes bench bench-kernel clean
 
 demo: $(VENV)/package
 	@scripts/demo $(BIN) $(BUILD)/demo
@@ -72,6 +73,11 @@ torture: $(VENV)/tests
 
 random-designs: $(VENV)/tests
 	RANDOM_DESIGNS=20000 $(BIN)/pytest -n 2 tests/test_check_random.py
+
+shapes: $(VENV)/package
+	@mkdir -p $(BUILD)
+	$(BIN)/python scripts/make_shapes.py > $(BUILD)/shapes.py
+	@mv $(BUILD)/shapes.py src/static_call/design/shapes.py
 
 bench: $(VENV)/tests
 	@scripts/debian $(DEBIAN)

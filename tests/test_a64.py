@@ -262,6 +262,7 @@ def test_the_cmodx_list() -> None:
         expected = "every" if row.name in EVERY else "newer" if row.name in NEWER else ""
         assert row.cmodx == expected, row
     assert {row.name for row in a64.TABLE} >= EVERY | NEWER
+    assert (a64.listed(), set(a64.listed("newer"))) == (sorted(EVERY), EVERY | NEWER)
     assert a64.decode(0xD503201F).cmodx == "every"  # nop
     assert a64.decode(0xD503245F).cmodx == ""  # bti c
     assert a64.decode(0xD65F03C0).cmodx == ""  # ret

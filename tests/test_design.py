@@ -1,12 +1,14 @@
 """The shipped designs, each against its assembly written by hand and assembled by GNU as.
 
-What stands in BY_HAND comes from the mails, commits and rules that the designs' texts name, not
+BY_HAND comes from the mails, commits and rules that the designs' texts name, not
 from those texts: assembly by form, layout, the retarget's code and what a call costs.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +21,7 @@ from unicorn import UC_ARCH_ARM64, UC_HOOK_CODE, UC_MODE_ARM
 from unicorn.arm64_const import UC_ARM64_REG_LR, UC_ARM64_REG_X0
 from unicorn.unicorn import Uc
 
-from static_call.design import notation
+from static_call.design import notation, shapes
 from static_call.design.design import (
     RET0,
     Cost,
@@ -269,7 +271,7 @@ def test_the_form_is_near_exactly_where_that_reaches() -> None:
 
 
 def test_what_no_form_does_is_refused() -> None:
-    """Beyond ADRP's ±4 GiB, None or RET0 without a form, what is no instruction's address."""
+    """Beyond ADRP's ±4 GiB, None or RET0 without a form, what is not an instruction's address."""
     page = 64 * GIB
     adrp, plain = notation.load("adrp-add"), notation.load("mainline")
     for target in (page - 4 * GIB - 4, page + 4 * GIB):
@@ -436,7 +438,7 @@ def test_there_is_no_trampoline_where_there_is_no_instruction() -> None:
 
 
 def test_designs_of_ones_own_are_recognised_in_full() -> None:
-    """A literal that is no cell is fixed bytes; of a target all bits must be there."""
+    """A literal that is not a cell is fixed bytes; all bits of a target must be known."""
     text = "slot: {{ near: b target }}\n{line}\nstub: ret\nnop\nretarget: str w1, [x0]\n"
     fixed = notation.read(text.format(line=".quad stub\n.quad 5"), "fixed.s", "fixed")
     [(base, code)] = fixed.assemble(0x10000, "near", 0x20000)
@@ -459,7 +461,7 @@ def test_an_offset_beyond_the_page_is_not_a_lo12() -> None:
 
 
 def test_slot_and_literal_that_do_not_agree_are_said_so() -> None:
-    """The slot says where a call goes; a linker's veneer behind it, or a retarget that stopped half
+    """The slot says where a call goes; a linker's veneer after it, or a retarget that stopped half
     way, leave a literal that says something else."""
     one = case("inline-stub", "near", 0x10000, 0x20000, 0)
     [(base, code)] = one.assemble()
@@ -481,6 +483,50 @@ def test_words_that_a_form_leaves_alone_may_hold_another_forms() -> None:
             assert found is not None
             assert (found.form, found.target) == (form, target)
         assert recognise(one, [(0x10000, code[:8] + pack([0xD503201F, 0]) + code[16:])]) is None
+
+
+# The shapes that are kept
+
+
+def test_the_shapes_kept_are_those_of_the_texts() -> None:
+    """shapes.py is what scripts/make_shapes.py makes of the shipped texts: else, make shapes."""
+    script = Path(__file__).parent.parent / "scripts" / "make_shapes.py"
+    made = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert Path(shapes.__file__).read_text() == made.stdout
+    assert list(shapes.SHAPES) == NAMES
+
+
+def test_a_trampoline_is_found_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shipped design recognises by its shape: no text is read before its items are asked for."""
+
+    def unread(name: str, shape: object = None) -> object:
+        raise AssertionError(f"{name} was read")
+
+    made = {one.name: (one, one.assemble()) for one in CASES}
+    monkeypatch.setattr(notation, "_shipped_text", unread)
+    assert sorted(made) == NAMES
+    for name, (one, pieces) in made.items():
+        design = notation._load_shipped.__wrapped__(name)
+        found = design.recognise(one.entry, Memory(pieces).read)
+        assert found is not None
+        assert (found.form, found.target) == (one.form, one.target)
+        with pytest.raises(AssertionError, match="was read"):
+            print(design.items)
+
+
+def test_a_text_that_was_changed_is_not_taken_for_its_old_shape(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What needs the text refuses, until its shape is made anew; one without a shape is read."""
+    text = (Path(notation.SHIPPED) / "inline-stub.s").read_text()
+    monkeypatch.setattr(notation, "SHIPPED", str(tmp_path))
+    (tmp_path / "mainline.s").write_text(text)
+    (tmp_path / "added.s").write_text(text)
+    for loader in (notation.shipped, notation._load_shipped):
+        monkeypatch.setattr(notation, loader.__name__, loader.__wrapped__)
+    with pytest.raises(notation.StaleShape, match=r"mainline\.s was changed"):
+        print(notation.load("mainline").items)
+    assert notation.load("added").size == notation.read(text, "added.s", "added").size
 
 
 # The retarget
@@ -547,7 +593,12 @@ def test_steps_are_what_the_code_does() -> None:
         )
     ]  # fmt: skip
     memory = Memory([(0x1000, bytes(range(16)))])
-    taken = steps(code, [0x1000, 0xAAAAAAAA11111112, 0x22222222], memory.read)
+    taken = steps(
+        code,
+        [0x1000, 0xAAAAAAAA11111112, 0x22222222],
+        memory.read,
+        notation.load("inline-stub").isa,
+    )
     assert [(step.op, step.address, step.value, step.size) for step in taken] == [
         ("store", 0x1004, 0x11111112, 4),
         ("store", 0x0FF8, 0x2222222211111112, 8),
@@ -606,12 +657,13 @@ def test_every_prefix_of_a_retarget_is_a_working_trampoline(name: str) -> None:
             memory = Memory(design.assemble(trampoline.entry, form, address, outside))
             for step in (None, *trampoline.plan(new, memory.read).steps):
                 if step is not None and step.op == "store":
-                    memory.write(step.address, step.value.to_bytes(step.size, "little"))
+                    memory.write(step.address, step.data)
                 elif step is not None:
                     continue
                 for start in (trampoline.entry, 0x10000 + hand.slot, 0x10000 + hand.slot + 4):
                     assert calls(memory, start) in (old, new), (old, new, step, hex(start))
                 found = trampoline.state(memory.read)
                 assert found.target in (old, new)
+            found = trampoline.state(memory.read)
             assert (found.target, found.agrees) == (new, True)
             assert calls(memory, trampoline.entry) == new

@@ -16,6 +16,8 @@ from toolchain import GCC, need, qemu, run
 
 from static_call.design import notation
 from static_call.kernel import code
+from static_call.kernel.header import trampoline
+from static_call.kernel.transform import transform
 from static_call.kernel.tree import NotATree, Tree
 
 PORT = Path(__file__).parent / "port"
@@ -40,11 +42,11 @@ def program(folder: Path, text: str, name: str) -> Path:
     """A program of port/main.c with the C of a design."""
     design = notation.read(text, f"{name}.s", name)
     code.check(design)
-    transform = code.transform(design, "patching.h")
-    again = code.design_of(transform)
+    source = transform(design, "patching.h")
+    again = code.design_of(source)
     assert again is not None
     assert code.text(again) == code.text(design)
-    for header in re.findall(r"#include <(.*)>", transform):
+    for header in re.findall(r"#include <(.*)>", source):
         path = folder / header
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('#pragma once\n#include "linux.h"\n')
@@ -52,8 +54,8 @@ def program(folder: Path, text: str, name: str) -> Path:
         '#include "linux.h"\n#include <asm/static_call.h>\n'
     )
     (folder / "asm").mkdir(exist_ok=True)
-    (folder / "asm/static_call.h").write_text(code.trampoline(design))
-    (folder / "static_call.c").write_text(transform)
+    (folder / "asm/static_call.h").write_text(trampoline(design))
+    (folder / "static_call.c").write_text(source)
     GCC(
         "-O2", "-Wall", "-Werror", "-Wno-unused-function", "-Wno-unused-variable", "-static",
         "-fno-pie", "-no-pie", f"-I{folder}", f"-I{PORT}",
@@ -302,7 +304,7 @@ def _transform_gone(tree: Path) -> None:
     ("change", "says"),
     [
         (_too_old, "no static calls: they came with 5.10"),
-        (_mainline, "static calls on arm64 of its own"),
+        (_mainline, "its own static calls on arm64"),
         (_no_helper, "no aarch64_insn_write()"),
         (_no_lock, "include/linux/memory.h has no 'extern struct mutex text_mutex'"),
         (_changed, "arch/arm64/Kconfig: expected 'select HAVE_STACKPROTECTOR'"),
@@ -326,7 +328,7 @@ def test_refused(change: Callable[[Path], None], says: str, way: str, latest: Pa
 
 
 def test_no_tree(tmp_path: Path) -> None:
-    """What is no kernel's source tree is told so."""
+    """What is not a kernel's source tree is refused, with the reason."""
     assert "not a Linux source tree" in port(tmp_path, status=2)
     assert "not a Linux source tree" in port(tmp_path / "nowhere", status=2)
     (tmp_path / "Makefile").write_text("VERSION = 1\n")
@@ -413,7 +415,7 @@ def test_own_design(latest: Path, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_unsound(old: str, new: str, says: str, latest: Path, tmp_path: Path) -> None:
-    """A design that calls something else meanwhile, or cannot reach a module, needs --force."""
+    """A design that calls something else for a moment, or cannot reach a module, needs --force."""
     own = tmp_path / "own.s"
     text = OWN.replace("        .claims cmodx\n", "").replace(old, new)
     if "far: nop" not in text:

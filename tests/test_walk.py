@@ -90,7 +90,7 @@ def test_what_linkers_put_in_between(
     stub, imported, far, *rest = made.calls
     read = made.memory.read
     assert detour(read, stub) == Detour(START, None, 1)
-    if linker == LLD:  # its PLT lies behind .far, so another veneer leads to the entry
+    if linker == LLD:  # its PLT comes after .far, so another veneer leads to the entry
         [imported] = [found.target for found in [detour(read, imported)] if found and found.target]
     assert detour(read, imported) == Detour(made.word(made.got), made.got, plt)
     literal = far + 8 if veneers == 2 else None

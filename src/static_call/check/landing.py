@@ -8,22 +8,12 @@ from static_call.check.checker import Checker, Says
 from static_call.check.layout import RETURN
 from static_call.check.questions import Question
 from static_call.check.scene import Scene
+from static_call.isa import a64
 from static_call.memory_model.events import Path
 from static_call.memory_model.instructions import decode
 from static_call.memory_model.model import Model
 
-_PADS = {
-    "br": {"bti j", "bti jc"},
-    "br x16": {"bti c", "bti j", "bti jc", "paciasp", "pacibsp"},
-    "blr": {"bti c", "bti jc", "paciasp", "pacibsp"},
-}
-"""Where an indirect branch may land in a guarded page.
-
-BR by X16 or X17, BR by another register, and BLR set PSTATE.BTYPE to 01, 11 and 10, and the pad
-must accept that (Arm ARM DDI 0487, D8.4 and the pseudocode of BTypeCompatible_BTI and
-BTypeCompatible_PACIXSP, with SCTLR_ELx.BT0 and BT1 set as Linux does). RET and direct branches set
-it to 00 and need no pad."""
-_ENTRY = _PADS["blr"] & _PADS["br x16"]
+_ENTRY = a64.PADS["blr"] & a64.PADS["br x16"]
 _FUNCTION = {"bti c", "paciasp"}
 
 
@@ -54,7 +44,7 @@ def _unpadded(scene: Scene, path: Path) -> Iterator[str]:
     for number, insn in enumerate(words):
         if insn.name not in ("br", "blr"):
             continue
-        pads = _PADS["br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name]
+        pads = a64.PADS["br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name]
         last = number == len(words) - 1
         to = path.pc if last else path.trace[number + 1].address
         if to in scene.trampoline:

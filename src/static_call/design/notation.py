@@ -1,22 +1,27 @@
 """Reads a design's text. docs/designs.md documents the notation.
 
 A design is one page of assembly: the trampoline, with each word that retargeting changes written
-as `{ form: contents | form: contents }`, and behind the label `retarget:` the code that changes
-them. This file knows how that is written down; what it means stands in design.py.
+as `{ form: contents | form: contents }`, and after the label `retarget:` the code that changes
+them. This file knows how that is written down; what it means is in text.py and design.py.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from functools import cache
 from io import StringIO
-from typing import NamedTuple
 
-from static_call.design.design import FORMS, LITERAL, NEW, PROPERTIES, Contents, Design, Item, Quad
-from static_call.design.retarget import RETARGET, Cse, allowed, registers
+from static_call.design.design import Design
+from static_call.design.retarget import Cse
+from static_call.design.shape import Shape
+from static_call.design.target import FORMS
+from static_call.design.text import NEW, PROPERTIES, Contents, Item, Quad, Text
 from static_call.errors import StaticCallError
-from static_call.isa import a64
+from static_call.isa.instruction import PAGE, BadSyntax, Instruction, Symbol, number
+from static_call.isa.sets import SETS
+from static_call.records import NamedTuple
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "shipped")
 """The folder with the designs that the package ships."""
@@ -24,16 +29,23 @@ SHIPPED = os.path.join(os.path.dirname(__file__), "shipped")
 MAX_CELLS = 8
 """A retarget gets two registers for each cell, of x0 to x15."""
 
-MAX_SIZE = a64.PAGE
+MAX_SIZE = PAGE
 """The most bytes of a trampoline: every operand reaches every label."""
 
 _MAX_TEXT = 1 << 16
-_LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*|[0-9]+):", re.ASCII)
-_OPERAND = re.compile(r"[#-]*([\w.$]+)", re.ASCII)
+# Patterns, for re to compile when it first needs them.
+_LABEL = r"(?a)\s*([A-Za-z_.$][\w.$]*|[0-9]+):"
+_OPERAND = r"(?a)[#-]*([\w.$]+)"
 
 
 class NotationError(StaticCallError):
-    """A design's text cannot be read: file, line and column (from 1), and what was expected."""
+    """A design's text cannot be read; the message begins with file, line and column.
+
+    Attributes:
+        path: the file.
+        line: from 1.
+        column: from 1.
+    """
 
     def __init__(self, path: str, line: int, column: int, message: str) -> None:
         super().__init__(f"{path}:{line}:{column}: {message}")
@@ -42,6 +54,10 @@ class NotationError(StaticCallError):
 
 class UnknownDesign(StaticCallError):
     """No shipped design has this name, and no file has this path."""
+
+
+class StaleShape(StaticCallError):
+    """A shipped design's text was changed, and its shape in shapes.py was not."""
 
 
 @cache
@@ -53,7 +69,9 @@ def shipped() -> tuple[str, ...]:
 def load(name: str) -> Design:
     """A shipped design by its name, or a user's own by the path of its file.
 
-    Raises UnknownDesign, or NotationError for a text that cannot be read.
+    Raises:
+        UnknownDesign: there is no such design or file.
+        NotationError: its text cannot be read.
     """
     if name in shipped():
         return _load_shipped(name)
@@ -77,13 +95,32 @@ def _open(name: str, flags: int) -> int:
 
 @cache
 def _load_shipped(name: str) -> Design:
+    from static_call.design.shapes import SHAPES
+
+    if shape := SHAPES.get(name):
+        return Design(name, shape, lambda: _shipped_text(name, shape))
+    said = _shipped_text(name)  # a file that was added, and no shape made yet
+    return Design(name, said.shape, lambda: said)
+
+
+def _shipped_text(name: str, shape: Shape | None = None) -> Text:
+    """A shipped design's text. Raises StaleShape where it has another shape than `shape`."""
     with open(os.path.join(SHIPPED, f"{name}.s"), encoding="utf-8") as file:
-        return read(file.read(), f"{name}.s", name)
+        said = read_text(file.read(), f"{name}.s")
+    if shape not in (None, said.shape):
+        raise StaleShape(f"{name}.s was changed, and shapes.py does not say so: make shapes")
+    return said
 
 
 def read(text: str, path: str, name: str) -> Design:
     """The design that a text is. Raises NotationError, which says `path` for the file."""
-    return _Reader(text, path, name).design()
+    said = read_text(text, path)
+    return Design(name, said.shape, lambda: said)
+
+
+def read_text(text: str, path: str) -> Text:
+    """What a text says. Raises NotationError, which says `path` for the file."""
+    return _Reader(text, path).read()
 
 
 class _Line(NamedTuple):
@@ -100,7 +137,8 @@ def _split(number: int, text: str) -> _Line:
     code, slashes, comment = text.partition("//")
     labels = []
     start = 0
-    while match := _LABEL.match(code, start):
+    label = re.compile(_LABEL)
+    while match := label.match(code, start):
         labels.append((match[1], match.start(1)))
         start = match.end()
     column = len(code) - len(code[start:].lstrip())
@@ -110,10 +148,10 @@ def _split(number: int, text: str) -> _Line:
 
 
 class _Reader:
-    """Takes the lines one by one; labels may be used before they stand, so they wait to the end."""
+    """Takes the lines one by one. Labels may be used before they are defined: see `check`."""
 
-    def __init__(self, text: str, path: str, name: str) -> None:
-        self.path, self.name = path, name
+    def __init__(self, text: str, path: str) -> None:
+        self.path = path
         self.lines = [_split(n, line) for n, line in enumerate(StringIO(text, newline=None), 1)]
         self.numeric = [
             (label, line.number)
@@ -124,7 +162,8 @@ class _Reader:
         self.line = 1
         self.sources: list[str] = []
         self.claims: list[str] = []
-        self.align = a64.WORD
+        self.isa = next(iter(SETS.values()))
+        self.align = self.isa.word
         self.section = ".text"
         self.size = 0
         self.labels: dict[str, int] = {}  # in .text: the offset
@@ -132,13 +171,13 @@ class _Reader:
         self.pending: dict[str, tuple[int, int]] = {}  # labels of what comes next: line and column
         self.uses: list[tuple[str, int, int]] = []  # a label, line and column
         self.items: list[Item] = []
-        self.retarget: list[a64.Instruction | Cse] | None = None
+        self.retarget: list[Instruction | Cse] | None = None
         self.written: set[int] = set()  # registers that the retarget has set so far
 
     def fail(self, message: str, column: int = 0, line: int = 0) -> NotationError:
         return NotationError(self.path, line or self.line, column + 1, message)
 
-    def design(self) -> Design:
+    def read(self) -> Text:
         for line in self.lines:
             self.line = line.number
             for label, column in line.labels:
@@ -146,15 +185,14 @@ class _Reader:
             if line.body:
                 self.read_body(line.body, line.column)
         self.check()
-        return Design(
-            name=self.name,
+        return Text(
             about=self.about(),
-            isa="a64",
-            sources=self.sources,
+            set=self.isa.name,
+            sources=tuple(self.sources),
             claims=tuple(dict.fromkeys(self.claims)),
             align=max(self.align, *(item.size for item in self.items)),
             labels=self.labels,
-            items=self.items,
+            items=tuple(self.items),
             retarget=tuple(self.retarget or ()),
         )
 
@@ -168,13 +206,13 @@ class _Reader:
         return "\n".join(comments).strip()
 
     def define(self, label: str, column: int) -> None:
-        twice = self.fail(f"the label {label} stands twice", column)
+        twice = self.fail(f"the label {label} is defined twice", column)
         if label == "retarget":
             if self.retarget is not None:
                 raise twice
             self.retarget = []
         elif self.retarget is not None:
-            raise self.fail("no labels behind retarget: its code runs straight through", column)
+            raise self.fail("no labels after retarget: its code runs straight through", column)
         elif label == "target":
             raise self.fail("target is the function called: no label may have that name", column)
         elif label in self.labels or label in self.outside or label in self.pending:
@@ -183,32 +221,32 @@ class _Reader:
             self.pending[self.numbered(label, self.line)] = self.line, column
 
     def numbered(self, label: str, line: int) -> str:
-        """The label; 1: may stand many times, so each gets a name of its own."""
+        """The label; there may be many 1:, so each gets its own name."""
         return f"{label}@{line}" if label.isdigit() else label
 
     def use(self, label: str, column: int, forms: list[str]) -> str:
         """Notes that a label is used, and names it; 1f and 1b are the nearest 1: in a direction."""
         if label == "target" and (not forms or not {"near", "far"}.issuperset(forms)):
-            raise self.fail("target has a place in the near and far forms of cells only", column)
+            raise self.fail("target is for the near and far forms of cells only", column)
         if label[0].isdigit():
-            number, behind = label[:-1], label[-1] == "f"
+            number, after = label[:-1], label[-1] == "f"
             lines = [
                 line
                 for label, line in self.numeric
-                if label == number and (line > self.line) == behind
+                if label == number and (line > self.line) == after
             ]
             if not lines:
-                raise self.fail(f"no {number}: {'behind' if behind else 'before'} this", column)
-            label = self.numbered(number, lines[0 if behind else -1])
+                raise self.fail(f"no {number}: {'after' if after else 'before'} this", column)
+            label = self.numbered(number, lines[0 if after else -1])
         self.uses.append((label, self.line, column))
         return label
 
     def read_body(self, body: str, column: int) -> None:
-        """What stands behind the labels of a line."""
+        """What comes after the labels of a line."""
         word = body.split()[0].lower()
         if self.retarget is not None:
             self.retarget.append(self.read_step(body, column))
-        elif word.startswith(".") and word != ".quad":
+        elif word.startswith(".") and word != self.isa.literal:
             self.read_directive(body, column)
         elif body.startswith("{"):
             self.add(self.read_cell(body, column), True, column)
@@ -221,8 +259,12 @@ class _Reader:
         where = column + len(body) - len(argument)
         match directive.lower():
             case ".isa":
-                if argument != "a64":
-                    raise self.fail(f"expected a64, not {argument or 'nothing'}", where)
+                if argument not in SETS:
+                    known = " or ".join(SETS)
+                    raise self.fail(f"expected {known}, not {argument or 'nothing'}", where)
+                if self.items and SETS[argument] != self.isa:
+                    raise self.fail("expected .isa before the first instruction", column)
+                self.isa = SETS[argument]
             case ".source":
                 if not argument:
                     raise self.fail("expected where the design comes from", where)
@@ -272,7 +314,7 @@ class _Reader:
                 if form not in (*FORMS, NEW):
                     raise self.fail(f"expected a form ({', '.join(FORMS)}), not {form!r}", where)
                 if form in found or form in forms:
-                    raise self.fail(f"the form {form} stands twice", where)
+                    raise self.fail(f"the form {form} is given twice", where)
                 forms.append(form)
                 start += len(name) + 1
             contents = self.read_contents(text.strip(), start + _indent(text), forms)
@@ -282,74 +324,85 @@ class _Reader:
 
     def read_contents(self, text: str, column: int, forms: list[str]) -> Contents:
         """An instruction or a literal, in these forms of a cell."""
-        if text[:6].rstrip().lower() == ".quad":
-            return self.read_quad(text[5:].strip(), column + 5 + _indent(text[5:]), forms)
+        directive = self.isa.literal
+        end = len(directive)
+        if text[: end + 1].rstrip().lower() == directive:
+            return self.read_quad(text[end:].strip(), column + end + _indent(text[end:]), forms)
         insn = self.read_instruction(text, column)
         assert insn.row is not None
         fields = dict(insn.fields)
         for operand in insn.row.operands:
             value = fields[operand.name]
-            if isinstance(value, a64.Symbol):
-                at = [match.start() for match in _OPERAND.finditer(text) if match[1] == value.name]
+            if isinstance(value, Symbol):
+                at = [
+                    match.start() for match in re.finditer(_OPERAND, text) if match[1] == value.name
+                ]
                 name = self.use(value.name, column + at[-1], forms)
-                fields[operand.name] = a64.Symbol(name, value.lo12)
+                fields[operand.name] = Symbol(name, value.lo12)
             elif operand.relative:
-                at = [match.start() for match in _OPERAND.finditer(text)]
+                at = [match.start() for match in re.finditer(_OPERAND, text)]
                 raise self.fail(
-                    "expected a label: a trampoline has no fixed place", column + at[-1]
+                    "expected a label: a trampoline has no fixed address", column + at[-1]
                 )
-        return a64.Instruction(insn.row, fields)
+        return Instruction(insn.row, fields)
 
     def read_quad(self, value: str, column: int, forms: list[str]) -> Quad:
-        number = a64.number(value)
-        if number is not None and number >> 64 == 0:
-            return Quad(number)
-        if number is None and re.fullmatch(r"[A-Za-z_.$][\w.$]*|[0-9]+[bf]", value, re.ASCII):
-            return Quad(self.use(value, column, forms))
-        raise self.fail("expected a 64-bit number or a label", column)
+        held = number(value)
+        if held is not None and held & ~self.isa.addresses == 0:
+            return Quad(held, self.isa.literal)
+        if held is None and re.fullmatch(r"[A-Za-z_.$][\w.$]*|[0-9]+[bf]", value, re.ASCII):
+            return Quad(self.use(value, column, forms), self.isa.literal)
+        raise self.fail(f"expected a {8 * self.isa.pointer}-bit number or a label", column)
 
-    def read_instruction(self, text: str, column: int) -> a64.Instruction:
+    def read_instruction(self, text: str, column: int) -> Instruction:
         try:
-            return a64.parse(text)
-        except a64.BadSyntax as error:
+            return self.isa.parse(text)
+        except BadSyntax as error:
             raise self.fail(str(error), column + error.column) from None
 
-    def read_step(self, body: str, column: int) -> a64.Instruction | Cse:
-        """One line behind `retarget:`."""
+    def read_step(self, body: str, column: int) -> Instruction | Cse:
+        """One line after `retarget:`."""
         if body.lower() == "cse":
             return Cse()
         insn = self.read_instruction(body, column)
-        if not allowed(insn):
-            known = ", ".join(RETARGET)
+        patcher = self.isa.patcher
+        if insn.name not in patcher.instructions or not patcher.allowed(insn):
+            known = ", ".join(patcher.instructions)
             raise self.fail(f"expected cse or one of {known}, on registers and numbers", column)
         cells = sum(item.cell for item in self.items)
-        for name, register in registers(insn, writes=False):
-            if register not in {*range(2 * cells), *self.written, 31}:
+        given = patcher.registers[: 2 * cells]
+        for name, register in patcher.uses(insn, False):
+            if register not in {*range(len(given)), *self.written}:
                 raise self.fail(
-                    f"{name} holds nothing: the {cells} cells are in x0 to x{2 * cells - 1}", column
+                    f"{name} holds nothing: the {cells} cells are in {_span(given)}", column
                 )
-        for name, register in registers(insn, writes=True):
-            if not (register <= 17 or register == 31):
-                raise self.fail(f"{name} is not the retarget's: expected x0 to x17", column)
+        for name, register in patcher.uses(insn, True):
+            if register < 0:
+                ours = _span(patcher.registers)
+                raise self.fail(f"{name} is not the retarget's: expected {ours}", column)
             self.written.add(register)
         return insn
 
     def add(self, contents: dict[str, Contents], cell: bool, column: int) -> None:
-        """One more word or literal, where the section now stands."""
-        sizes = {LITERAL if isinstance(one, Quad) else a64.WORD for one in contents.values()}
-        if len(sizes) > 1:
-            raise self.fail("a literal and an instruction cannot share a place", column)
-        size = sizes.pop()
+        """One more word or literal, at the end of the section so far."""
+        literals = {isinstance(one, Quad) for one in contents.values()}
+        if len(literals) > 1:
+            raise self.fail("a literal and an instruction cannot share a cell", column)
+        is_literal = literals.pop()
+        size = self.isa.pointer if is_literal else self.isa.word
         inside = self.section == ".text"
         if cell and not self.pending:
             raise self.fail(
                 "expected a label before {: what retargeting changes has a name", column
             )
-        if cell and sum(item.cell for item in self.items) == MAX_CELLS:
-            raise self.fail(f"expected at most {MAX_CELLS} cells", column)
+        most = min(MAX_CELLS, len(self.isa.patcher.registers) // 2)
+        if cell and sum(item.cell for item in self.items) == most:
+            raise self.fail(f"expected at most {most} cells", column)
         if cell and inside and self.size % size:
-            raise self.fail(f"expected a literal at a multiple of 8 bytes, not {self.size}", column)
-        if not inside and not (cell and size == LITERAL and len(self.pending) == 1):
+            raise self.fail(
+                f"expected a literal at a multiple of {size} bytes, not {self.size}", column
+            )
+        if not inside and not (cell and is_literal and len(self.pending) == 1):
             raise self.fail(f"expected one label and a literal in braces in {self.section}", column)
         label = min(self.pending, key=lambda name: "@" in name, default="")
         self.items.append(
@@ -365,13 +418,13 @@ class _Reader:
         self.pending.clear()
 
     def check(self) -> None:
-        """What can only be said at the end."""
+        """What is known only at the end."""
         for label, (line, column) in self.pending.items():
-            raise self.fail(f"nothing stands at the label {label.partition('@')[0]}", column, line)
+            raise self.fail(f"nothing is at the label {label.partition('@')[0]}", column, line)
         for label, line, column in self.uses:
             if label not in ("target", *self.labels, *self.outside):
                 raise self.fail(f"no label {label}", column, line)
-        code = [item.offset for item in self.items if item.size == a64.WORD]
+        code = [item.offset for item in self.items if not item.is_literal]
         if not code:
             raise self.fail("expected an instruction")
         if self.labels.get("entry", code[0]) not in code:
@@ -385,3 +438,8 @@ class _Reader:
 def _indent(text: str) -> int:
     """How many blanks a text begins with."""
     return len(text) - len(text.lstrip())
+
+
+def _span(registers: Sequence[str]) -> str:
+    """Registers in words, by the first and the last."""
+    return f"{registers[0]} to {registers[-1]}" if registers else "none"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-from static_call.design.design import LITERAL, Design, Recognised, Target
-from static_call.design.retarget import Read, Retarget, Step, Unreadable, steps
+from static_call.design.design import Design, Recognised
+from static_call.design.retarget import Retarget, Unreadable, steps
+from static_call.design.target import Target
 from static_call.errors import StaticCallError
+from static_call.isa.isa import Read, Step
+from static_call.records import NamedTuple
 
 
 class NotATrampoline(StaticCallError):
@@ -21,8 +23,10 @@ class BadRetarget(StaticCallError):
 class Trampoline(NamedTuple):
     """A design at an address.
 
-    entry    the address that callers branch to
-    outside  the addresses of the literals in other sections, by label
+    Attributes:
+        design: the design.
+        entry: the address that callers branch to.
+        outside: the addresses of the literals in other sections, by label.
     """
 
     design: Design
@@ -44,11 +48,11 @@ class Trampoline(NamedTuple):
     def contents(self, read: Read) -> bytes:
         """Its bytes and its literals', all that `plan` looks at."""
         start = self.entry - self.design.entry
-        pieces = (read(address, 8) for address in self.outside.values())
+        pieces = (read(address, self.design.isa.pointer) for address in self.outside.values())
         return b"".join((read(start, self.design.size), *pieces))
 
     def state(self, read: Read) -> Recognised:
-        """The form that it is in and its target. Raises NotATrampoline for foreign bytes."""
+        """The form that it is in and its target. Raises NotATrampoline for other bytes."""
         state = self.design.recognise(self.entry, read)
         if state is None or state.outside != self.outside:
             raise NotATrampoline(f"no {self.design.name} trampoline at {self.entry:#x}")
@@ -57,21 +61,27 @@ class Trampoline(NamedTuple):
     def plan(self, target: Target, read: Read, *, fresh: bool = True) -> Retarget:
         """The retarget to `target`. Nothing is changed yet.
 
-        fresh  the target's code may be younger than some caller's last context synchronisation
-               event: the retarget starts with one. Saying False of old code saves it.
-        Raises what Design.form_for raises, NotATrampoline for foreign bytes, and BadRetarget where
-        the design's code would not do it.
+        Args:
+            target: what it is to call.
+            read: gives memory as it is now.
+            fresh: the target's code may be younger than some caller's last context synchronisation
+                event: the retarget starts with one. False, for code that is old, saves it.
+
+        Raises:
+            NotATrampoline: the bytes are not a trampoline of the design.
+            BadRetarget: the design's code would not do it.
+            StaticCallError: as Design.form_for raises it.
         """
         self.state(read)
         form = self.design.form_for(self.entry, target, self.outside)
         address = target if isinstance(target, int) else None
         registers: list[int] = []
-        for cell in self.design.place(self.entry, form, address, self.outside):
-            now = int.from_bytes(read(cell.address, cell.item.size), "little")
+        for cell in self.design.fill(self.entry, form, address, self.outside):
+            now = self.design.isa.number(read(cell.address, cell.item.size))
             registers += [cell.address, now if cell.value is None else cell.value]
         code = self.design.retarget if fresh else self.design.retarget_to_old
         try:
-            taken = steps(code, registers, read)
+            taken = steps(code, registers, read, self.design.isa)
         except Unreadable as error:
             raise BadRetarget(f"{self.design.name}: {error}") from None
         retarget = Retarget(code, tuple(registers), taken, self._keep(taken, target, read))
@@ -88,32 +98,33 @@ class Trampoline(NamedTuple):
             return bytes(memory.get(address + i, byte) for i, byte in enumerate(now))
 
         for number, step in enumerate(stores[:-1], 1):
-            memory.update(enumerate(step.value.to_bytes(step.size, "little"), step.address))
+            memory.update(enumerate(step.data, step.address))
             state = self.design.recognise(self.entry, after)
             if state is not None and state.target == target:
                 return number
         return len(stores)
 
     def _check(self, retarget: Retarget, read: Read) -> None:
-        """The steps leave in each cell what was asked, and elsewhere what was there, and maintain
-        nothing but the trampoline: elsewhere DC and IC may fault."""
+        """Raises BadRetarget unless the steps leave in each cell what was asked, and elsewhere what
+        was there, and maintain nothing but the trampoline: elsewhere DC and IC may fault."""
+        isa = self.design.isa
         memory: dict[int, int] = {}
         for step in retarget.steps:
-            memory.update(enumerate(step.value.to_bytes(step.size, "little"), step.address))
+            memory.update(enumerate(step.data, step.address))
         for item, address, value in zip(
             self.design.cells, retarget.registers[::2], retarget.registers[1::2]
         ):
             now = read(address, item.size)
             left = bytes(memory.pop(address + i, byte) for i, byte in enumerate(now))
-            if left != value.to_bytes(item.size, "little"):
+            if left != isa.data(value, item.size):
                 raise BadRetarget(
                     f"the retarget of {self.design.name} leaves {item.title} at {address:#x} as "
-                    f"{int.from_bytes(left, 'little'):#x}, where {value:#x} was to be stored"
+                    f"{isa.number(left):#x}, where {value:#x} was to be stored"
                 )
         ours = [(self.entry - self.design.entry, self.design.size)]
-        ours += [(address, LITERAL) for address in self.outside.values()]
+        ours += [(address, isa.pointer) for address in self.outside.values()]
         for step in retarget.steps:
-            if step.op in ("dc cvau", "ic ivau") and not any(
+            if step.op in isa.patcher.maintains and not any(
                 at <= step.address < at + size for at, size in ours
             ):
                 raise BadRetarget(
@@ -123,5 +134,6 @@ class Trampoline(NamedTuple):
         for address, byte in memory.items():
             if read(address, 1) != bytes([byte]):
                 raise BadRetarget(
-                    f"the retarget of {self.design.name} writes to {address:#x}, which is no cell"
+                    f"the retarget of {self.design.name} writes to {address:#x}, "
+                    "which is not a cell"
                 )

@@ -1,49 +1,26 @@
-"""Follows straight code: trampolines, linker veneers, PLT entries, stubs.
+"""Follows straight A64 code: trampolines, linker veneers, PLT entries, stubs.
 
 Runs the few instructions that such code is made of on known register values, without a machine.
-It is how the cost of a call, a trampoline's destination and a veneer's are found: one way for all.
+The cost of a call, a trampoline's destination and a veneer's are all found this way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from static_call.design.retarget import Read
 from static_call.isa import a64
+from static_call.isa.isa import Executed, Read
+from static_call.records import NamedTuple
+
+__all__ = ["Detour", "Executed", "Read", "detour", "walk"]
 
 _MASK = (1 << 64) - 1
-# autia1716: of PLT entries linked with -z pac-plt; what is signed is taken for right.
+# autia1716 is in PLT entries linked with -z pac-plt; what is signed is taken to be right.
 _SKIPPED = frozenset({"nop", "bti", "bti c", "bti j", "bti jc", "autia1716"})
 
 
-class Executed(NamedTuple):
-    """One executed instruction: where it was, what it was, where execution goes on.
-
-    next    the address executed next; None after RET and where that cannot be known
-    load    the address that it loaded from, or None
-    writes  the register that it wrote, or None
-    """
-
-    address: int
-    insn: a64.Instruction
-    next: int | None
-    load: int | None = None
-    writes: int | None = None
-
-    @property
-    def taken(self) -> bool:
-        """Whether it branched, be it to the instruction behind it."""
-        return self.insn.name in ("b", "br", "ret") or self.next != self.address + a64.WORD
-
-    @property
-    def indirect(self) -> bool:
-        """Whether it branched to an address in a register; RET, which is predicted, is apart."""
-        return self.insn.name == "br"
-
-
 def walk(read: Read, start: int, limit: int = 64) -> Iterator[Executed]:
-    """Executes from `start`; ends at RET, at what it cannot follow, or after `limit`."""
+    """Executes from `start`: ends at RET, at what it cannot follow, or after `limit` of them."""
     known: dict[int, int] = {}
     pc: int | None = start
     for _ in range(limit):
@@ -57,20 +34,22 @@ def walk(read: Read, start: int, limit: int = 64) -> Iterator[Executed]:
 
 
 def _execute(insn: a64.Instruction, pc: int, known: dict[int, int], read: Read) -> Executed | None:
-    """One instruction on the registers in `known`; None where it is not one that it can follow."""
+    """One instruction on the registers in `known`; None for one that cannot be followed."""
     after = pc + a64.WORD
     match insn.name:
         case name if name in _SKIPPED:
             return Executed(pc, insn, after)
         case "b":
-            return Executed(pc, insn, insn["i"])
+            return Executed(pc, insn, insn["i"], branch="direct")
         case "br":
-            return Executed(pc, insn, known.get(insn["n"]))
+            return Executed(pc, insn, known.get(insn["n"]), branch="indirect")
         case "ret":
-            return Executed(pc, insn, None)
+            return Executed(pc, insn, None, branch="return")
         case "cbz" | "cbnz" if insn["t"] in known:
             zero = known[insn["t"]] & (1 << 8 * insn.size) - 1 == 0
-            return Executed(pc, insn, insn["i"] if zero == (insn.name == "cbz") else after)
+            if zero != (insn.name == "cbz"):
+                return Executed(pc, insn, after)
+            return Executed(pc, insn, insn["i"], branch="direct")
         case "adr" | "adrp":
             return _write(pc, insn, known, insn["il"])
         case "movz":
@@ -106,9 +85,10 @@ def _load(pc: int, insn: a64.Instruction, known: dict[int, int], read: Read, at:
 class Detour(NamedTuple):
     """Where a veneer, a PLT entry or a branch-only stub leads.
 
-    target  the address that it branches to
-    got     the address of the word that it loaded the target from, or None
-    size    instructions in it
+    Attributes:
+        target: the address that it branches to; None where that cannot be known.
+        got: the address of the word that it loaded the target from, or None.
+        size: instructions in it.
     """
 
     target: int | None
@@ -117,14 +97,14 @@ class Detour(NamedTuple):
 
 
 def detour(read: Read, address: int) -> Detour | None:
-    """What the code at an address leads to, if it does nothing else.
+    """Where the code at an address leads, if it does nothing else; None if it does more.
 
-    GNU ld's and lld's veneers and PLT entries use x16 and x17 alone, as AAPCS64 6.1.1 has them.
+    GNU ld's and lld's veneers and PLT entries use x16 and x17 alone, as AAPCS64 6.1.1 says.
     """
     loaded: dict[int, int] = {}  # by register, where its value came from
     for count, done in enumerate(walk(read, address, limit=8), 1):
         if done.insn.name in ("b", "br"):
-            got = loaded.get(done.insn["n"]) if done.insn.name == "br" else None
+            got = loaded.get(done.insn["n"]) if done.indirect else None
             return Detour(done.next, got, count)
         if done.writes is not None:
             if done.writes not in (16, 17):

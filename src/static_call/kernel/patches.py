@@ -33,9 +33,13 @@ def author(tree: Tree) -> tuple[str, str]:
                 ["git", "-C", tree.path, "config", key], capture_output=True, text=True
             )
         except FileNotFoundError:
-            raise NoAuthor("patches are signed off by who git says you are: no git here") from None
+            raise NoAuthor(
+                "patches are signed off by the author that git knows: git is not here"
+            ) from None
         if done.returncode or not done.stdout.strip():
-            raise NoAuthor(f"patches are signed off by who git says you are: git config {key} ...")
+            raise NoAuthor(
+                f"patches are signed off by the author that git knows: git config {key} ..."
+            )
         found.append(done.stdout.strip())
     return found[0], found[1]
 
@@ -94,7 +98,7 @@ def _mail(
 
 
 def _rules(design: Design) -> str:
-    """What is to be said of the design: its forms, what it patches, and in which order."""
+    """What a message says of the design: its forms, what it patches, and in which order."""
     said = [
         f"The trampoline is the one of the design {design.name}, whose text is in the first "
         "comment of arch/arm64/kernel/static_call.c:"
@@ -104,7 +108,7 @@ def _rules(design: Design) -> str:
             "- a function within 128 MiB is reached by a B, which is patched: no load and no "
             "indirect branch;"
         )
-        if all(insn.cmodx == "every" for insn in design.patched):
+        if all(insn.modifiable() for insn in design.patched):
             said.append(
                 "- what is patched holds a B or a NOP only: other CPUs may be executing it, and "
                 "these may be modified then (Arm ARM DDI 0487, B2.2.5, every edition);"

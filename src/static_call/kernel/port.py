@@ -1,9 +1,9 @@
 """What the port changes in a Linux tree: applying it, taking it out, and telling which is there.
 
-A change is a text that goes behind, or in place of, exact lines of a file. Where those lines are
-not there exactly once, the file is not one that we know, and nothing is done. No record is kept in
-the tree: what the port would write is worked out again and compared, from the design whose text
-stands in the transform's first comment.
+A change is a text that goes after exact lines of a file, or replaces them. Where those lines are
+not there exactly once, the file is not one that the port knows, and nothing is done. No record is
+kept in the tree: what the port would write is worked out again and compared, from the design whose
+text is in the transform's first comment.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from static_call.design.design import Design
 from static_call.design.notation import NotationError
 from static_call.errors import StaticCallError
 from static_call.kernel import code
+from static_call.kernel.header import trampoline
+from static_call.kernel.transform import transform
 from static_call.kernel.tree import Tree
 
 HEADER = "arch/arm64/include/asm/static_call.h"
@@ -31,9 +33,10 @@ class CannotPort(StaticCallError):
 class Edit(NamedTuple):
     """A change of one file.
 
-    file  its path in the tree
-    old   the lines that must be there, once
-    new   what stands in their place afterwards
+    Attributes:
+        file: its path in the tree.
+        old: the lines that must be there, once.
+        new: the lines that replace them.
     """
 
     file: str
@@ -44,9 +47,10 @@ class Edit(NamedTuple):
 class Part(NamedTuple):
     """A logical change: what one patch does.
 
-    name   of its commit message: see patches.py
-    edits  of the tree's files
-    files  that it creates, with their text
+    Attributes:
+        name: of its commit message: see patches.py.
+        edits: of the tree's files.
+        files: those that it creates, with their text.
     """
 
     name: str
@@ -54,7 +58,7 @@ class Part(NamedTuple):
     files: Mapping[str, str] = {}
 
 
-def _behind(file: str, lines: str, more: str) -> Edit:
+def _after(file: str, lines: str, more: str) -> Edit:
     return Edit(file, lines, lines + more)
 
 
@@ -80,12 +84,12 @@ int __kprobes aarch64_insn_write_literal_u64(void *addr, u64 val)
 }
 """
 _LITERAL = (
-    _behind(
+    _after(
         "arch/arm64/include/asm/patching.h",
         "int aarch64_insn_write(void *addr, u32 insn);\n",
         "int aarch64_insn_write_literal_u64(void *addr, u64 val);\n",
     ),
-    _behind(
+    _after(
         _PATCHING_C,
         "int __kprobes aarch64_insn_write(void *addr, u32 insn)\n"
         "{\n"
@@ -102,19 +106,19 @@ _RODATA = (
     ),
 )
 _LINK = (
-    _behind(
+    _after(
         "arch/arm64/kernel/vmlinux.lds.S",
         "\t\t\tLOCK_TEXT\n\t\t\tKPROBES_TEXT\n",
         "\t\t\tSTATIC_CALL_TEXT\n",
     ),
 )
 _KPROBES = (
-    _behind(
+    _after(
         "arch/arm64/include/asm/sections.h",
         "extern char __relocate_new_kernel_start[], __relocate_new_kernel_end[];\n",
         "extern char __static_call_text_start[], __static_call_text_end[];\n",
     ),
-    _behind(
+    _after(
         "arch/arm64/kernel/probes/kprobes.c",
         "\tret = kprobe_add_area_blacklist((unsigned long)__irqentry_text_start,\n"
         "\t\t\t\t\t(unsigned long)__irqentry_text_end);\n"
@@ -125,7 +129,7 @@ _KPROBES = (
         "\tif (ret)\n"
         "\t\treturn ret;\n",
     ),
-    _behind(
+    _after(
         "arch/arm64/include/asm/module.lds.h",
         "SECTIONS {\n",
         "\t/* Trampolines of static calls must not be probed. */\n"
@@ -135,14 +139,14 @@ _KPROBES = (
     ),
 )
 _SELECT = (
-    _behind(
+    _after(
         "arch/arm64/Kconfig",
         "\tselect HAVE_STACKPROTECTOR\n",
         "\tselect HAVE_STATIC_CALL\n",
     ),
 )
 _BUILD = (
-    _behind(
+    _after(
         "arch/arm64/kernel/Makefile",
         "obj-$(CONFIG_JUMP_LABEL)\t\t+= jump_label.o\n",
         "obj-$(CONFIG_HAVE_STATIC_CALL)\t\t+= static_call.o\n",
@@ -153,7 +157,13 @@ _EDITS = (*_LITERAL, *_RODATA, *_LINK, *_BUILD, *_KPROBES, *_SELECT)
 
 
 class _Needs(NamedTuple):
-    """A text that a file of the tree must have, and what it is there for."""
+    """A text that a file of the tree must have.
+
+    Attributes:
+        file: its path in the tree.
+        text: the text.
+        what: what the port needs it for.
+    """
 
     file: str
     text: str
@@ -193,7 +203,7 @@ def _patching(tree: Tree) -> str:
 
 
 def doubt(design: Design) -> str | None:
-    """Why the design should not run in a kernel, if it shouldn't: what --force passes over."""
+    """Why the design should not run in a kernel, or None; --force ports it all the same."""
     from static_call.check import report
 
     if not code.reaches_all(design):
@@ -216,7 +226,7 @@ def doubt(design: Design) -> str | None:
 
 
 def known(tree: Tree) -> None:
-    """Raises CannotPort where the tree is none that could be ported, with the reason."""
+    """Raises CannotPort, with the reason, for a tree that could not be ported."""
     if tree.read("include/linux/static_call.h") is None:
         raise CannotPort(
             f"{tree.path}: Linux {tree.version} has no static calls: they came with 5.10"
@@ -224,7 +234,7 @@ def known(tree: Tree) -> None:
     header = tree.read(HEADER)
     if header is not None and _MARK not in header:
         raise CannotPort(
-            f"{tree.path}: Linux {tree.version} has static calls on arm64 of its own, in {HEADER}: "
+            f"{tree.path}: Linux {tree.version} has its own static calls on arm64, in {HEADER}: "
             "nothing to port"
         )
     for need in _NEEDED:
@@ -240,7 +250,10 @@ def _need(tree: Tree, need: _Needs) -> None:
 
 
 def parts(tree: Tree, design: Design) -> Iterator[Part]:
-    """The port of a design, in the order of its patches; the tree is one without the port."""
+    """The port of a design, in the order of its patches. The tree does not have the port yet.
+
+    Raises CannotPort for a tree that the port does not know.
+    """
     patching = _patching(tree)
     header = tree.read(f"arch/arm64/include/asm/{patching}") or ""
     if "aarch64_insn_write_literal_u64(" not in header:
@@ -249,7 +262,7 @@ def parts(tree: Tree, design: Design) -> Iterator[Part]:
         _need(tree, _RODATA_NEEDED)
         yield Part("rodata", _RODATA)
     yield Part("link", _LINK)
-    files = {HEADER: code.trampoline(design), TRANSFORM: code.transform(design, patching)}
+    files = {HEADER: trampoline(design), TRANSFORM: transform(design, patching)}
     yield Part("transform", _BUILD, files)
     yield Part("kprobes", _KPROBES)
     yield Part("select", _SELECT)
@@ -258,7 +271,7 @@ def parts(tree: Tree, design: Design) -> Iterator[Part]:
 def applied(tree: Tree, part: Part) -> Tree:
     """The tree with a part's changes.
 
-    Raises CannotPort where lines that a change stands by are not there exactly once.
+    Raises CannotPort where the lines that a change is about are not there exactly once.
     """
     changes: dict[str, str | None] = {}
     for edit in part.edits:
@@ -266,7 +279,7 @@ def applied(tree: Tree, part: Part) -> Tree:
         if (count := text.count(edit.old)) != 1:
             path, line = os.path.join(tree.path, edit.file), edit.old.strip().splitlines()[0]
             raise CannotPort(
-                f"{path}: expected {line.strip()!r} and what follows it once, found it "
+                f"{path}: expected {line.strip()!r} and what follows it once, found them "
                 f"{count or 'no'} times: changed locally, or Linux {tree.version} is not one that "
                 "the port knows"
             )
@@ -285,7 +298,7 @@ def ported(tree: Tree, design: Design) -> Tree:
 
 
 def reverted(tree: Tree) -> Tree:
-    """The tree without what looks like a part of the port; `installed` says if it was one."""
+    """The tree without what looks like a part of the port; `installed` says whether it was one."""
     changes: dict[str, str | None] = {}
     for edit in _EDITS:
         text = changes.get(edit.file) or tree.read(edit.file) or ""
@@ -297,7 +310,7 @@ def reverted(tree: Tree) -> Tree:
 def installed(tree: Tree) -> Design | None:
     """The design whose port is in the tree; None where there is none.
 
-    Raises CannotPort for a port that is not whole, or not as it was written.
+    Raises CannotPort for a port that is not whole, or was changed since it was written.
     """
     base = reverted(tree)
     if not base.changes:

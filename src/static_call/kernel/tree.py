@@ -1,4 +1,4 @@
-"""A Linux source tree: its version and its files, read once and replaced whole."""
+"""A Linux source tree: its version and its files, which are replaced whole."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ class NotATree(StaticCallError):
 class Tree:
     """A Linux source tree.
 
-    path     its folder
-    version  as its Makefile has it: "6.12.117"
-    changes  files' new text, or None for one that is to go: what `read` gives, before it is written
+    Attributes:
+        path: its folder.
+        version: as its Makefile says it: "6.12.117".
+        changes: new texts by file, None for a file that is to be removed. `read` gives them before
+            `write` writes them.
     """
 
     def __init__(self, path: str) -> None:
-        """Raises NotATree for another folder."""
+        """A tree by its folder. Raises NotATree for a folder that is not one."""
         self.path = path
         self.changes: dict[str, str | None] = {}
         makefile = self.read("Makefile") if os.path.isdir(path) else None
@@ -55,7 +57,10 @@ class Tree:
         return tree
 
     def write(self) -> None:
-        """Makes the changes in the files: all of them or, where that fails, none."""
+        """Makes the changes in the files: all of them or, where that fails, none.
+
+        Raises NotATree for a file that is a symbolic link, and OSError.
+        """
         for name in self.changes:
             if os.path.islink(os.path.join(self.path, name)):
                 raise NotATree(f"{os.path.join(self.path, name)}: a symbolic link: port its target")

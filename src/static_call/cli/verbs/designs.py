@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
                 {
                     "name": design.name,
                     "summary": design.summary,
-                    "isa": design.isa,
+                    "isa": design.isa.name,
                     "sources": list(design.sources),
                     "size": design.size,
                     "align": design.align,

@@ -1,6 +1,6 @@
 // ADRP stub: default for position-independent files
 //
-// As inline-stub, but the literal lies in .data.rel.ro, where the dynamic linker may write: inline it
+// As inline-stub, but the literal is in .data.rel.ro, where the dynamic linker may write: inline it
 // would need a relocation in text.
 
         .isa    a64

@@ -1,7 +1,7 @@
 // Slot + ADRP literal: a branch, or a literal in .rodata
 //
 // As Ard Biesheuvel put it together in the discussion of 2021-09-21. The mail
-// gives no code that patches it: what stands here keeps to the order that its thread arrived at
+// gives no code that patches it: the code here keeps to the order that its thread arrived at
 // (the literal always and first, then the slot, then maintenance). RET is not among the
 // instructions that may be modified while they may execute.
 

@@ -1,7 +1,7 @@
 // Slot + inline literal: a branch, or a literal inline
 //
 // As Mark Rutland wrote it in the discussion of 2021-09-21: 24 bytes and one
-// address to record. The mail gives no code that patches it: what stands here keeps to the order
+// address to record. The mail gives no code that patches it: the code here keeps to the order
 // that its thread arrived at (the literal always and first, then the slot, then maintenance). RET is
 // not among the instructions that may be modified while they may execute.
 

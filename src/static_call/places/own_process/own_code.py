@@ -14,16 +14,7 @@ from collections.abc import Iterator
 
 from static_call.design.retarget import Code, Cse
 from static_call.errors import StaticCallError
-from static_call.isa import a64
-from static_call.isa.a64 import Row
-
-_EXCLUSIVE = (
-    Row("cmp", "11101011000 m5 000000 n5 11111", "x:n, x:m"),
-    Row("ldaxr", "10001000010 11111 1 11111 n5 t5", "w:t, [s:n]"),
-    Row("stxr", "10001000000 s5 0 11111 n5 t5", "w:s, w:t, [s:n]"),
-    Row("stlr", "10001000100 11111 1 11111 n5 t5", "w:t, [s:n]"),
-)
-"""The instructions for taking a lock that the a64 table does not have (Arm ARM C6.2)."""
+from static_call.isa import a64, a64_more
 
 PARAMETERS = ("fd", "lock", "owner", "thread", "key", "function", "keep", "stores", "buffer")
 """The parameters, 8 bytes each, that x0 points to. Then come the registers of the retarget."""
@@ -177,7 +168,7 @@ def assemble(lines: list[str] | str) -> bytes:
         label, colon, text = line.rpartition(":")
         if colon:
             labels[label] = a64.WORD * len(instructions)
-        instructions.append(a64.parse(text.strip(), _EXCLUSIVE))
+        instructions.append(a64_more.parse(text.strip()))
     words = (insn.bind(labels).encode(a64.WORD * i) for i, insn in enumerate(instructions))
     return b"".join(word.to_bytes(a64.WORD, "little") for word in words)
 

@@ -1,0 +1,31 @@
+"""The instruction sets that there are, by name. A new one is a row here, and its files."""
+
+from __future__ import annotations
+
+from static_call.isa import a64
+from static_call.isa.a64_patcher import PATCHER
+from static_call.isa.isa import Cmodx, Isa
+from static_call.isa.walk import walk
+
+A64 = Isa(
+    name="a64",
+    word=a64.WORD,
+    pointer=8,
+    order="little",
+    literal=".quad",
+    parse=a64.parse,
+    decode=a64.decode,
+    walk=walk,
+    patcher=PATCHER,
+    pads=a64.PADS,
+    cmodx=Cmodx(
+        "Arm ARM DDI 0487, B2.2.5",
+        {"every": "every edition", "newer": "newer editions"},
+        a64.listed,
+    ),
+    common=frozenset({"bti c", "ret", "nop"}),
+)
+"""The 64-bit instruction set of Arm, with little-endian data."""
+
+SETS: dict[str, Isa] = {A64.name: A64}
+"""The instruction sets by what a design's `.isa` says; the first is that of a design without it."""
