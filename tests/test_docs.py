@@ -1,16 +1,22 @@
 """The documentation's examples: what they show is what happens."""
 
+import importlib.util
+import inspect
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import arm64_linux
 import pytest
 from patience import patient
 from toolchain import missing, need
+
+import static_call
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -72,3 +78,89 @@ def _run_commands(text: str, folder: Path, environment: dict[str, str]) -> None:
         for want, line in zip(expected, got):
             pattern = re.escape(want).replace(r"\.\.\.", ".*")
             assert re.fullmatch(pattern, line), (command, want, line)
+
+
+def _reference() -> ModuleType:
+    """scripts/reference.py."""
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts/reference.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _public_members(kind: type) -> Iterator[tuple[str, object]]:
+    """Functions and properties of a class and its bases, those of the package."""
+    for one in kind.__mro__:
+        if one.__module__.startswith("static_call"):
+            yield from (
+                (name, member) for name, member in vars(one).items() if not name.startswith("_")
+            )
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    """The Python half of docs/reference.md is what scripts/reference.py writes today."""
+    text = (ROOT / "docs/reference.md").read_text()
+    assert _reference().updated(text) == text, "run: python scripts/reference.py"
+
+
+def test_the_reference_has_every_public_name_and_parameter() -> None:
+    """Each public name is a heading, each public method is listed with all its parameters."""
+    text = (ROOT / "docs/reference.md").read_text()
+    names = getattr(static_call, "__all__", None) or static_call._HOMES
+    for name in names:
+        section = re.search(rf"^### {name}\n(.*?)(?=^##|^<!--)", text, re.M | re.S)
+        assert section, name
+        thing = getattr(static_call, name)
+        if not isinstance(thing, type) or issubclass(thing, Exception):
+            continue
+        for member, value in _public_members(thing):
+            if isinstance(value, staticmethod | classmethod):
+                value = value.__func__
+            if not inspect.isfunction(value):
+                continue
+            line = re.search(rf"^- `{member}\((.*?)\) -> .*`: \S", section[1], re.M)
+            assert line, f"{name}.{member}"
+            for parameter in inspect.signature(value).parameters:
+                assert parameter in ("self", "cls") or re.search(rf"\b{parameter}\b", line[1])
+
+
+def test_the_reference_names_nothing_that_is_not_there() -> None:
+    """What docs/reference.md has in headings and as `Name.member` exists."""
+    text = (ROOT / "docs/reference.md").read_text()
+    python = text[text.index("\n## Python\n") : text.index("\n## C\n")]
+    for name in re.findall(r"^### (\w+)$", python, re.M):
+        assert hasattr(static_call, name), name
+    dotted = re.findall(r"`([A-Z]\w+|static_call)\.(\w+)", python)
+    assert dotted
+    for name, member in dotted:
+        owner = static_call if name == "static_call" else getattr(static_call, name)
+        assert hasattr(owner, member), f"{name}.{member}"
+
+
+def test_links_lead_somewhere() -> None:
+    """Each link between the project's pages leads to a file, and to a heading of that page."""
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"):
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"https?:", target):
+                continue
+            path, _, anchor = target.partition("#")
+            file = page.parent / path if path else page
+            assert file.exists(), (page.name, target)
+            if anchor:
+                assert anchor in _anchors(file.read_text()), (page.name, target)
+
+
+def _anchors(text: str) -> set[str]:
+    """What a page's headings are linked by."""
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def test_pictures_are_shown() -> None:
+    """Each picture in docs/ is in a page."""
+    shown = "".join(page.read_text() for page in PAGES)
+    for picture in (ROOT / "docs").glob("*.svg"):
+        assert f"]({picture.name})" in shown or f"](docs/{picture.name})" in shown
