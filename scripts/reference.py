@@ -35,7 +35,7 @@ def public_names() -> list[str]:
 
 
 def _rank(thing: object) -> int:
-    if isinstance(thing, type) and issubclass(thing, Warning | Exception):
+    if _raised(thing):
         return 3
     if isinstance(thing, type):
         return 0
@@ -44,16 +44,27 @@ def _rank(thing: object) -> int:
 
 def page() -> str:
     """The generated text."""
-    return "\n".join(line for name in public_names() for line in _entry(name))
+    names = public_names()
+    exceptions = [name for name in names if _raised(getattr(static_call, name))]
+    lines = [line for name in names if name not in exceptions for line in _entry(name)]
+    return "\n".join([*lines, "### Exceptions and warnings\n", *map(_exception, exceptions), ""])
+
+
+def _raised(thing: object) -> bool:
+    """Whether it is an exception or a warning."""
+    return isinstance(thing, type) and issubclass(thing, Exception)
+
+
+def _exception(name: str) -> str:
+    kind = getattr(static_call, name)
+    bases = ", ".join(f"`{base.__name__}`" for base in kind.__bases__)
+    return f"- `{name}`, based on {bases}: {_first(inspect.getdoc(kind))}"
 
 
 def _entry(name: str) -> Iterator[str]:
     thing = getattr(static_call, name)
     yield f"### {name}\n"
-    if isinstance(thing, type) and issubclass(thing, Warning | Exception):
-        bases = ", ".join(base.__name__ for base in thing.__bases__)
-        yield f"An exception, a `{bases}`. {_first(inspect.getdoc(thing))}\n"
-    elif isinstance(thing, type):
+    if isinstance(thing, type):
         yield f"`{_call(name, thing)}`\n"
         yield f"{_first(inspect.getdoc(thing))}\n"
         yield from _attributes(inspect.getdoc(thing))
