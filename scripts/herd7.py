@@ -7,7 +7,8 @@ HERD7 is the command that runs herd7, quoted if it has arguments. FILE is a litm
 those of instruction fetch in each of the three cache types. What is compared is the set of final
 states, whether the condition is reached never, sometimes or always, and herd7's flag
 violates-CMODX-requirements. Prints each test on which the two differ, or that only one of them
-runs, and then how many were compared. The exit status is 0 where all agree, else 1.
+runs, and then how many were compared. The exit status is 0 if all agree but those that are known to
+differ (docs/checker.md says why), and 1 otherwise.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from static_call.memory_model.litmus import read, run
 
 FLAG = "violates-CMODX-requirements"
 CACHE_TYPES = ("", "IDC", "IDC DIC")
+KNOWN = re.compile(r".*\bsvc\b|MP\+(dmb|dsb|dmb\.st|dsb\.st|rel|swpl)\+br-isb|three-words\b")
+"""The tests on which herd7 7.58 and the checker differ."""
 
 
 class Answer(NamedTuple):
@@ -135,11 +138,12 @@ def main() -> int:
                 for field, mine, other in zip(Answer._fields, ours, arms)
                 if mine != other
             ]
-            count["differ" if different else "agree"] += 1
+            known = " (known)" if KNOWN.match(name) else ""
+            count[f"differ{known}" if different else "agree"] += 1
             for line in different:
-                print(f"{name}: {line}")
+                print(f"{name}{known}: {line}")
     print(", ".join(f"{number} {what}" for what, number in sorted(count.items())))
-    return 0 if set(count) == {"agree"} else 1
+    return 0 if set(count) <= {"agree", "differ (known)"} else 1
 
 
 if __name__ == "__main__":
