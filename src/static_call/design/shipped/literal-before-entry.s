@@ -1,7 +1,7 @@
 // Literal before the entry: literal, BTI, slot in one 16-byte store
 //
 // Versions four to six of the arm64 patches (2021). One store pair writes the literal, the same BTI
-// again and the slot, so that they agree for whoever reads them as data. Instruction fetch gives no
+// again and the slot, so that they agree for anyone who reads them as data. Instruction fetch gives no
 // such promise, and neither BTI nor RET may be modified while it may execute.
 
         .isa    a64
