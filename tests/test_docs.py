@@ -17,6 +17,7 @@ from patience import patient
 from toolchain import missing, need
 
 import static_call
+from static_call.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -176,3 +177,10 @@ def test_pictures_are_shown() -> None:
     shown = "".join(page.read_text() for page in PAGES)
     for picture in (ROOT / "docs").glob("*.svg"):
         assert f"]({picture.name})" in shown or f"](docs/{picture.name})" in shown
+
+
+def test_the_story_that_is_drawn_is_the_checkers(tmp_path: Path) -> None:
+    """docs/stale-code.svg is what check --svg draws of that story today."""
+    drawn = tmp_path / "drawn.svg"
+    assert main(["check", "--explain", "local-stub", "far-far", "--svg", str(drawn)]) == 0
+    assert drawn.read_text() == (ROOT / "docs/stale-code.svg").read_text()
