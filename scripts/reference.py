@@ -18,7 +18,6 @@ from functools import cached_property
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
 import static_call
 
@@ -157,9 +156,9 @@ def _attributes(doc: str | None) -> Iterator[str]:
 
 
 def _constant(name: str, value: object) -> str:
-    """The docstring after a constant's assignment."""
-    home = import_module(getattr(static_call, "_HOMES", {}).get(name, type(value).__module__))
-    body = ast.parse(inspect.getsource(home)).body
+    """The docstring after a constant's assignment, in the module of its type."""
+    home = type(value).__module__
+    body = ast.parse(inspect.getsource(import_module(home))).body
     for one, after in pairwise(body):
         targets = one.targets if isinstance(one, ast.Assign) else [getattr(one, "target", None)]
         if (
@@ -168,7 +167,7 @@ def _constant(name: str, value: object) -> str:
             and isinstance(after.value, ast.Constant)
         ):
             return str(after.value.value)
-    return "A module." if isinstance(value, ModuleType) else inspect.getdoc(value) or ""
+    raise LookupError(f"{name}: no docstring after it in {home}")
 
 
 def updated(text: str) -> str:
