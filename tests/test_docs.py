@@ -1,4 +1,4 @@
-"""The documentation's examples: what they show is what happens."""
+"""The documentation: what its examples show is what happens, and what it names exists."""
 
 import importlib.util
 import inspect
@@ -22,25 +22,25 @@ from static_call.cli.main import main
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-NOT_RUN = ("pip install", "git clone")  # what sets up; CI runs those for themselves
+NOT_RUN = ("pip install", "git clone")  # set-up, which CI runs itself
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_pages_examples(page: Path, tmp_path: Path) -> None:
-    """Files that a page shows are written, its commands and Python run, in order; the output that
-    it shows is the output that comes, but for lines with an ellipsis."""
+    """The files that a page shows are written, its commands and Python run, in order; the output it
+    shows is the output that comes, except in lines with an ellipsis."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    if page.stem == "README":  # what one sees in a clone of the project
+    if page.stem == "README":  # it is read in a clone of the project
         (tmp_path / "src").symlink_to(ROOT / "src")
         shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    if page.stem == "field":  # in docs/, where its sequences lie
+    if page.stem == "field":  # it is read in docs/, next to its sequences
         (tmp_path / "field").symlink_to(ROOT / "docs" / "field")
     for language, text in BLOCK.findall(page.read_text()):
         if language == "c" and (name := re.match(r"/\* ([\w.]+) \*/", text)):
             (tmp_path / name[1]).write_text(text)
         elif language == "console":
             _run_commands(text, tmp_path, environment)
-        elif language == "python" and page.stem == "process":  # of a process on arm64
+        elif language == "python" and page.stem == "process":  # is about a process on arm64
             _run_on_arm64(text)
             if "import ctypes" not in text and "loaded()" not in text:  # what works anywhere
                 subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=60)

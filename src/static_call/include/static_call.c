@@ -8,7 +8,7 @@
  * ever writable and executable, and after fork() a child's pages are its own. The steps are those of
  * the designs inline-stub and adrp-stub, in their order.
  *
- * This relies on the kernel storing 4 and 8 aligned bytes at once, as the loads and stores of its
+ * This relies on the kernel writing 4 or 8 aligned bytes with one store, as the loads and stores of its
  * memcpy() do (Linux, arch/arm64/lib/memcpy.S). If the CPU has FEAT_MOPS, newer kernels copy with
  * CPYP, CPYM and CPYE, which promise the order of bytes only: there an update is refused. Making the
  * page writable instead would work only if nobody else in the process changed the page's rights at
