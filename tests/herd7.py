@@ -1,6 +1,6 @@
 """Runs the checker and Arm's own herd7 on the same litmus tests and compares what they say.
 
-    python scripts/herd7.py HERD7 [FILE...]
+    python tests/herd7.py HERD7 [FILE...]
 
 HERD7 is the command that runs herd7, quoted if it has arguments. FILE is a litmus test, such as
 `static-call check --litmus DIR` writes; without any, the tests of tests/litmus_tests.py are run,
@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+
+from litmus_tests import APPLICATION, IFETCH, Case
 
 from static_call.errors import StaticCallError
 from static_call.memory_model.litmus import read, run
@@ -54,8 +56,6 @@ class Refused(Exception):
 
 def tests() -> Iterator[tuple[str, str]]:
     """The tests of tests/litmus_tests.py: a title and the file's text."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from litmus_tests import APPLICATION, IFETCH, Case
 
     def text(case: Case, cache_type: str) -> str:
         head, init, *code, condition = case.text.rstrip().split("\n")
