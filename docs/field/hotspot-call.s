@@ -1,7 +1,7 @@
 // HotSpot far call: a BL to the callee, or to a stub that loads its address
 //
-// OpenJDK on AArch64 writes the stub's 64-bit literal first, then flips the BL to the callee where it
-// reaches, else to the stub, then cleans and invalidates.
+// OpenJDK on AArch64 writes the stub's 64-bit literal first. Then it flips the BL, to the callee if
+// that is in reach and to the stub otherwise, and then it cleans and invalidates.
 
         .source OpenJDK src/hotspot/cpu/aarch64/nativeInst_aarch64.cpp, NativeCall::set_destination_mt_safe
         .align  3

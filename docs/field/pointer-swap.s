@@ -1,6 +1,6 @@
 // Pointer swap: an indirect call through a 64-bit pointer, stored with release
 //
-// What a JIT or a plug-in loader does that keeps a table of function pointers: it writes the code,
+// This is what a JIT or a plug-in loader with a table of function pointers does: it writes the code,
 // cleans and invalidates it, then publishes its address as data.
 
         .align  3

@@ -1,7 +1,7 @@
 // XRay event: B over the sled of a custom event, or NOP, stored and left at that
 //
-// LLVM's XRay on AArch64 turns custom and typed events on by a store-release of a NOP over a B, and
-// off by the B again, without cache maintenance. The handler's address is constant there; here it is
+// LLVM's XRay on AArch64 turns custom and typed events on with a store-release of a NOP over a B, and
+// off with the B again, without cache maintenance. There the handler's address is constant; here it is
 // stored too.
 
         .source LLVM compiler-rt/lib/xray/xray_AArch64.cpp

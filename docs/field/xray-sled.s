@@ -1,8 +1,8 @@
 // XRay sled: a function's first word is B over the sled, or STP
 //
 // LLVM's XRay on AArch64 patches the rest of the sled first, then its first word with a
-// store-release, then cleans and invalidates; unpatching stores the first word alone. What follows
-// is the entry sled cut down to one call; the tracer that it calls is the target.
+// store-release, and then cleans and invalidates. Unpatching stores the first word alone. Here the
+// entry sled is cut down to one call; the tracer that it calls is the target.
 
         .source LLVM compiler-rt/lib/xray/xray_AArch64.cpp
         .align  3

@@ -1,4 +1,4 @@
-/* Eight bytes an instruction: for a CPU with FEAT_CRC32 (HWCAP_CRC32), as most have. */
+/* Eight bytes per instruction: for a CPU with FEAT_CRC32 (HWCAP_CRC32), which most have. */
 #include <arm_acle.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* The program's static calls, and what they call to begin with. */
+/* The program's static calls, and what they call at first. */
 #include "checksum.h"
 
 DEFINE_STATIC_CALL(crc32, crc32_bitwise);

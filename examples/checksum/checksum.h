@@ -1,4 +1,4 @@
-/* CRC-32 as in zlib, gzip and PNG: three versions behind one static call, and two hooks. */
+/* CRC-32 as in zlib, gzip and PNG: three versions that one static call can call, and two hooks. */
 #ifndef CHECKSUM_H
 #define CHECKSUM_H
 
@@ -7,19 +7,19 @@
 
 #include "static_call.h"
 
-/* Goes on from the CRC of what came before (0 for nothing) with `size` bytes more. */
+/* Continues the CRC of earlier bytes (0 if there were none) with `size` more. */
 uint32_t crc32_bitwise(uint32_t crc, const unsigned char *data, size_t size);
 uint32_t crc32_table(uint32_t crc, const unsigned char *data, size_t size);
 uint32_t crc32_acle(uint32_t crc, const unsigned char *data, size_t size);
 
 DECLARE_STATIC_CALL(crc32, crc32_bitwise);
 
-/* Told of every block that was read and the CRC up to it. Nobody listens by default. */
+/* Called with every block that was read and the CRC so far. By default nobody listens. */
 void trace_stderr(const char *name, size_t size, uint32_t crc);
 
 DECLARE_STATIC_CALL(trace, trace_stderr);
 
-/* Asked about every file before it is read; anything but 0 refuses it. By default all is allowed. */
+/* Asked about every file before it is read; anything but 0 refuses it. By default all are allowed. */
 int policy_no_dotfiles(const char *name);
 
 DECLARE_STATIC_CALL(policy, policy_no_dotfiles);

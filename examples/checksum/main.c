@@ -1,7 +1,7 @@
 /*
  * checksum [FILE...]: prints the CRC-32 of each file, or of its input, and which version made it.
  *
- * The exit status is 1 where a file could not be read or the policy refused it.
+ * The exit status is 1 if a file could not be read or the policy refused it.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Four bits at a time, with the CRCs of the 16 values that they may have. */
+/* Four bits at a time, with the CRCs of their 16 possible values. */
 #include "checksum.h"
 
 static const uint32_t table[16] = {

@@ -1,4 +1,4 @@
-/* far: calls work through its static call, and prints what it is and how far away. */
+/* far: calls work through its static call, and prints which function that is and how far away. */
 #include <stdint.h>
 #include <stdio.h>
 

@@ -3,7 +3,7 @@
 
 #include "static_call.h"
 
-/* Both return x + 1. The linker puts far_work 256 MiB up. */
+/* Both return x + 1. The linker puts far_work at an address 256 MiB higher. */
 int near_work(int x);
 int far_work(int x);
 

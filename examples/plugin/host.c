@@ -4,7 +4,7 @@
  *
  * Usage: host PLUGIN [TIMES [THREADS]]
  *
- * Compiled with -DDO_NOT_WAIT it leaves out what makes that right, and crashes.
+ * Compiled with -DDO_NOT_WAIT it leaves out the steps that wait, and crashes.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -28,13 +28,13 @@ static unsigned built_in(unsigned x)
 DEFINE_STATIC_CALL(work, built_in);
 
 /*
- * Where the callers are, each in a cache line of its own: `calls` is odd while the caller is in a
- * call. To count around the call, and not in the plugin, is what makes it right: no code of the
- * plugin runs outside of what is counted, and neither does the trampoline.
+ * Where the callers are, each in its own cache line: `calls` is odd while the caller is in a call.
+ * What makes this right is that it counts around the call and not inside the plugin: no code of the
+ * plugin runs outside what is counted, and neither does the trampoline.
  *
  * No barrier is needed before the call: an update makes all threads pass one (membarrier) after it
  * has changed where calls go. A caller that goes to the old function has stored its odd number
- * before that, and so it is seen.
+ * before that, so it is seen.
  */
 struct caller {
 	_Alignas(64) unsigned long calls;
@@ -113,9 +113,9 @@ static void unload(void *plugin)
 	/* No call that starts from here on goes to the plugin. */
 	must(static_call_update(work, built_in), "update away from the plugin");
 #ifndef DO_NOT_WAIT
-	/* None is on its way to it any more. (The count below would see those, too: all are counted.) */
+	/* No call is on its way to it any more. (The count below would see such calls, too.) */
 	must(static_call_synchronize_timeout(work, -1), "synchronize");
-	/* And none is in it. */
+	/* And no call is in it. */
 	wait_for_callers();
 #endif
 	dlclose(plugin);

@@ -1,4 +1,4 @@
-/* A plugin: one function, which now and then takes its time. */
+/* A plugin: one function, which sometimes takes its time. */
 #define _POSIX_C_SOURCE 199309L
 #include <time.h>
 

@@ -2,7 +2,7 @@
 #ifndef PLUGIN_H
 #define PLUGIN_H
 
-/* A plugin's function, found by its name, plugin_work. */
+/* A plugin's function; the host looks it up as plugin_work. */
 typedef unsigned work_function(unsigned);
 
 #endif

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Changes the static calls of the running process, for static_call.h. Compile it, as C or as C++,
- * into each program and each shared object that has calls of static_call_update() in it: several
- * copies in a process go well together, since it is the keys that have the locks.
+ * into each program and each shared object that calls static_call_update(). Several copies in a
+ * process work together, because the locks are in the keys.
  *
  * Code and literals are written through /proc/thread-self/mem: pages stay read-only, no page is
  * ever writable and executable, and after fork() a child's pages are its own. The steps are those of
  * the designs inline-stub and adrp-stub, in their order.
  *
- * That rests on the kernel storing 4 and 8 aligned bytes as one, as the loads and stores of its
- * memcpy() do (Linux, arch/arm64/lib/memcpy.S). Where the CPU has FEAT_MOPS newer kernels copy by
- * CPYP, CPYM and CPYE, which promise the order of bytes only: there an update is refused. To make
- * the page writable instead would do only if nobody else in the process changed the page's rights
- * meanwhile, which other copies of this file, and others, cannot be kept from.
+ * This relies on the kernel writing 4 or 8 aligned bytes with one store, as the loads and stores of its
+ * memcpy() do (Linux, arch/arm64/lib/memcpy.S). If the CPU has FEAT_MOPS, newer kernels copy with
+ * CPYP, CPYM and CPYE, which promise the order of bytes only: there an update is refused. Making the
+ * page writable instead would work only if nobody else in the process changed the page's rights at
+ * the same time, and other copies of this file, and other code, cannot be kept from doing that.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1 /* for the registers in ucontext_t */
@@ -42,22 +42,22 @@ extern "C" {
 #endif
 
 /*
- * What this copy knows of its process, alone on its pages, which the kernel fills with zeros in a
- * child: locks of threads that the child does not have, and a file that has the parent's memory.
+ * What this copy knows about its process. It is alone on its pages, which the kernel fills with zeros
+ * in a child: locks of threads that the child does not have, and a file for the parent's memory.
  */
 static struct {
-	unsigned int lock; /* for what follows and `memory`; taken after a key's */
-	char checked; /* whether code that is written does run: see check_writes() */
+	unsigned int lock; /* for the fields below and `memory`; taken after a key's */
+	char checked; /* whether written code was seen to run: see check_writes() */
 	char translated;
-	char forgotten; /* whether a child forgets all this */
+	char forgotten; /* whether a child forgets all of this */
 	char open; /* whether `memory` is this process's */
 	char closing; /* whether the last one to use it closes it */
 	unsigned int users;
 } __attribute__((__aligned__(65536))) own;
 
 /*
- * The file with this process's memory, or a parent's. It is left at a position that no other file
- * is at, the address of `own`: so it is seen if others have closed it, or put theirs in its place.
+ * The file for this process's memory, or a parent's. Its position is left at the address of `own`,
+ * where no other file is: so we see it if others have closed it, or put theirs at its number.
  */
 static int memory = -1;
 #define POSITION ((long)&own)
@@ -65,8 +65,8 @@ static int memory = -1;
 /* ---- System calls: no cancellation points, and errno stays as it is. ----------------------- */
 
 /*
- * All in one piece: between two statements the compiler may put calls of its own, which count,
- * check or trace, and change registers.
+ * One asm statement: between two of them the compiler may put its own calls, to count, check or
+ * trace, and these change registers.
  */
 static long system_call_of_6(long number, long a, long b, long c, long d, long e, long f)
 {
@@ -118,11 +118,11 @@ static int is_ended(long thread)
 
 /*
  * A lock is 0 or its owner's thread id: compare-and-swap takes it, a store of 0 gives it back, and
- * nothing else keeps others out. An owner that is no thread of this process was one of the process
- * that forked it: here it will never give the lock back, and whatever it has done of a retarget left
- * a trampoline that works, so it is taken over.
+ * nothing else keeps others out. If the owner is not a thread of this process, it was one of the
+ * process that forked it. It will never give the lock back here, and however far it got with a
+ * retarget, the trampoline works. So the lock is taken over.
  *
- * Tries to take one: 0, or the id of the thread that has it.
+ * Tries to take a lock: returns 0, or the id of the thread that has it.
  */
 static unsigned int try_to_take(unsigned int *lock, unsigned int self)
 {
@@ -136,7 +136,7 @@ static unsigned int try_to_take(unsigned int *lock, unsigned int self)
 	return owner;
 }
 
-/* Takes one that is held for a moment only, by threads that block all signals. */
+/* Takes a lock that is held only for moments, by threads that block all signals. */
 static int take(unsigned int *lock, unsigned int self)
 {
 	unsigned int owner;
@@ -155,15 +155,16 @@ static void release(unsigned int *lock)
 }
 
 /*
- * Those that wait for a key's lock do so in turn, with no signal blocked. Each takes a ticket from
- * `queue`: its lower half is the ticket whose turn it is, the upper one the next to be given. Who
- * has the turn waits for the lock, and passes the turn on when it has it; who has not waits for that.
+ * Threads wait for a key's lock in turn, with no signal blocked. Each takes a ticket from `queue`: the
+ * lower half is the ticket whose turn it is, the upper half the next one to be given. The thread
+ * whose turn it is waits for the lock, and passes the turn on when it has the lock; the others wait
+ * for their turn.
  *
- * A signal handler may leave this for ever (longjmp), or for long; and in a child there may be
- * tickets of the parent's threads. So a turn that is not taken while nobody has the lock is passed on
- * by those behind it, and who finds that it was passed over takes another ticket. Nor does everyone
- * stand in line: what takes the lock from another language may just take it, and give it back
- * without a word. So nobody sleeps for long.
+ * A signal handler may leave this for ever (longjmp), or for a long time, and in a child there may be
+ * tickets of the parent's threads. So if a turn is not taken while nobody has the lock, the threads
+ * that come next pass it on, and a thread that was passed over takes another ticket. Not everyone
+ * waits in line, either: code in another language may just take the lock, and give it back without
+ * waking anyone. So nobody sleeps for long.
  */
 enum { FREE_MS = 20, LOOK_MS = 1 };
 enum { WAIT_BITSET = 9 | 128, WAKE_BITSET = 10 | 128 }; /* linux/futex.h, private */
@@ -195,7 +196,7 @@ static void wake(unsigned int *word, unsigned int ticket)
 	system_call_of_6(SYS_futex, (long)word, WAKE_BITSET, INT_MAX, 0, 0, (long)(1u << ticket % 32));
 }
 
-/* Ends a ticket's turn, if it is its turn. */
+/* Ends a ticket's turn, if it has the turn. */
 static void pass_on(unsigned int *queue, unsigned int ticket)
 {
 	unsigned int line = __atomic_load_n(queue, __ATOMIC_RELAXED);
@@ -212,7 +213,7 @@ static void pass_on(unsigned int *queue, unsigned int ticket)
 	}
 }
 
-/* Takes a key's lock in turn, and blocks all signals; `before` are those that were blocked. */
+/* Takes a key's lock in turn and blocks all signals; `before` gets those that were blocked. */
 static int take_in_turn(struct static_call_key *key, unsigned int self, uint64_t *before)
 {
 	unsigned int *lock = &key->lock, *queue = &key->queue;
@@ -255,7 +256,7 @@ static void release_in_turn(struct static_call_key *key, const uint64_t *before)
 {
 	unsigned int line;
 
-	/* Sequentially consistent, as is taking a ticket: one of the two sees the other. */
+	/* Sequentially consistent, like taking a ticket: one of the two sees the other. */
 	__atomic_store_n(&key->lock, 0, __ATOMIC_SEQ_CST);
 	line = __atomic_load_n(&key->queue, __ATOMIC_SEQ_CST);
 	if (turn_of(line) != line >> 16)
@@ -268,7 +269,7 @@ static void release_in_turn(struct static_call_key *key, const uint64_t *before)
 #define BTI_C 0xd503245fu
 #define NOP 0xd503201fu
 #define B 0x14000000u
-#define LDR_X16_16 0x58000050u /* from 8 bytes further on */
+#define LDR_X16_16 0x58000050u /* loads from 8 bytes further on */
 #define ADRP_X16 0x90000010u
 #define LDR_X16_X16 0xf9400210u
 #define BR_X16 0xd61f0200u
@@ -286,7 +287,7 @@ static uint32_t word_at(uintptr_t at)
 	return __atomic_load_n((const uint32_t *)at, __ATOMIC_RELAXED);
 }
 
-/* Finds slot and literal. ENOEXEC if a word is not as in inline-stub or adrp-stub. */
+/* Finds slot and literal; ENOEXEC if a word is not as in inline-stub or adrp-stub. */
 static int recognise(void (*tramp)(void), struct trampoline *found)
 {
 	uintptr_t at = (uintptr_t)tramp;
@@ -306,7 +307,7 @@ static int recognise(void (*tramp)(void), struct trampoline *found)
 		at += 12;
 	} else if ((load & 0x9f00001f) == ADRP_X16 &&
 		   (word_at(at + 12) & 0xffc003ff) == LDR_X16_X16) {
-		/* 21 bits, signed: the higher ones from bit 5 on, the lower two from bit 29 on. */
+		/* 21 bits, signed: the upper 19 start at bit 5, the lower two at bit 29. */
 		int64_t pages = ((int32_t)((load & 0x00ffffe0u) << 8) >> 11) +
 				(int32_t)(load >> 29 & 3);
 
@@ -326,7 +327,7 @@ static int recognise(void (*tramp)(void), struct trampoline *found)
 		       : ENOEXEC;
 }
 
-/* What a slot holds that leads to an address: a branch, or if that does not reach, NOP. */
+/* What a slot holds to lead to an address: a branch, or NOP if a branch does not reach. */
 static uint32_t slot_for(uintptr_t slot, uintptr_t target)
 {
 	int64_t offset = (int64_t)(target - slot);
@@ -337,8 +338,8 @@ static uint32_t slot_for(uintptr_t slot, uintptr_t target)
 /* ---- Writing ------------------------------------------------------------------------------- */
 
 /*
- * Stores an aligned word, and looks whether it is there: between finding the file in its place and
- * here, some other thread may have closed it, and opened another.
+ * Stores an aligned word and checks that it is there: since the file was found, another thread may
+ * have closed it and opened another one.
  */
 static int store(int fd, uintptr_t at, const void *value, size_t size)
 {
@@ -354,7 +355,7 @@ static int store(int fd, uintptr_t at, const void *value, size_t size)
 	return word_at(at) == *(const uint32_t *)value ? 0 : EIO;
 }
 
-/* Makes the stored word the one that is fetched, once its fetcher synchronises its context. */
+/* Makes the stored word the one that is fetched, once the PE that fetches has had a CSE. */
 static void maintain(uintptr_t at)
 {
 	__asm__ volatile("dc cvau, %0\n"
@@ -364,8 +365,8 @@ static void maintain(uintptr_t at)
 			 : : "r"(at) : "memory");
 	if (own.translated) {
 		/*
-		 * What was translated is dropped where a page becomes writable, which for qemu-user
-		 * does not mean that other threads may not execute it meanwhile.
+		 * qemu-user drops its translation of a page that becomes writable. Other threads may
+		 * still execute the page during that time.
 		 */
 		unsigned long size = getauxval(AT_PAGESZ);
 
@@ -376,9 +377,9 @@ static void maintain(uintptr_t at)
 }
 
 /*
- * A function in two versions, the one that returns 0 and the one that returns 1. Both words of its
- * slot may be stored while it may be executed. It is no function by its symbol, and is called by
- * address, so that whoever optimises a linked file leaves it as it is.
+ * A function in two versions: one returns 0, the other returns 1. Both words of its slot may be
+ * stored while it may be executed. Its symbol does not have the type of a function, and it is called
+ * by address, so that tools that optimise linked files leave it alone.
  */
 __asm__("	.pushsection .static_call.text, \"ax\", %progbits\n"
 	"	.p2align 3\n"
@@ -418,8 +419,8 @@ static int version(void)
 }
 
 /*
- * Whether code that is written runs. An emulator of user space may not see the kernel write, and go
- * on with its translation; ENOTSUP if it cannot be made to drop that.
+ * Checks that written code runs. A user-mode emulator may not see the kernel's write, and go on with
+ * its translation; ENOTSUP if it cannot be made to drop that.
  */
 static int check_writes(int fd)
 {
@@ -454,9 +455,10 @@ static void close_file(int fd)
 }
 
 /*
- * Opens a file at a number from 3 on: the descriptor, or a negative errno. Where the standard streams
- * are closed it would be one of them, and what the program prints would go into it. What it prints
- * in this moment does no harm: nothing is at position 0 of its memory, and other files are only read.
+ * Opens a file with a descriptor of at least 3; returns it, or a negative errno. If the standard
+ * streams are closed, the file would become one of them, and what the program prints would go into
+ * it. What it prints at this very moment does no harm: nothing is at position 0 of its memory, and
+ * the other files are only read.
  */
 static int open_file(const char *path, int flags)
 {
@@ -466,10 +468,10 @@ static int open_file(const char *path, int flags)
 		return (int)fd;
 	higher = system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0);
 	close_file((int)fd);
-	return higher == -EINVAL ? -EMFILE : (int)higher; /* 3 is more than are allowed */
+	return higher == -EINVAL ? -EMFILE : (int)higher; /* the limit is below 3 */
 }
 
-/* What is open of `memory`: this process's, or a parent's. */
+/* Closes `memory` if it is open, this process's or a parent's. */
 static void close_memory(void)
 {
 	if (is_memory(memory))
@@ -477,7 +479,7 @@ static void close_memory(void)
 	own.open = own.closing = 0;
 }
 
-/* Opens the file anew: its descriptor, or a negative errno. */
+/* Opens the file again; returns its descriptor, or a negative errno. */
 static int open_memory(void)
 {
 	/* Not /proc/self, which has no memory once the first thread has ended. */
@@ -496,8 +498,9 @@ static int open_memory(void)
 }
 
 /*
- * Begins to write: returns the descriptor or a negative errno. It stays open, for several threads at
- * once, if the kernel makes a child forget it, which no translator does. Signals are blocked.
+ * Begins to write: returns the descriptor or a negative errno. The file stays open, for several
+ * threads at once, if the kernel makes a child forget it; user-mode emulators don't. Signals are
+ * blocked.
  */
 static int begin_to_write(unsigned int self)
 {
@@ -515,7 +518,7 @@ static int begin_to_write(unsigned int self)
 		if (fd >= 0 && own.forgotten) {
 			memory = fd;
 			own.open = 1;
-			own.users = 0; /* of a file that is gone */
+			own.users = 0; /* those of a file that is gone */
 		}
 	}
 	own.users += own.open && fd == memory;
@@ -567,7 +570,7 @@ static int retarget(int fd, struct static_call_key *key, const struct trampoline
 	void (*before)(void) = key->func;
 	int error = 0;
 
-	/* If it does not work it fails here, where nothing is written yet. */
+	/* If it does not work, it fails here, before anything is written. */
 	if (!(flags & STATIC_CALL_OLD_CODE))
 		error = cse();
 	else if (!(flags & STATIC_CALL_UNSETTLED))
@@ -583,7 +586,7 @@ static int retarget(int fd, struct static_call_key *key, const struct trampoline
 	__asm__ volatile("dmb ishst" : : : "memory");
 	error = store(fd, trampoline->slot, &slot, sizeof(slot));
 	if (error) {
-		/* The old slot: only if it was NOP is the new literal in use. */
+		/* The old slot: the new literal is in use only if this was NOP. */
 		if (word_at(trampoline->slot) != NOP)
 			__atomic_store_n(&key->func, before, __ATOMIC_RELAXED);
 		return error;
@@ -593,9 +596,8 @@ static int retarget(int fd, struct static_call_key *key, const struct trampoline
 }
 
 /*
- * The trampoline is the one that the caller's calls go to, by the caller's word. A key that says
- * otherwise is another one's, or was overwritten: nothing that is in writable memory says where to
- * write.
+ * The caller passes the trampoline that its own calls go to. A key that names another one belongs to
+ * that one, or was overwritten: nothing in writable memory decides where we write.
  */
 int __static_call_update(struct static_call_key *key, void (*tramp)(void), void (*func)(void),
 			 unsigned int flags)
@@ -606,7 +608,7 @@ int __static_call_update(struct static_call_key *key, void (*tramp)(void), void 
 	unsigned int self;
 	int error, fd;
 
-	/* For a file that defines no static call and updates those of others. */
+	/* For a file that defines no static calls and updates those of others. */
 	__asm__ volatile(__STATIC_CALL_RETURN0 : : "i"(0));
 
 	if (flags & ~(STATIC_CALL_OLD_CODE | STATIC_CALL_UNSETTLED | __STATIC_CALL_WIDE))
@@ -644,24 +646,26 @@ int __static_call_update(struct static_call_key *key, void (*tramp)(void), void 
 /* ---- Synchronisation ----------------------------------------------------------------------- */
 
 /*
- * A thread is asked where it is. If it sleeps in the kernel, /proc says where, and it is not
+ * Each thread is asked where it is. If it sleeps in the kernel, /proc says where, and it is not
  * disturbed. If it runs, it gets a signal whose handler says where it was interrupted. All threads
- * are asked before the first answer is waited for. Nothing is held and no signal is blocked while
- * answers are waited for: so a handler of the program may leave by longjmp(), a thread may be
- * cancelled, and another one synchronize meanwhile.
+ * are asked before the first answer is waited for. While we wait for answers, nothing is held and no
+ * signal is blocked: a handler of the program may leave by longjmp(), a thread may be cancelled, and
+ * another thread may synchronize at the same time.
  *
  * The signal. The C library's SIGRTMIN and SIGRTMAX say which signals are the program's, and
- * __libc_allocate_rtsig() takes one out of that range: glibc has it, musl and bionic do not. It is
- * asked when this file is loaded, before the program can have looked at the range, and so that
- * SIGRTMAX, and not SIGRTMIN, moves by one: processes agree on signals by SIGRTMIN + n. It is not
- * asked where the program uses real-time signals already: there, and where the library has no such
- * function, any synchronisation borrows one that nobody handles, ignores, blocks or has pending,
- * from the middle of the range, since programs count from its ends; and gives it back.
+ * __libc_allocate_rtsig() takes one out of that range. glibc has this function, musl and bionic do
+ * not. We call it when this file is loaded, before the program can have looked at the range, and in
+ * such a way that SIGRTMAX moves by one and SIGRTMIN does not: processes agree on signals by
+ * SIGRTMIN + n. We do not call it if the program already uses real-time signals. Then, or if the
+ * library has no such function, each synchronisation borrows a signal that nobody handles, ignores,
+ * blocks or has pending, and gives it back. It is from the middle of the range, since programs count
+ * from the ends.
  *
- * A reserved signal is idle between synchronisations: then its handler is abs(), a function of the
- * C library that does nothing and is never unloaded, and its mask is a mark. By these any copy of
- * this file finds it: so a process reserves one, and what uses it next need not be what reserved
- * it. A signal that does not look as it was left is somebody else's, and is left alone.
+ * A reserved signal is idle between synchronisations: its handler is then abs(), a function of the C
+ * library that does nothing and is never unloaded, and its mask is a mark. Any copy of this file
+ * finds it by these two. So a process reserves one signal, and the copy that uses it next need not be
+ * the one that reserved it. A signal that does not look as it was left is somebody else's, and is
+ * left alone.
  */
 #define IDLE 0x2763a1c9d4985a2dull /* the mark; without SIGKILL and SIGSTOP, which no mask has */
 #define SIGNALS 64
@@ -669,7 +673,7 @@ int __static_call_update(struct static_call_key *key, void (*tramp)(void), void 
 
 extern int __libc_allocate_rtsig(int high) __attribute__((__weak__));
 
-/* The kernel's struct sigaction. Its functions, and not the C library's, which sanitizers replace. */
+/* The kernel's struct sigaction. We use its calls, as sanitizers replace the C library's. */
 struct action {
 	uintptr_t handler;
 	unsigned long flags;
@@ -678,12 +682,12 @@ struct action {
 };
 
 /*
- * A question to a thread. It is no longer open, and may be used for another thread, when the thread
- * has left the handler or has ended: so no late answer is taken for that to another question. The
- * questions of a child are its parent's: its threads will not answer them, and have ended.
+ * A question to a thread. When the thread has left the handler or has ended, the question is closed
+ * and may be used for another thread: so no late answer is taken for the answer to another question.
+ * A child has its parent's questions: their threads have ended there, and will not answer.
  */
 struct question {
-	uint64_t number; /* which the signal carries; 0 if there is none */
+	uint64_t number; /* carried by the signal; 0 if there is no question */
 	uintptr_t pc;
 	uint64_t left; /* the thread has left the handler, and all of this file */
 	int thread;
@@ -696,10 +700,10 @@ extern struct question __static_call_questions[QUESTIONS]
 extern void __static_call_answer(void) __attribute__((__visibility__("hidden")));
 
 /*
- * The handler: in assembly, since no tool may add to it: it runs in any thread, anywhere, on a stack
- * that may be nearly full. It says that it is done by sigaddset(&question->left, 1), to which it
- * does not return: what comes after that store is the C library's code. So once all have answered,
- * no thread is in this file because it was asked, and the file may be unloaded.
+ * The handler. It is in assembly so that no tool can add to it: it runs in any thread, anywhere, on a
+ * stack that may be nearly full. It reports that it is done by a tail call of
+ * sigaddset(&question->left, 1), so what comes after that store is the C library's code. Once all
+ * have answered, no thread is in this file because it was asked, and the file may be unloaded.
  */
 __asm__("	.pushsection .bss.__static_call_questions, \"aw\", %nobits\n"
 	"	.p2align 6\n"
@@ -747,20 +751,20 @@ static_assert(offsetof(siginfo_t, si_code) == 8 && offsetof(siginfo_t, si_value)
 		      sizeof(struct question) == 32 && QUESTIONS == 512,
 	      "the handler's numbers");
 
-/* Named here as well, so that link-time optimisation knows of them. */
+/* Also named here, so that link-time optimisation knows them. */
 __attribute__((__used__)) static int (*const done_by)(sigset_t *, int) = sigaddset;
 __attribute__((__used__)) static int (*const idle_by)(int) = abs;
 
 static struct {
-	unsigned int lock; /* for what follows, and the questions; taken with all signals blocked */
+	unsigned int lock; /* for the fields below and the questions; taken with all signals blocked */
 	int signal; /* the one whose handler is __static_call_answer, or was; 0 if none */
-	int reserved; /* whether it is to be kept */
+	int reserved; /* whether to keep it */
 	int last; /* question */
 	uint64_t serial;
-	int proc; /* 1 if /proc tells of this process's threads, 2 if of a translator's, 0 unknown */
+	int proc; /* whose threads /proc shows: 1 this process's, 2 an emulator's, 0 not known */
 } asking;
 
-/* What is done until end_asking() is not left by a handler's longjmp(). */
+/* Until end_asking(), no handler can leave by longjmp(). */
 static uint64_t begin_asking(void)
 {
 	uint64_t before = 0;
@@ -776,7 +780,7 @@ static void end_asking(uint64_t signals)
 	set_signals(signals, NULL);
 }
 
-/* ---- What /proc says of threads. Signals are blocked: so no file is left open. ---- */
+/* ---- What /proc says about threads. Signals are blocked, so no file is left open. ---- */
 
 static int open_of_thread(int thread, const char *name)
 {
@@ -798,7 +802,7 @@ static uint64_t after_tab(const char *text, const char *name)
 	return line ? (uint64_t)strtoull(line + strlen(name), NULL, 16) : 0;
 }
 
-/* What the file "status" says of a thread. */
+/* What the file "status" says about a thread. */
 struct status {
 	int sleeps; /* or is stopped */
 	uint64_t blocked, pending; /* signals */
@@ -835,8 +839,8 @@ static int status_of(int thread, struct status *status)
 }
 
 /*
- * Whether /proc tells of the threads that the program sees, or of those of a translator, where they
- * are not at the program's addresses. Tried out with the mask of this one, which blocks all.
+ * Whether /proc shows the threads that the program sees, or those of an emulator, which are not at
+ * the program's addresses. Tried out with the mask of this thread, which blocks all signals.
  */
 static int proc_tells(int self)
 {
@@ -849,7 +853,7 @@ static int proc_tells(int self)
 
 #define ENDED UINTPTR_MAX
 
-/* Where a thread sleeps, by the kernel's word; 0 if it runs, or if nobody knows. */
+/* Where the kernel says a thread sleeps; 0 if it runs, or if that is not known. */
 static uintptr_t sleeps_at(int thread)
 {
 	char text[256];
@@ -896,7 +900,7 @@ static struct action idle(void)
 {
 	struct action action = { 0, SA_SIGINFO | SA_RESTART | SA_ONSTACK, 0, IDLE };
 
-	/* abs itself, and no entry of a table in this object, which may be unloaded. */
+	/* abs itself, not an entry of a table in this object, which may be unloaded. */
 	__asm__("adrp %0, :got:abs\n\tldr %0, [%0, :got_lo12:abs]" : "=r"(action.handler));
 	return action;
 }
@@ -914,7 +918,7 @@ static int is(struct action found, struct action expected)
 	       (!found.handler || found.mask == expected.mask);
 }
 
-/* Changes what a signal does, if it does what is expected: else that stays. */
+/* Changes what a signal does, if it does what is expected; otherwise that stays. */
 static int change(int number, struct action expected, struct action next)
 {
 	struct action found, last;
@@ -924,7 +928,7 @@ static int change(int number, struct action expected, struct action next)
 		return 0;
 	if (is(found, expected))
 		return 1;
-	/* Somebody was quicker: what is theirs goes back, and the latest of it stays. */
+	/* Somebody was quicker: put theirs back, so that their latest stays. */
 	for (;;) {
 		last = next;
 		next = found;
@@ -948,13 +952,13 @@ static long send(int thread, int number, uint64_t question)
 	return system_call(SYS_rt_tgsigqueueinfo, process, thread, number, (long)&info);
 }
 
-/* A translator has fewer signals than the C library thinks: sending them fails. */
+/* An emulator has fewer signals than the C library thinks: sending the others fails. */
 static int can_be_sent(int number, int self)
 {
 	return proc_tells(self) || !send(self, number, 0);
 }
 
-/* Makes ours a signal that does what is expected. */
+/* Takes a signal for us, if it does what is expected. */
 static int take_signal(int number, struct action expected, int self)
 {
 	if (!change(number, expected, idle()))
@@ -972,8 +976,8 @@ struct thread {
 };
 
 /*
- * The program's real-time signals that it does not use, as far as anybody can tell. A thread that
- * blocks all of them does not wait for one of them in particular: that one is never sent ours.
+ * The real-time signals that the program does not use, as far as we can tell. A thread that blocks
+ * all of them is not waiting for any particular one; it is never sent ours.
  */
 static uint64_t unused_signals(const struct thread *threads, long count, uint64_t *range)
 {
@@ -1027,7 +1031,7 @@ static int is_open_question(const struct question *question)
 	return question->number && !__atomic_load_n(&question->left, __ATOMIC_ACQUIRE);
 }
 
-/* The signal may still come: then its handler must be there, whoever has unloaded this file. */
+/* Whether the signal may still come: then it must have a handler, even if this file is unloaded. */
 static int is_expected(int number)
 {
 	int i;
@@ -1040,7 +1044,7 @@ static int is_expected(int number)
 	return 0;
 }
 
-/* Gives it back when all have answered; or in any case, with nothing of this file left behind. */
+/* Gives it back when all have answered; on unload in any case, leaving nothing of this file. */
 static void give_signal(int unload)
 {
 	int expected = asking.signal && is_expected(asking.signal);
@@ -1060,7 +1064,7 @@ static struct question *question_of(uint64_t number)
 	return number && question->number == number ? question : NULL;
 }
 
-/* One to be used; NULL while all are open. */
+/* A question that may be used; NULL if all are open. */
 static struct question *new_question(void)
 {
 	struct question *question;
@@ -1087,8 +1091,8 @@ static struct question *open_question_to(int thread)
 }
 
 /*
- * Sends a question, or joins one that waits for an answer already, another synchronisation's or one
- * that its thread has blocked: no thread has more of them than it can take.
+ * Sends a question, or joins one that already waits for an answer: another synchronisation's, or one
+ * that its thread has blocked. So no thread gets more of them than it can take.
  */
 static int ask(struct thread *thread, int again, const struct thread *threads, long count, int self)
 {
@@ -1117,7 +1121,7 @@ static int ask(struct thread *thread, int again, const struct thread *threads, l
 		question->number = 0;
 		thread->question = 0;
 	}
-	/* It has ended, or too many signals are queued: it will be looked at again. */
+	/* It has ended, or too many signals are queued: we will look at it again. */
 	return error == -ESRCH || error == -EAGAIN ? 0 : (int)-error;
 }
 
@@ -1128,7 +1132,7 @@ static uintptr_t answer_of(struct thread *thread)
 	uintptr_t pc;
 	int i;
 
-	if (!question) { /* none; or it was answered, and another one asked, meanwhile */
+	if (!question) { /* none; or it was answered, and its entry used again, in between */
 		thread->question = 0;
 		return 0;
 	}
@@ -1136,7 +1140,7 @@ static uintptr_t answer_of(struct thread *thread)
 		return 0;
 	pc = question->pc;
 	thread->question = 0;
-	/* The handler is not interrupted by itself: what was asked before has been passed, too. */
+	/* The handler does not interrupt itself: earlier questions have been answered, too. */
 	for (i = 0; i < QUESTIONS; i++) {
 		other = &__static_call_questions[i];
 		if (other->thread == question->thread && other->number < question->number &&
@@ -1148,8 +1152,8 @@ static uintptr_t answer_of(struct thread *thread)
 
 
 /*
- * Looks at a thread, and asks it: -1 if it is outside of the trampoline, or was since this began, 0
- * if that is not known yet, or an errno value.
+ * Looks at a thread, and asks it. Returns -1 if it is outside the trampoline, or has been since this
+ * began, 0 if that is not known yet, or an errno value.
  */
 static int look_at(struct thread *thread, const struct trampoline *trampoline,
 		   const struct thread *threads, long count, int self)
@@ -1160,19 +1164,19 @@ static int look_at(struct thread *thread, const struct trampoline *trampoline,
 	uintptr_t pc = answer_of(thread);
 	struct status status;
 
-	/* One that was asked says so itself; unless it sleeps, blocks the signal or has ended. */
+	/* A thread that was asked answers, unless it sleeps, blocks the signal or has ended. */
 	if (!pc && (asked ? looks % 8 == 0 : looks == 0 || asking.proc != 1))
 		pc = sleeps_at(thread->id);
 	if (!pc && thread->question && (looks < 16 || looks & (looks - 1)))
 		return 0;
-	/* It runs; or, at times: whoever took the signal from us may have had the question. */
+	/* It runs. Or, at times: whoever took the signal from us may have got the question. */
 	if (!pc && proc_tells(self)) {
 		if (!looks)
 			return 0; /* it may be about to sleep */
 		if (!status_of(thread->id, &status) && !status.sleeps) {
 			/*
-			 * One that blocks the signal would be asked later, or take it from sigwait()
-			 * for one of the program's. It is looked at until it sleeps, or takes it.
+			 * A thread that blocks the signal would answer late, or its sigwait() would
+			 * take it for one of the program's. Look again until it sleeps or unblocks it.
 			 */
 			if (!(~status.blocked & all) ||
 			    (asking.signal && status.blocked & SIGNAL(asking.signal)) ||
@@ -1189,7 +1193,7 @@ static int look_at(struct thread *thread, const struct trampoline *trampoline,
 
 /* ---- All threads ---- */
 
-/* Whether a thread is qemu-user's own: the second one, and one of ours never blocks SIGBUS there. */
+/* Whether a thread is qemu-user's own: the second; none of ours blocks SIGBUS there. */
 static int is_translators(int thread, long place, int self)
 {
 	uint64_t both = SIGNAL(SIGTERM) | SIGNAL(SIGBUS);
@@ -1208,13 +1212,13 @@ static long count_threads(void)
 }
 
 /*
- * Lists the other threads; `count` is how many threads there were before. A thread that is new since
- * then started outside of the trampoline. Returns how many are listed, or less than 0.
+ * Lists the other threads; `count` is how many threads there were before. A thread that is newer
+ * started outside the trampoline. Returns how many are listed, or less than 0.
  *
- * A reading may end early, at a thread that ends; it is whole if it shows `count` or more. For the
- * kernel lists them in the order in which they were made: if it missed one of those there were, it
- * has come to none that is newer, and shows fewer. ENOTSUP if this thread is not shown: then /proc is
- * of another PID namespace, where threads have other numbers.
+ * A reading may end early, at a thread that ends. It is complete if it shows `count` or more: the
+ * kernel lists threads in the order in which they were made, so if it missed one of the old ones, it
+ * came to no newer one, and shows fewer. ENOTSUP if this thread is not shown: then /proc belongs to
+ * another PID namespace, where threads have other numbers.
  */
 static long list_threads(long count, struct thread *threads, long size, int self)
 {
@@ -1228,7 +1232,7 @@ static long list_threads(long count, struct thread *threads, long size, int self
 		return fd;
 	done = system_call(SYS_getdents64, fd, (long)entries, size, 0);
 	system_call(SYS_close, fd, 0, 0, 0);
-	/* Each entry, a struct linux_dirent64, is larger than what is stored over it. */
+	/* Each entry, a struct linux_dirent64, is larger than what we store over it. */
 	for (at = 0; at < done; at += length) {
 		memcpy(&length, entries + at + 16, sizeof(length));
 		other.id = atoi(entries + at + 19);
@@ -1250,7 +1254,7 @@ static long now_us(void)
 	return now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* Waits until each of the threads was outside of the trampoline. */
+/* Waits until each of the threads has been outside the trampoline. */
 static int wait_for_threads(struct thread *threads, long count, const struct trampoline *trampoline,
 			    long until, int self)
 {
@@ -1260,7 +1264,7 @@ static int wait_for_threads(struct thread *threads, long count, const struct tra
 
 	for (;;) {
 		began = now_us();
-		late = until >= 0 && began >= until; /* they are looked at once more */
+		late = until >= 0 && began >= until; /* look at them once more */
 		for (i = 0; i < left;) {
 			signals = begin_asking();
 			error = look_at(&threads[i], trampoline, threads, left, self);
@@ -1274,7 +1278,7 @@ static int wait_for_threads(struct thread *threads, long count, const struct tra
 		}
 		if (!left || late)
 			return left ? ETIMEDOUT : 0;
-		/* For most of the time no signal is blocked, and the CPU is the others'. */
+		/* Most of the time no signal is blocked, and the CPU is free for others. */
 		looked = now_us() - began;
 		pause_us(pause > looked * 16 ? pause : looked < 1250 ? looked * 16 : 20000);
 		if (pause < 5000)
@@ -1325,7 +1329,7 @@ int __static_call_synchronize(void (*tramp)(void))
 	return __static_call_synchronize_timeout(tramp, STATIC_CALL_TIMEOUT);
 }
 
-/* Reserves a signal, if no other copy has, and the program does not use any yet. */
+/* Reserves a signal, if no other copy has, and if the program uses none yet. */
 __attribute__((__constructor__(101))) static void reserve_signal(void)
 {
 	struct thread threads[128];
@@ -1352,7 +1356,7 @@ __attribute__((__constructor__(101))) static void reserve_signal(void)
 	end_asking(signals);
 }
 
-/* Whether a thread may be in the handler: it was asked, and does not have the signal before it. */
+/* Whether a thread may be in the handler: it was asked, and the signal is not pending. */
 static int is_answering(int self)
 {
 	const struct question *question;
@@ -1371,8 +1375,8 @@ static int is_answering(int self)
 }
 
 /*
- * Leaves no handler in this file behind when it is unloaded. A thread that was asked and has not
- * answered will get the signal later, or is on its way through the handler: that is waited for.
+ * Makes sure that no signal has a handler in this file once it is unloaded. A thread that was asked
+ * and has not answered will get the signal later, or is in the handler now: we wait for the latter.
  */
 __attribute__((__destructor__)) static void leave_signal(void)
 {
@@ -1385,7 +1389,7 @@ __attribute__((__destructor__)) static void leave_signal(void)
 	end_asking(signals);
 }
 
-/* Also when the object is unloaded, or the program ends: then other threads may be updating. */
+/* Also runs when the object is unloaded, or the program ends: other threads may be updating. */
 __attribute__((__destructor__)) void static_call_close(void)
 {
 	uint64_t signals = 0;

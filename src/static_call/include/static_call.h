@@ -3,10 +3,10 @@
  * Static calls for arm64 programs, with Linux's names.
  *
  * A static call is a function pointer that costs a direct branch. Callers branch to a trampoline,
- * `__SCT__name`, and what that calls can be changed: in the linked file by other tools, and in the
- * running process by those functions here that are marked with a star. They are in static_call.c,
- * which is to be compiled into each program and each shared object that uses them. The key,
- * `__SCK__name`, holds the function that is called now.
+ * `__SCT__name`, and what it calls can be changed: in the linked file by other tools, and in the
+ * running process by the functions marked with a star. These are in static_call.c, which has to be
+ * compiled into each program and each shared object that uses them. The key, `__SCK__name`, holds
+ * the function that is called now.
  *
  *	DECLARE_STATIC_CALL(name, func)			in a header, for other files' calls
  *	DEFINE_STATIC_CALL(name, func)			in one file: calls func
@@ -21,14 +21,14 @@
  *	static_call_update(name, func)			calls func from now on			*
  *	static_call_update_flags(name, func, flags)	the same, with weaker promises		*
  *	static_call_synchronize(name)			waits for threads in the trampoline	*
- *	static_call_synchronize_timeout(name, ms)	the same, for so long at most		*
+ *	static_call_synchronize_timeout(name, ms)	the same, for at most ms		*
  *	static_call_close()				closes the file that updates need	*
  *
  * A static call belongs to the program or shared object that defines it, and is hidden from others
- * unless it is exported. STATIC_CALL_HIDDEN, defined for a file, says that all that it declares are
- * its own object's.
+ * unless it is exported. STATIC_CALL_HIDDEN, defined for a file, says that all static calls that the
+ * file declares belong to its own object.
  *
- * For gcc and clang, C11 and C++17. docs/c.md says more, and why it is as it is.
+ * For gcc and clang, C11 and C++17. docs/c.md says more, and gives the reasons.
  */
 #ifndef STATIC_CALL_H
 #define STATIC_CALL_H
@@ -42,21 +42,21 @@
 #endif
 
 /*
- * What is known of a static call: the function that it calls, and its trampoline. Whoever changes it
- * finds slot and literal by reading the trampoline's code. One that calls nothing has its trampoline
- * for its function, and not NULL: so a position-independent file has a relocation there, and can be
- * given another function when it is linked already.
+ * What is known of a static call: the function that it calls, and its trampoline. Code that changes
+ * it finds slot and literal by reading the trampoline's code. If it calls nothing, its function is
+ * the trampoline and not NULL: so a position-independent file has a relocation there, and can still
+ * be given another function after it is linked.
  */
 struct static_call_key {
 	void (*func)(void);
 	void (*tramp)(void);
 	unsigned int lock; /* 0, or the id of the thread that is changing it */
-	unsigned int queue; /* of those that wait for it: see "Locks" in static_call.c */
+	unsigned int queue; /* of threads that wait for it: see "Locks" in static_call.c */
 };
 
 #define STATIC_CALL_TRAMP(name) __STATIC_CALL_PASTE(__SCT__, name)
 
-/* The key, found by its symbol wherever it is: never a copy of it in a program. */
+/* The key, found by its symbol wherever it is: never a copy in the program. */
 #define STATIC_CALL_KEY(name)                                                                      \
 	(*__extension__({                                                                          \
 		struct static_call_key *__static_call_at;                                          \
@@ -70,7 +70,7 @@ struct static_call_key {
  * Names a static call that is defined elsewhere. `func` is a function or a function's type; in C++
  * also a pointer to one, so that a cast can pick an overloaded function.
  *
- * The symbols' names are given as assembly names and not by extern "C", so that this works in a
+ * The symbols get their names as assembly names and not through extern "C", so that this works in a
  * namespace, and with a function that returns a class.
  */
 #define DECLARE_STATIC_CALL(name, func)                                                            \
@@ -80,8 +80,8 @@ struct static_call_key {
 		__asm__(__STATIC_CALL_KEY_STR(name)) __STATIC_CALL_ATTRIBUTE
 
 /*
- * Defines a static call that calls `func`; one file of a program or a library does that. A weak
- * function that nobody defines is none: the static call returns at once.
+ * Defines a static call that calls `func`; exactly one file of a program or a library does this. If
+ * `func` is a weak function that nobody defines, the static call returns at once.
  */
 #define DEFINE_STATIC_CALL(name, func)                                                             \
 	__STATIC_CALL_DEFINE(name, func, __STATIC_CALL_CAST(void (*)(void), func), "%0",           \
@@ -102,9 +102,9 @@ struct static_call_key {
 	__STATIC_CALL_ASSERT_X0(STATIC_CALL_TRAMP(name))
 
 /*
- * Lets other objects declare, call, query and update it; stands in the file that defines it. It is
- * protected: this object's calls and updates are of its own, whatever another one has of that name.
- * Exports nothing where STATIC_CALL_HIDDEN is defined.
+ * Lets other objects declare, call, query and update it. Use it in the file that defines it. The
+ * symbol is protected: this object calls and updates its own static call, even if another object has
+ * one of that name. Exports nothing if STATIC_CALL_HIDDEN is defined.
  */
 #define EXPORT_STATIC_CALL(name) __STATIC_CALL_EXPORT(name)
 
@@ -114,7 +114,7 @@ struct static_call_key {
 /* Calls and drops the value: for one that may call nothing. */
 #define static_call_cond(name) (void)STATIC_CALL_TRAMP(name)
 
-/* The function that is called now, or NULL; __static_call_return0 where 0 is returned. */
+/* The function that is called now, or NULL; __static_call_return0 if 0 is returned. */
 #define static_call_query(name)                                                                    \
 	__STATIC_CALL_CAST(__typeof__(&STATIC_CALL_TRAMP(name)),                                   \
 			   __static_call_func(&STATIC_CALL_KEY(name)))
@@ -123,14 +123,14 @@ struct static_call_key {
  * Makes a static call call `func`: NULL for nothing, __static_call_return0 to return 0. The type is
  * checked as in an assignment. Any number of threads may be calling and updating.
  *
- * A concurrent call runs the old function or the new one, whole. After 0 was returned no thread
- * starts the old one, and `func` may have been written a moment ago, if its writer has cleaned and
- * invalidated the caches. Otherwise it returns an errno value, and the static call is as it was,
- * unless docs/c.md says otherwise of that value. May be called in a signal handler.
+ * A concurrent call runs the old function or the new one, whole. After 0 was returned, no thread
+ * starts the old one. `func` may have been written a moment ago, if its writer has cleaned and
+ * invalidated the caches. On failure this returns an errno value, and the static call is as it was,
+ * unless docs/c.md says otherwise about that value. May be called in a signal handler.
  */
 #define static_call_update(name, func) static_call_update_flags(name, func, 0)
 
-/* The same. `flags` give up a promise, and spare the membarrier(2) that it takes. */
+/* The same. Each flag gives up a promise, and saves the membarrier(2) that it takes. */
 #define static_call_update_flags(name, func, flags)                                                \
 	__static_call_update(                                                                      \
 		&STATIC_CALL_KEY(name), __STATIC_CALL_ADDRESS(name),                               \
@@ -138,30 +138,30 @@ struct static_call_key {
 		__STATIC_CALL_FLAGS(__typeof__(&STATIC_CALL_TRAMP(name)), func, flags))
 
 enum {
-	/* `func` is older than the last context synchronisation of every thread: say, as old as
-	 * the file that it is in. If it is not, a thread may run what was in its place before. */
+	/* `func` is older than the last context synchronisation of every thread: for example, as
+	 * old as the file that it is in. If it is not, a thread may run what was there before. */
 	STATIC_CALL_OLD_CODE = 1,
-	/* After the update has returned, threads may start the old function, for any time. */
+	/* After the update has returned, threads may go on starting the old function. */
 	STATIC_CALL_UNSETTLED = 2,
 };
 
 /*
- * Waits until each other thread of the process was outside of the trampoline once. So after an
- * update none is on its way to an old function: they are in it or past it. Returns 0 or an errno
- * value: ETIMEDOUT if of some thread that was not known in STATIC_CALL_TIMEOUT milliseconds.
+ * Waits until each other thread of the process has been outside the trampoline once. So after an
+ * update no thread is on its way to an old function: it is in it or past it. Returns 0 or an errno
+ * value: ETIMEDOUT if this was not known of some thread within STATIC_CALL_TIMEOUT milliseconds.
  *
- * The old function's code may go (dlclose, munmap, free) when besides no thread is *in* it, which
+ * The old function's code may go (dlclose, munmap, free) when no thread is *in* it either, which
  * only the program can know: see "When may the old function's memory go?" in docs/c.md.
  */
 #define static_call_synchronize(name) __static_call_synchronize(__STATIC_CALL_ADDRESS(name))
 
-/* The same with a time limit of so many milliseconds; without one if it is negative. */
+/* The same, with a limit of `ms` milliseconds; without a limit if it is negative. */
 #define static_call_synchronize_timeout(name, ms)                                                  \
 	__static_call_synchronize_timeout(__STATIC_CALL_ADDRESS(name), ms)
 
 enum { STATIC_CALL_TIMEOUT = 10000 };
 
-/* ---- What follows is not for use. ---------------------------------------------------------- */
+/* ---- Internal from here on. ---------------------------------------------------------------- */
 
 #define __STATIC_CALL_PASTE(a, b) __STATIC_CALL_PASTE_(a, b)
 #define __STATIC_CALL_PASTE_(a, b) a##b
@@ -184,16 +184,16 @@ enum { STATIC_CALL_TIMEOUT = 10000 };
 	"	ldr	%0, [%0, :got_lo12:" symbol "]"
 
 /*
- * The trampoline that this object's calls go to, or NULL if that cannot be told. The mark has the
+ * The trampoline that this object's calls go to, or NULL if that cannot be told. The mark makes the
  * dynamic linker bind the calls when it fills this entry: an object that is loaded between the two
- * may have the same name. (It is for functions whose arguments lazy binding might spoil, which a
- * static call's may be.)
+ * may have the same name. (The mark is meant for functions whose arguments lazy binding might spoil;
+ * a static call's function may be one.)
  *
- * An object that defines the static call calls its own trampoline directly, though the entry may say
- * another one's: GNU ld leaves a protected function's to the dynamic linker, and musl's takes the
- * first of that name. (A call that the compiler makes through the entry, under -fno-plt, does go
- * there.) So the entry must agree with the hidden name, which leads to nothing else but this
- * object's own. Where there is none, its entry is like that of a name that nobody defines: 0, or with
+ * An object that defines the static call calls its own trampoline directly, even if the entry names
+ * another one: GNU ld leaves the address of a protected function to the dynamic linker, and musl's
+ * takes the first of that name. (A call that the compiler makes through the entry, under -fno-plt,
+ * does go there.) So the entry must agree with the hidden name, which leads only to this object's
+ * own. If there is no hidden name, its entry is like that of a name that nobody defines: 0, or with
  * gold the object's start.
  */
 #define __STATIC_CALL_HIDDEN(symbol)                                                               \
@@ -217,10 +217,11 @@ enum { STATIC_CALL_TIMEOUT = 10000 };
 	})
 
 /*
- * A function's first instruction; under clang's CFI its address is that of a jump table's entry, or
- * an expression where it is a weak one.
+ * START: a function's first instruction. Under clang's CFI a function's address is that of an entry
+ * in a jump table, or an expression if the function is weak.
  *
- * Whether it is a weak one, which may have no address: where the compiler cannot tell, it may.
+ * MAY_BE_NULL: whether a function is weak and so may have no address; if the compiler cannot tell,
+ * it may.
  */
 #ifdef __has_builtin
 #if __has_builtin(__builtin_function_start)
@@ -252,8 +253,8 @@ enum { STATIC_CALL_TIMEOUT = 10000 };
 #ifdef __cplusplus
 extern "C++" {
 /*
- * What a function, or a pointer to one, is a function of: by deduction, since g++ warns where a type
- * that is given for a parameter has attributes, as those of many library functions have.
+ * The type of a function, or of what a pointer points to. It is deduced, since g++ warns about an
+ * explicit template argument whose type has attributes, as many library functions have.
  */
 template <typename T> struct __static_call_type {
 	typedef T type;
@@ -261,7 +262,7 @@ template <typename T> struct __static_call_type {
 template <typename T> __static_call_type<T> __static_call_type_of(T *);
 
 #ifndef __clang__
-/* A char for a function whose address is known not to be null, and two for another. */
+/* One char for a function whose address is known not to be null, and two for any other. */
 template <bool> struct __static_call_known {
 	typedef char type;
 };
@@ -276,7 +277,7 @@ template <auto func> static constexpr short __static_call_address(long)
 }
 #endif
 
-/* Whether a function's result is in x0 alone, or there is none. */
+/* Whether a function's result is in x0 alone, or it has no result. */
 template <typename T> struct __static_call_result {
 	static constexpr bool in_x0 =
 		std::is_void<T>::value ||
@@ -311,9 +312,9 @@ extern "C" {
 #define __STATIC_CALL_TYPE(func) __typeof__(func)
 #define __STATIC_CALL_CAST(type, value) ((type)(value))
 /*
- * C cannot take a function's type apart, so what is known is that it is not one of these, and that
- * only where no argument is of a type like char or float. In C23, where `()` is `(void)`, it is known
- * only of functions without arguments.
+ * C cannot take a function's type apart. So all that can be checked is that it is not one of these,
+ * and only if no argument has a type like char or float. In C23, where `()` is `(void)`, it can be
+ * checked only for functions without arguments.
  */
 __extension__ typedef __int128 __static_call_int128;
 __extension__ typedef unsigned __int128 __static_call_uint128;
@@ -354,8 +355,8 @@ typedef __static_call_uint128 __static_call_unsigned_wide();
 #define __STATIC_CALL_WIDE (1u << 31) /* a flag: the result is not in x0 alone */
 
 /*
- * What the key of a RET0 static call holds; its trampoline returns 0 without it. The type is one
- * that no other function has, so that this one may be given for any type, and no other may.
+ * What the key of a RET0 static call holds; its trampoline returns 0 without calling it. No other
+ * function has this type, so this function may be given for any type, and no other may.
  */
 struct __static_call_zero {
 	long is_ret0;
@@ -386,7 +387,7 @@ static inline void (*__static_call_func(const struct static_call_key *key))(void
 	return func == key->tramp ? 0 : func;
 }
 
-/* A new target for a pointer of `type`, which it must suit. */
+/* A new target for a pointer of `type`, which it must fit. */
 #ifdef __cplusplus
 }
 extern "C++" {
@@ -419,10 +420,10 @@ template <typename T> struct __static_call_target {
 #endif
 
 /*
- * Whoever declares a static call leaves open where it is: the linker makes what it finds in the
- * same object direct. Code compiled with -fno-plt cannot be made so, hence STATIC_CALL_HIDDEN. An
- * export may stand before the definition in the assembly or after it: the first word is its, or the
- * last.
+ * A declaration leaves open where the static call is: if the linker finds it in the same object, it
+ * makes the calls direct. It cannot do that for code compiled with -fno-plt, so there is
+ * STATIC_CALL_HIDDEN. In the assembly an export may come before the definition or after it, and has
+ * the first word or the last.
  */
 #ifdef STATIC_CALL_HIDDEN
 #define __STATIC_CALL_ATTRIBUTE __attribute__((__visibility__("hidden")))
@@ -441,9 +442,9 @@ template <typename T> struct __static_call_target {
 #endif
 
 /*
- * The trampoline is the design inline-stub; in position-independent code it is adrp-stub. There
- * the literal needs a relocation by the dynamic linker, which must not write to text: so it lies in
- * data, which is read-only once that is done.
+ * The trampoline is the design inline-stub; in position-independent code it is adrp-stub. There the
+ * dynamic linker has to relocate the literal, and it must not write to text. So the literal is in
+ * data, which is made read-only after that.
  */
 #if defined __PIC__ || defined __PIE__
 #define __STATIC_CALL_LOAD                                                                         \
@@ -473,12 +474,12 @@ template <typename T> struct __static_call_target {
 	"	.size	" tramp ", . - " tramp "\n"
 
 /*
- * Operands: the function, whether it may be none, the key, the trampoline's hidden name. A function
- * that may be none has a stub after the trampoline, for its first target: only when it is loaded is
- * it known where that leads. The stub loads a literal of its own: GNU ld has one entry in the GOT for
- * all local symbols of a section.
+ * Operands: the function, whether it may be NULL, the key, the trampoline's hidden name. If the
+ * function may be NULL, there is a stub after the trampoline for its first target, because only at
+ * load time is it known where that leads. The stub has its own literal: GNU ld has one entry in the
+ * GOT for all local symbols of a section.
  *
- * Where ld --gc-sections keeps a trampoline, it keeps what it needs to be changed.
+ * If ld --gc-sections keeps a trampoline, the .reloc lines make it keep what an update needs.
  */
 #define __STATIC_CALL_TEXT(name, tramp, key, target)                                               \
 	"	.pushsection .static_call.text, \"ax\", %%progbits\n"                              \
@@ -530,8 +531,8 @@ template <typename T> struct __static_call_target {
 	"	.popsection\n"
 
 /*
- * The assembly stands in a function that nobody calls, since only an operand can name a function
- * whatever its name is in assembly: static, in C++, renamed in link-time optimisation. The key is
+ * The assembly is in a function that nobody calls, because only an operand can name a function
+ * whatever its name in assembly is: static, in C++, renamed by link-time optimisation. The key is
  * marked as used, so that no optimiser takes it for a constant.
  */
 #define __STATIC_CALL_DEFINE(name, func_type, func_now, target, ...)                               \

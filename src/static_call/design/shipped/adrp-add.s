@@ -1,10 +1,10 @@
 // ADRP+ADD: address made in code, three words patched
 //
-// The second version of the arm64 patches (2020), reconstructed from what later mails say of it: a
-// branch in reach; beyond it the target's address is made by ADRP and ADD, up to 4 GiB away. A
+// The second version of the arm64 patches (2020), reconstructed from what later mails say about it:
+// a branch if the target is in reach; beyond that, ADRP and ADD make its address, up to 4 GiB away. A
 // retarget rewrites ADRP and ADD one after the other, so a thread between the two goes to an address
-// made of two halves; and neither may be modified under a running thread. Here for comparison; the
-// fallback that loads a pointer is data-literal.
+// made of two halves; and neither may be modified under a running thread. It is here for comparison;
+// the fallback that loads a pointer is data-literal.
 
         .isa    a64
         .source 20201028184114.6834-1-ardb@kernel.org

@@ -1,6 +1,6 @@
 // ADRP stub: default for position-independent files
 //
-// As inline-stub, but the literal is in .data.rel.ro, where the dynamic linker may write: inline it
+// Like inline-stub, but the literal is in .data.rel.ro, where the dynamic linker may write. Inline, it
 // would need a relocation in text.
 
         .isa    a64
@@ -22,12 +22,12 @@ null:   bti     c
 literal: { near, far: .quad target | null: .quad null | ret0: .quad ret0 }
 
 retarget:                       // x0 slot, w1 its new word, x2 literal, x3 its new value
-        cse                     // nobody runs code older than the target's: see docs/designs.md
+        cse                     // no PE runs code older than the target's: see docs/designs.md
         str     x3, [x2]        // the literal always, and first
-        dmb     ishst           // no new slot with a literal from before, whatever that was
+        dmb     ishst           // no new slot with the old literal, whatever that was
         str     w1, [x0]
         dc      cvau, x0
         dsb     ish
         ic      ivau, x0
         dsb     ish
-        cse                     // nobody runs the old slot
+        cse                     // no PE runs the old slot

@@ -1,7 +1,7 @@
 // Local stub: literal never invalid, slot is B or NOP
 //
-// David Laight in the thread of versions four to six, 2021-10-26: with a stub in the trampoline the
-// NULL call is a far call to it, the test for 0 goes, and the slot keeps to {B, NOP}.
+// David Laight's, from the thread of versions four to six, 2021-10-26: with a stub in the trampoline,
+// a NULL call is a far call to the stub. So the test for 0 goes, and the slot only holds B or NOP.
 
         .isa    a64
         .source 20211025122102.46089-3-frederic@kernel.org, reply of 2021-10-26

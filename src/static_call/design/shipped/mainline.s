@@ -1,6 +1,6 @@
 // Mainline 2026: data literal, NULL returns 0 too
 //
-// Linux v7.0 with kCFI. As data-literal without the test for 0: NULL and RET0 are the target
+// Linux v7.0 with kCFI. Like data-literal without the test for 0: for NULL and RET0 the target is
 // __static_call_return0.
 
         .isa    a64

@@ -1,9 +1,9 @@
 // Slot + ADRP literal: a branch, or a literal in .rodata
 //
-// As Ard Biesheuvel put it together in the discussion of 2021-09-21. The mail
-// gives no code that patches it: the code here keeps to the order that its thread arrived at
-// (the literal always and first, then the slot, then maintenance). RET is not among the
-// instructions that may be modified while they may execute.
+// As Ard Biesheuvel put it together in the discussion of 2021-09-21. The mail has no code that patches
+// it. The code here follows the order that the thread arrived at: the literal always and first, then
+// the slot, then maintenance. RET is not among the instructions that may be modified while they may
+// execute.
 
         .isa    a64
         .source Ard Biesheuvel, quoted in linux-arm-kernel 2021-09-21, Re: [PATCH 2/4] arm64: implement support for static call trampolines

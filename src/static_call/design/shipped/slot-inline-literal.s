@@ -1,9 +1,9 @@
 // Slot + inline literal: a branch, or a literal inline
 //
-// As Mark Rutland wrote it in the discussion of 2021-09-21: 24 bytes and one
-// address to record. The mail gives no code that patches it: the code here keeps to the order
-// that its thread arrived at (the literal always and first, then the slot, then maintenance). RET is
-// not among the instructions that may be modified while they may execute.
+// As Mark Rutland wrote it in the discussion of 2021-09-21: 24 bytes and one address to record. The
+// mail has no code that patches it. The code here follows the order that the thread arrived at: the
+// literal always and first, then the slot, then maintenance. RET is not among the instructions that
+// may be modified while they may execute.
 
         .isa    a64
         .source Mark Rutland, linux-arm-kernel 2021-09-21, Re: [PATCH 2/4] arm64: implement support for static call trampolines
