@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from static_call.design import notation
-from static_call.design.design import Design, Quad
+from static_call.design.design import Design
+from static_call.design.text import Quad
 from static_call.isa import a64
 
 SYMBOLS = 300_000

@@ -28,7 +28,8 @@ from typing import NamedTuple
 from litmus_tests import APPLICATION, IFETCH, Case
 
 from static_call.errors import StaticCallError
-from static_call.memory_model.litmus import read, run
+from static_call.memory_model.litmus import run
+from static_call.memory_model.litmus_reader import read
 
 FLAG = "violates-CMODX-requirements"
 CACHE_TYPES = ("", "IDC", "IDC DIC")

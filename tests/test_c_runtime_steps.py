@@ -18,9 +18,9 @@ from toolchain import CLANG, GCC, Compiler
 from unicorn import UC_HOOK_CODE
 from unicorn import arm64_const as arm64
 
-from static_call.design.design import RET0, Target
-from static_call.design.retarget import Step
+from static_call.design.target import RET0, Target
 from static_call.isa import a64
+from static_call.isa.isa import Step
 from static_call.places.emulator import Emulator
 
 HERE = Path(__file__).parent / "guest_c"
@@ -63,7 +63,7 @@ class Machine(Emulator):
                 self._watch(segment.address + self.program.bias, segment.file_size)
 
     @cached_property
-    def static_call(self) -> Any:
+    def op(self) -> Any:
         """The program's static call."""
         return self.program.static_call("op")
 
@@ -169,7 +169,7 @@ def machine(program: Path) -> Machine:
 
 def targets(machine: Machine) -> list[tuple[Target, int]]:
     """Targets of all forms, at the edges of a branch's reach too, and what C gives for each."""
-    slot = machine.static_call.address + 4
+    slot = machine.op.address + 4
     reach = 1 << 27
     addresses = [
         machine.program.resolve("first"),
@@ -190,7 +190,7 @@ def targets(machine: Machine) -> list[tuple[Target, int]]:
 
 def expected(machine: Machine, target: Target, flags: int) -> list[Step]:
     """The steps of the design's text, without what the flags give up."""
-    call = machine.static_call
+    call = machine.op
     plan = call.trampoline.plan(target, machine.read, fresh=not flags & OLD_CODE)
     steps = list(plan.steps)
     assert steps[-1] == CSE
@@ -200,7 +200,7 @@ def expected(machine: Machine, target: Target, flags: int) -> list[Step]:
 def test_designs(machine: Machine) -> None:
     """Position-independent programs have adrp-stub, the others inline-stub."""
     pie = machine.program.image.position_independent
-    assert machine.static_call.design.name == ("adrp-stub" if pie else "inline-stub")
+    assert machine.op.design.name == ("adrp-stub" if pie else "inline-stub")
 
 
 def test_steps_are_the_designs(machine: Machine) -> None:
@@ -209,12 +209,12 @@ def test_steps_are_the_designs(machine: Machine) -> None:
     every = targets(machine)
     for (old, given), (new, wanted) in itertools.product(every, repeat=2):
         assert machine.update(given) == 0
-        assert machine.static_call.state.target == old
+        assert machine.op.state.target == old
         for flags in range(4) if new == every[0][0] else (0,):
             steps = expected(machine, new, flags)
             assert machine.update(wanted, flags) == 0
             assert machine.steps == steps, (old, new, flags)
-        state = machine.static_call.state
+        state = machine.op.state
         assert (state.target, state.agrees) == (new, True)
 
 
@@ -240,7 +240,7 @@ def test_key_lock_and_signals(machine: Machine) -> None:
     for target, given in targets(machine):
         before = machine.word(machine.key)
         assert machine.update(given) == 0
-        after = machine.static_call.address if target is None else given
+        after = machine.op.address if target is None else given
         assert machine.word(machine.key) == after
         stores = [one for one in machine.calls if one.number == PWRITE]
         assert [(one.func, one.lock) for one in stores] == [(after, THREAD)] * 2
@@ -258,12 +258,13 @@ def test_a_failing_system_call(machine: Machine, warm: bool, flags: int) -> None
     says what it calls; and nothing has changed unless the literal could be written."""
     near, near2, *_, far, null, ret0 = every = targets(machine)
     for (_, given), (new, wanted) in itertools.pairwise((near, near2, far, null, ret0, far, near)):
+        failing = 0
         for failing in itertools.count():
             machine.fails = lambda _: 0
             assert machine.update(given) == 0
             if not warm:
                 machine.call(machine.program.resolve("static_call_close"))
-            before = machine.static_call.state
+            before = machine.op.state
             old = machine.word(machine.key)
             machine.fails = lambda count, failing=failing: (  # type: ignore[misc]
                 errno.ENOMEM if count == failing else 0
@@ -272,7 +273,7 @@ def test_a_failing_system_call(machine: Machine, warm: bool, flags: int) -> None
             if failing >= len(machine.calls):
                 break
             number = machine.calls[failing].number
-            state = machine.static_call.state
+            state = machine.op.state
             stores = [step for step in machine.steps if step.size == 8 or step.size == 4]
             assert machine.word(machine.key + 16, 4) == 0
             if error == 0:
@@ -284,7 +285,7 @@ def test_a_failing_system_call(machine: Machine, warm: bool, flags: int) -> None
                 if not stores:
                     assert (state, machine.word(machine.key)) == (before, old)
             func = machine.word(machine.key)
-            calls_what = {None: machine.static_call.address, RET0: every[-1][1]}
+            calls_what = {None: machine.op.address, RET0: every[-1][1]}
             assert func == calls_what.get(state.target, state.target)
             machine.blocked = 0x1234
         assert failing >= 5

@@ -18,8 +18,10 @@ from static_call.check.story import tell
 from static_call.check.telling import in_order, why
 from static_call.check.verdicts import remedies
 from static_call.design import notation
-from static_call.design.design import PROPERTIES, Design, Unreachable
+from static_call.design.design import Design
 from static_call.design.retarget import Cse
+from static_call.design.target import Unreachable
+from static_call.design.text import PROPERTIES
 from static_call.errors import StaticCallError
 from static_call.memory_model.model import CACHE_TYPES, WEAKEST
 from static_call.memory_model.program import Limits

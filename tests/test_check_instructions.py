@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from static_call.isa import a64
+from static_call.isa.a64_more import assemble, decode
 from static_call.memory_model.explore import explore
-from static_call.memory_model.instructions import assemble, decode
 from static_call.memory_model.litmus import run
 from static_call.memory_model.litmus_reader import read
 from static_call.memory_model.program import Program, Thread

@@ -13,11 +13,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from naive_model import World
 
+from static_call.isa.a64_more import assemble as word
 from static_call.memory_model import model as tables
 from static_call.memory_model.cycles import forbidden
 from static_call.memory_model.executions import INITIAL, Execution, allowed, combinations
 from static_call.memory_model.explore import explore
-from static_call.memory_model.instructions import assemble as word
 from static_call.memory_model.litmus import run
 from static_call.memory_model.litmus_format import Test
 from static_call.memory_model.litmus_reader import read

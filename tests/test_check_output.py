@@ -18,7 +18,7 @@ from static_call.check.changes import Unaskable, changes
 from static_call.check.story import tell
 from static_call.cli import main as cli
 from static_call.design import notation
-from static_call.design.design import PROPERTIES
+from static_call.design.text import PROPERTIES
 from static_call.memory_model import litmus, litmus_reader
 from static_call.memory_model.litmus_writer import NotExpressible
 from static_call.memory_model.model import CACHE_TYPES

@@ -14,7 +14,7 @@ from static_call.check.questions import Question
 from static_call.check.scene import Scene
 from static_call.check.story import tell
 from static_call.design import notation
-from static_call.design.design import PROPERTIES
+from static_call.design.text import PROPERTIES
 from static_call.memory_model.litmus import run
 from static_call.memory_model.litmus_reader import read
 from static_call.memory_model.litmus_writer import NotExpressible

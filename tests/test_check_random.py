@@ -19,7 +19,8 @@ from static_call.check.questions import Question
 from static_call.check.story import tell
 from static_call.check.verdicts import Verdict
 from static_call.design import notation
-from static_call.design.design import PROPERTIES, Design
+from static_call.design.design import Design
+from static_call.design.text import PROPERTIES
 from static_call.errors import StaticCallError
 from static_call.memory_model.executions import combinations
 from static_call.memory_model.litmus_writer import NotExpressible

@@ -16,7 +16,8 @@ from static_call.check.questions import Question
 from static_call.check.story import tell
 from static_call.cli import main as cli
 from static_call.design import notation
-from static_call.design.design import PROPERTIES, Design
+from static_call.design.design import Design
+from static_call.design.text import PROPERTIES
 from static_call.errors import StaticCallError
 from static_call.memory_model.program import Limits
 

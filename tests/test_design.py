@@ -22,16 +22,9 @@ from unicorn.arm64_const import UC_ARM64_REG_LR, UC_ARM64_REG_X0
 from unicorn.unicorn import Uc
 
 from static_call.design import notation, shapes
-from static_call.design.design import (
-    RET0,
-    Cost,
-    Design,
-    Recognised,
-    Target,
-    Unreachable,
-    Unsupported,
-)
+from static_call.design.design import Cost, Design, Recognised
 from static_call.design.retarget import steps
+from static_call.design.target import RET0, Target, Unreachable, Unsupported
 from static_call.design.trampoline import Trampoline
 from static_call.isa import a64
 

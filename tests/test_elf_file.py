@@ -19,12 +19,13 @@ from toolchain import GCC, qemu, run
 import static_call
 from static_call import image_calls
 from static_call.design import notation
-from static_call.design.design import RET0
-from static_call.design.retarget import Retarget, Step
+from static_call.design.retarget import Retarget
+from static_call.design.target import RET0
 from static_call.elf import arm64
 from static_call.elf.errors import NotInFile
 from static_call.elf.image import Image
 from static_call.errors import BadTarget
+from static_call.isa.isa import Step
 from static_call.places.elf_changes import NeedsRelocation
 from static_call.places.elf_file import ElfFile
 from static_call.places.protocol import Code, Memory, Native, Runs

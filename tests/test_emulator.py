@@ -6,7 +6,7 @@ import pytest
 
 from static_call import RET0, Emulator, StaticCallError, load
 from static_call.design import notation
-from static_call.design.design import Unreachable
+from static_call.design.target import Unreachable
 from static_call.errors import BadTarget
 from static_call.isa.a64 import Misaligned
 from static_call.places.emulator import EmulatorFault, OutOfBounds

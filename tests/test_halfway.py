@@ -18,7 +18,8 @@ from toolchain import run
 
 from static_call.cli.main import main
 from static_call.design import notation
-from static_call.design.design import RET0, Design, Target
+from static_call.design.design import Design
+from static_call.design.target import RET0, Target
 from static_call.design.trampoline import Trampoline
 from static_call.elf.image import Image
 from static_call.key import RETURN0

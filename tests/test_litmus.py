@@ -11,7 +11,7 @@ import pytest
 from static_call.cli import main as cli
 from static_call.cli.output import Progress
 from static_call.cli.verbs.litmus import run_files
-from static_call.memory_model.instructions import assemble
+from static_call.isa.a64_more import assemble
 from static_call.memory_model.litmus import run
 from static_call.memory_model.litmus_format import LitmusError, Test, Variable, show_instruction
 from static_call.memory_model.litmus_reader import read

@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from static_call.design import notation
-from static_call.design.design import Design, Quad
+from static_call.design.design import Design
 from static_call.design.retarget import Cse
+from static_call.design.text import Quad
 from static_call.errors import StaticCallError
 from static_call.isa import a64
 

@@ -12,8 +12,9 @@ from unicorn.unicorn import Uc
 
 from static_call import RET0
 from static_call.design import notation
-from static_call.design.design import Design, Target
+from static_call.design.design import Design
 from static_call.design.retarget import Retarget
+from static_call.design.target import Target
 from static_call.design.trampoline import Trampoline
 from static_call.isa import a64
 from static_call.places.own_process import own_code

@@ -14,11 +14,11 @@ from __future__ import annotations
 TYPE_CHECKING = False  # as typing has it, without its import
 if TYPE_CHECKING:
     from static_call.calls import StaticCall as StaticCall
-    from static_call.design.design import RET0 as RET0
     from static_call.design.design import Design as Design
-    from static_call.design.design import Unreachable as Unreachable
-    from static_call.design.design import Unsupported as Unsupported
     from static_call.design.notation import load as load
+    from static_call.design.target import RET0 as RET0
+    from static_call.design.target import Unreachable as Unreachable
+    from static_call.design.target import Unsupported as Unsupported
     from static_call.design.trampoline import BadRetarget as BadRetarget
     from static_call.design.trampoline import NotATrampoline as NotATrampoline
     from static_call.elf.errors import ElfError as ElfError
@@ -52,7 +52,8 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "design.design": ("RET0", "Design", "Unreachable", "Unsupported"),
+    "design.design": ("Design",),
+    "design.target": ("RET0", "Unreachable", "Unsupported"),
     "design.notation": ("load",),
     "design.trampoline": ("BadRetarget", "NotATrampoline"),
     "elf.errors": ("ElfError",),

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from static_call.design import notation
-from static_call.design.design import RET0, Design, Recognised, Target
+from static_call.design.design import Design, Recognised
+from static_call.design.target import RET0, Target
 from static_call.design.trampoline import BadRetarget, NotATrampoline, Trampoline
 from static_call.errors import BadTarget, Closed, MissingPart, NameTaken, StaticCallError
 from static_call.isa import a64

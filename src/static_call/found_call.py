@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from static_call.design.design import Recognised, Target
+from static_call.design.design import Recognised
+from static_call.design.target import Target
 from static_call.elf import arm64
 from static_call.elf.image import Image
 from static_call.isa import a64

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from static_call.design.design import RET0, Target
-from static_call.design.retarget import Read
+from static_call.design.target import RET0, Target
 from static_call.errors import BadTarget, StaticCallError
 from static_call.isa import a64
+from static_call.isa.isa import Read
 from static_call.records import NamedTuple
 
 RETURN0 = "__static_call_return0"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from static_call.design.design import Target
-from static_call.design.retarget import Read, Retarget
+from static_call.design.retarget import Retarget
+from static_call.design.target import Target
 from static_call.design.trampoline import Trampoline
+from static_call.isa.isa import Read
+from static_call.locks import Lock
 
 _PLANS = 16  # of a trampoline: from each of 4 targets to each other takes 12
 
@@ -37,7 +38,7 @@ class Shared:
     def __init__(self, entry: int) -> None:
         """Nothing was a target yet."""
         self.entry: int = entry
-        self.lock: threading.RLock = threading.RLock()
+        self.lock: Lock = Lock()
         self.held: dict[Hashable, Held] = {}
         self._plans: dict[Hashable, Retarget] = {}
 
@@ -78,4 +79,4 @@ class Sharing:
     def forked(self) -> None:
         """In the child of a fork: the threads that held locks are not there."""
         for shared in self._shared.values():
-            shared.lock = threading.RLock()
+            shared.lock = Lock()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Mapping
 from types import BuiltinMethodType, MethodType, MethodWrapperType
 from typing import Any, NamedTuple
 
-from static_call.design.design import RET0, Ret0, Target, Unreachable, Unsupported
+from static_call.design.target import RET0, Ret0, Target, Unreachable, Unsupported
 from static_call.design.trampoline import Trampoline
 from static_call.errors import BadTarget, MissingPart, StaticCallError
 from static_call.isa import a64

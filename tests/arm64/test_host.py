@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from static_call import RET0, StaticCall, StaticCallError, host
-from static_call.design.design import Target
+from static_call.design.target import Target
 from static_call.errors import BadTarget, NameTaken
 
 INT_INT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)

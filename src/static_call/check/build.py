@@ -16,8 +16,9 @@ from static_call.check.layout import CALLER, FLAG, JUNK, KEPT, NO_CALL, UPDATER,
 from static_call.check.questions import Question
 from static_call.check.scene import Scene, Unsupported
 from static_call.check.updater import Updater, assembled
-from static_call.design.design import Item, Target
 from static_call.design.retarget import Retarget
+from static_call.design.target import Target
+from static_call.design.text import Item
 from static_call.design.trampoline import NotATrampoline, Trampoline
 from static_call.isa import a64
 from static_call.memory_model.program import Program, Thread

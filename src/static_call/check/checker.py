@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
 from static_call.check.build import build
 from static_call.check.changes import show_change
 from static_call.check.questions import Question
+from static_call.check.scene import Scene
 from static_call.errors import StaticCallError
 from static_call.memory_model.cycles import Refused, forbidden
 from static_call.memory_model.events import Path
@@ -59,9 +60,9 @@ class Checker:
     def __init__(self, limits: Limits = DEFAULT) -> None:
         self.limits = limits
         remember = lru_cache(maxsize=64)
-        self.scene = remember(build)
-        self.explored = remember(self._explored)
-        self.wrong_call = remember(self._wrong_call)
+        self.scene: Callable[[Question], Scene] = remember(build)
+        self.explored: Callable[[Question], Explored] = remember(self._explored)
+        self.wrong_call: Callable[[Question, Model], Says | None] = remember(self._wrong_call)
         self._shapes = Shapes()
 
     def _explored(self, question: Question) -> Explored:

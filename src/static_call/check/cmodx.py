@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from static_call.check.checker import Checker, Says
 from static_call.check.questions import Question
 from static_call.isa import a64
-from static_call.memory_model.instructions import decode
+from static_call.isa.a64_more import decode
 from static_call.memory_model.model import Model
 
 

@@ -23,11 +23,12 @@ from static_call.check.checker import Checker
 from static_call.check.properties import ROWS, Property, named
 from static_call.check.questions import Question
 from static_call.check.scene import Scene
-from static_call.design.design import LITERAL, Design, Item
+from static_call.design.design import LITERAL, Design
 from static_call.design.retarget import Cse
+from static_call.design.text import Item
 from static_call.errors import StaticCallError
 from static_call.isa import a64
-from static_call.memory_model.instructions import decode
+from static_call.isa.a64_more import decode
 from static_call.memory_model.litmus import run
 from static_call.memory_model.litmus_format import show_instruction, spell
 from static_call.memory_model.litmus_reader import read

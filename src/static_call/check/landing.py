@@ -9,8 +9,8 @@ from static_call.check.layout import RETURN
 from static_call.check.questions import Question
 from static_call.check.scene import Scene
 from static_call.isa import a64
+from static_call.isa.a64_more import decode
 from static_call.memory_model.events import Path
-from static_call.memory_model.instructions import decode
 from static_call.memory_model.model import Model
 
 _ENTRY = a64.PADS["blr"] & a64.PADS["br x16"]

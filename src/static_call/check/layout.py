@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from static_call.check.changes import Unaskable
-from static_call.design.design import RET0, Design, Target, Unreachable
+from static_call.design.design import Design
+from static_call.design.target import RET0, Target, Unreachable
 
 BASE = 0x10_0000_1000
 """About where the trampoline is: just above a multiple of 2^32, so that torn literals differ."""

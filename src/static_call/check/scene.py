@@ -12,9 +12,9 @@ from static_call.design.design import LITERAL
 from static_call.design.retarget import Retarget
 from static_call.errors import StaticCallError
 from static_call.isa import a64
+from static_call.isa.a64_more import decode
 from static_call.memory_model.events import Path
 from static_call.memory_model.explore import explore
-from static_call.memory_model.instructions import decode
 from static_call.memory_model.program import Program, Thread
 
 

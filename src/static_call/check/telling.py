@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from static_call.check.scene import Scene
+from static_call.isa.a64_more import decode
 from static_call.memory_model.cycles import Edge, order_edges
 from static_call.memory_model.events import Event
 from static_call.memory_model.executions import INITIAL, Execution
-from static_call.memory_model.instructions import decode
 
 _WIDTH = 54
 

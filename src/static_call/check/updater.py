@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from static_call.check.layout import UPDATER
 from static_call.check.questions import Question, is_store, maintenance
 from static_call.design.retarget import Cse, Retarget
 from static_call.isa import a64
-from static_call.memory_model.instructions import assemble, decode
+from static_call.isa.a64_more import assemble, decode
 
 FRESH = a64.assemble("bti c")
 """The first instruction of a function whose code is written by the updater."""
 
 _NOP = a64.assemble("nop")
 
-assembled = lru_cache(maxsize=256)(assemble)
+assembled: Callable[[str, int], int] = lru_cache(maxsize=256)(assemble)
 """`assemble`, remembered, as one program has nearly the same lines as the next. The single
 changes of the shipped designs have 6,582 lines, 99 of them different."""
 
@@ -48,7 +48,7 @@ class Updater:
             self.current.append(current)
             self.code[self._at] = _NOP  # never executed: see Program.cse
         else:
-            word = assembled(insn) if isinstance(insn, str) else insn.encode(self._at)
+            word = assembled(insn, 0) if isinstance(insn, str) else insn.encode(self._at)
             self.code[self._at] = word
             insn = decode(word, self._at)
             self._known.pop(insn["d"] if "d" in insn else insn.get("t"), None)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from _typeshed import SupportsWrite
 
-    from static_call.design.design import Design, Target
+    from static_call.design.design import Design
+    from static_call.design.target import Target
     from static_call.elf.image import Image
     from static_call.memory_model.program import Limits
 
@@ -158,7 +159,7 @@ def parse_changes(texts: Sequence[str]) -> dict[str, str]:
 
 def parse_target(text: str) -> Target | str:
     """What TARGET stands for; a symbol's name is itself. Raises Misuse."""
-    from static_call.design.design import RET0
+    from static_call.design.target import RET0
 
     if text in ("null", "ret0"):
         return None if text == "null" else RET0

@@ -11,30 +11,11 @@ from functools import cached_property
 
 from static_call.design.retarget import Code, Cse
 from static_call.design.shape import Shape
-from static_call.design.target import FORMS, RET0, Ret0, Target, Unreachable, Unsupported
-from static_call.design.text import NEW, PROPERTIES, Contents, Item, Quad, Text
+from static_call.design.target import RET0, Target, Unreachable, Unsupported
+from static_call.design.text import NEW, Contents, Item, Quad, Text
 from static_call.isa.instruction import Instruction, Misaligned, OutOfRange
 from static_call.isa.isa import Isa, Read
 from static_call.records import NamedTuple
-
-__all__ = [
-    "FORMS",
-    "LITERAL",
-    "NEW",
-    "PROPERTIES",
-    "RET0",
-    "Cell",
-    "Contents",
-    "Cost",
-    "Design",
-    "Item",
-    "Quad",
-    "Recognised",
-    "Ret0",
-    "Target",
-    "Unreachable",
-    "Unsupported",
-]
 
 LITERAL = 8
 """Bytes in an A64 literal; see Isa.pointer."""
@@ -103,6 +84,9 @@ class Design:
         name: the file's name without its ending.
         shape: what its trampolines look like.
     """
+
+    name: str
+    shape: Shape
 
     def __init__(self, name: str, shape: Shape, text: Callable[[], Text]) -> None:
         """A design, whose text `text` gives: it is called at most once."""

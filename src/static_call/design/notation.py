@@ -47,6 +47,10 @@ class NotationError(StaticCallError):
         column: from 1.
     """
 
+    path: str
+    line: int
+    column: int
+
     def __init__(self, path: str, line: int, column: int, message: str) -> None:
         super().__init__(f"{path}:{line}:{column}: {message}")
         self.path, self.line, self.column = path, line, column

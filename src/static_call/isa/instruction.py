@@ -273,6 +273,10 @@ class Row:
         kinds: the kinds of operand, by how the rows write them.
     """
 
+    name: str
+    cmodx: str
+    alias: bool
+
     kinds: ClassVar[Mapping[str, Kind]] = KINDS
 
     def __init__(
@@ -349,6 +353,10 @@ class Instruction:
     """
 
     __slots__ = ("fields", "row", "word")
+
+    fields: Mapping[str, Value]
+    row: Row | None
+    word: int
 
     def __init__(self, row: Row | None, fields: Mapping[str, Value], word: int = 0) -> None:
         """See the class."""

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from static_call.design import notation
-from static_call.design.design import Contents, Design, Quad
-from static_call.design.retarget import Step, steps
+from static_call.design.design import Design
+from static_call.design.retarget import steps
+from static_call.design.text import Contents, Quad
 from static_call.errors import StaticCallError
 from static_call.isa import a64
+from static_call.isa.isa import Step
 from static_call.isa.sets import A64
 
 _FOLDER = Path(__file__).parent / "templates"

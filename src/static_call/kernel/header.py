@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from static_call.design.design import NEW, Contents, Design, Item, Quad
+from static_call.design.design import Design
+from static_call.design.text import NEW, Contents, Item, Quad
 from static_call.isa import a64
 from static_call.kernel.code import RETURN0, fill, parameters, renamed
 

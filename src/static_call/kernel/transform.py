@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from static_call.design.design import Design, Item, Quad
-from static_call.design.text import pattern
+from static_call.design.design import Design
+from static_call.design.text import Item, Quad, pattern
 from static_call.isa import a64
 from static_call.kernel.code import (
     RETURN0,

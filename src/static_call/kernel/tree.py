@@ -26,6 +26,8 @@ class Tree:
             `write` writes them.
     """
 
+    version: str
+
     def __init__(self, path: str) -> None:
         """A tree by its folder. Raises NotATree for a folder that is not one."""
         self.path = path

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from static_call.isa import a64
+from static_call.isa.a64_more import decode
 from static_call.memory_model.events import Atom, Event, Executed
-from static_call.memory_model.instructions import decode
 from static_call.memory_model.program import SP, Program, Thread, Unmodelled
 from static_call.memory_model.values import Values
 
@@ -52,6 +52,18 @@ class State:
         "cse", "ctrl", "dep", "elr", "events", "exclusive", "groups", "marked", "pc", "pick",
         "pick_ctrl", "step", "stores", "trace", "visits", "x",
     )  # fmt: skip
+
+    cse: int
+    ctrl: int
+    dep: list[int]
+    elr: int
+    groups: int
+    marked: bool
+    pc: int
+    pick: list[int]
+    pick_ctrl: int
+    step: int
+    x: list[int]
 
     def __init__(self, thread: Thread) -> None:
         self.pc = thread.entry
@@ -129,6 +141,9 @@ class PE:
         reads: The atoms that were read or fetched.
         choices: The choices within the current instruction.
     """
+
+    thread: Thread
+    choices: Choices
 
     def __init__(self, program: Program, values: Values, index: int) -> None:
         """The PE of the thread of number `index`."""

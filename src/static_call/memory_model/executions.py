@@ -16,9 +16,9 @@ from math import prod
 from typing import NamedTuple
 
 from static_call.isa import a64
+from static_call.isa.a64_more import decode
 from static_call.memory_model.events import Atom, Event, Path
 from static_call.memory_model.explore import Explored, explore
-from static_call.memory_model.instructions import decode
 from static_call.memory_model.model import WEAKEST, Model
 from static_call.memory_model.program import Program, TooBig
 from static_call.memory_model.relations import Rows, add, bits
@@ -69,6 +69,14 @@ class Execution:
         ic: The same of an IC and a fetch.
         ob: The ordered-before relation, transitive.
     """
+
+    shape: Shape
+    paths: tuple[Path, ...]
+    ob: Rows
+    rf: dict[int, int]
+    co: dict[Atom, tuple[int, ...]]
+    dc: tuple[tuple[int, int], ...]
+    ic: tuple[tuple[int, int], ...]
 
     def __init__(
         self, shape: Shape, paths: tuple[Path, ...], rf: Sequence[int],

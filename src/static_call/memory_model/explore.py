@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from static_call.isa import a64
+from static_call.isa.a64_more import decode
 from static_call.memory_model.effects import PE, Choices, State
 from static_call.memory_model.events import Atom, Executed, Path
-from static_call.memory_model.instructions import decode
 from static_call.memory_model.program import DEFAULT, Limits, Program, TooBig, Unmodelled
 from static_call.memory_model.semantics import SEMANTICS
 from static_call.memory_model.values import Values

@@ -27,6 +27,8 @@ class ConditionReader:
         locations: What to show besides.
     """
 
+    quantifier: str
+
     _TOKEN = re.compile(
         r'\s*(/\\|\\/|=>|<>|!=|==|instr:\s*"[^"]*"|label:\s*"[^"]*"|"[^"]*"'
         r"|\d+:[A-Za-z_.$][\w.$]*|P\d+:[\w.$]+|-?0[xX][0-9a-fA-F]+|-?\d+|~|&"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from static_call.errors import StaticCallError
 from static_call.isa import a64
-from static_call.memory_model.instructions import decode
+from static_call.isa.a64_more import decode
 from static_call.memory_model.model import Model
 from static_call.memory_model.program import Program
 

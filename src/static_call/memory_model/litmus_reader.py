@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from static_call.isa import a64
-from static_call.memory_model.instructions import assemble
+from static_call.isa.a64_more import assemble
 from static_call.memory_model.litmus_condition import ConditionReader
 from static_call.memory_model.litmus_format import Location, Register, Test, cache_types
 from static_call.memory_model.litmus_values import Names, elements

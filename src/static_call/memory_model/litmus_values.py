@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from static_call.isa import a64
-from static_call.memory_model.instructions import assemble
+from static_call.isa.a64_more import assemble
 from static_call.memory_model.litmus_format import LitmusError, Location, Register, Variable
 from static_call.memory_model.program import SP
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from static_call.errors import StaticCallError
 from static_call.isa import a64
+from static_call.isa.a64_more import decode
 from static_call.memory_model.explore import explore
-from static_call.memory_model.instructions import decode
 from static_call.memory_model.litmus_format import (
     TRUE,
     Register,

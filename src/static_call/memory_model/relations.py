@@ -58,6 +58,11 @@ class Local:
         order: What is locally ordered before what, transitive.
     """
 
+    n: int
+    every: int
+    sets: dict[str, int]
+    after: list[int]
+
     def __init__(self, events: Sequence[Event], line: int, model: Model) -> None:
         self.events = events
         self.n = len(events)

@@ -81,6 +81,21 @@ class Shape:
             the walk may start, and its other steps.
     """
 
+    program: Program
+    model: Model
+    parts: Sequence[Local]
+    bases: list[int]
+    n: int
+    events: list[Event]
+    thread: list[int]
+    external: list[int]
+    order: Rows
+    reads: list[int]
+    atoms: dict[int, Atom]
+    dc_pairs: list[tuple[int, int]]
+    ic_pairs: list[tuple[int, int]]
+    rmw: list[tuple[int, int]]
+
     def __init__(self, program: Program, model: Model, parts: Sequence[Local]) -> None:
         self.program, self.model, self.parts = program, model, parts
         self.bases = [0]

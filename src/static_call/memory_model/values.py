@@ -17,6 +17,10 @@ class Values:
         version: How often atoms were divided. Values of another version mean nothing.
     """
 
+    changed: bool
+    split_changed: bool
+    version: int
+
     def __init__(self, program: Program) -> None:
         self.changed = self.split_changed = False
         self.version = 0

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
 from typing import NamedTuple
+
+from static_call.locks import Lock
 
 LOWEST = 3
 """The lowest number that is not a standard one."""
@@ -39,7 +40,7 @@ class Held:
     def __init__(self, path: str) -> None:
         """Nothing is opened yet."""
         self.path: str = path
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._known: _Known | None = None
 
     def fileno(self) -> int:
@@ -61,7 +62,7 @@ class Held:
 
     def forked(self) -> None:
         """In the child of a fork: closes the parent's file, and makes a new lock."""
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self.close()
 
     def _open(self) -> _Known:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 from static_call.calls import StaticCall as StaticCall
+from static_call.locks import Lock
 
 if TYPE_CHECKING:
     from static_call.places.emulator import Emulator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from static_call.places.own_process.loaded_object import LoadedObject
 
 
-_lock = threading.RLock()  # a cache alone would let two threads make one each
+_lock = Lock()  # a cache alone would let two threads make one each
 
 
 def is_arm64_linux() -> bool:

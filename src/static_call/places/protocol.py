@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-from static_call.design.design import Design, Target
+from static_call.design.design import Design
 from static_call.design.retarget import Retarget
+from static_call.design.target import Target
 from static_call.design.trampoline import Trampoline
 from static_call.key import KeyStore
 from static_call.sharing import Sharing

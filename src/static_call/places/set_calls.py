@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from static_call import image_calls
 from static_call.calls import StaticCall
-from static_call.design.design import Design, Target
+from static_call.design.design import Design
+from static_call.design.target import Target
 from static_call.elf.image import Image
 from static_call.found_call import Found
 from static_call.key import RETURN0

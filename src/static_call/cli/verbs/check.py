@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
     from static_call.check import report
     from static_call.design import notation
-    from static_call.design.design import PROPERTIES
+    from static_call.design.text import PROPERTIES
 
     if options.explain:
         return _explain(options)
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     from static_call.check import changes, story
     from static_call.design import notation
-    from static_call.design.design import PROPERTIES
+    from static_call.design.text import PROPERTIES
 
     if options.design or options.json or options.litmus or options.two:
         raise Misuse("--explain tells of one design: no other, --json, --litmus or --two with it")

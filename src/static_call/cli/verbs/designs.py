@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints a table of the designs, or the ones named in full."""
     from static_call.design import notation
-    from static_call.design.design import FORMS
+    from static_call.design.target import FORMS
 
     designs = [notation.load(name) for name in options.design or notation.shipped()]
     costs = [_costs(design) for design in designs]

@@ -15,7 +15,7 @@ from functools import cached_property
 from static_call import image_calls
 from static_call.calls import StaticCall
 from static_call.design import notation
-from static_call.design.design import Target
+from static_call.design.target import Target
 from static_call.elf import arm64, plt, relocation
 from static_call.elf.errors import NoSuchSymbol
 from static_call.elf.image import Image

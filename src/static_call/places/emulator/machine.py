@@ -13,8 +13,9 @@ from unicorn import UC_PROT_ALL
 from unicorn import arm64_const as arm64
 
 from static_call.calls import StaticCall
-from static_call.design.design import Design, Target
+from static_call.design.design import Design
 from static_call.design.retarget import Cse, Retarget
+from static_call.design.target import Target
 from static_call.design.trampoline import Trampoline
 from static_call.elf.segments import Segment
 from static_call.errors import StaticCallError

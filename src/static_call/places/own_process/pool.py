@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator, MutableSequence
 from typing import Any, NamedTuple
 
 from static_call.errors import StaticCallError
-from static_call.locks import alone
+from static_call.locks import Lock, alone
 from static_call.places.own_process import libc, maps
 
 ARENA = 1 << 20
@@ -86,7 +85,7 @@ class Pool:
         self._protection = _PROT_READ | (
             _PROT_EXEC * executable | _PROT_WRITE * writable | _PROT_BTI * guarded
         )
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._owner: dict[int, Piece] = {}
         # Addresses, the oldest first: a dict takes long to find its first where many are gone.
         self._free: dict[Kind, OrderedDict[int, None]] = {}
@@ -94,7 +93,7 @@ class Pool:
 
     def forked(self) -> None:
         """In the child of a fork: a thread that held the lock is not there."""
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
     def ranges(self) -> Iterator[range]:
         """The addresses of its arenas."""

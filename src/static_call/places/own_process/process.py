@@ -18,8 +18,9 @@ from collections.abc import Callable
 from typing import Any
 
 from static_call.calls import StaticCall
-from static_call.design.design import Design, Target
+from static_call.design.design import Design
 from static_call.design.retarget import Code, Cse, Retarget
+from static_call.design.target import Target
 from static_call.design.trampoline import Trampoline
 from static_call.errors import NameTaken, StaticCallError
 from static_call.isa import a64
@@ -59,6 +60,7 @@ class Process(ProcessMemory):
 
     live: bool = True
     shared: Sharing = Sharing()
+    translated: bool
 
     def __init__(self, *, weak: bool = False) -> None:
         """Opens /proc/self/mem, registers for membarrier, and tries that a change takes effect.

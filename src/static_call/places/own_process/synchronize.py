@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from static_call.errors import StaticCallError
-from static_call.locks import alone
+from static_call.locks import Lock, alone
 from static_call.places.own_process import own_code
 from static_call.places.own_process.libc import LIBC
 
@@ -60,14 +60,14 @@ class Asker:
             handler: The address of own_code.HANDLER.
         """
         self._handler = handler
-        self._lock = threading.RLock()  # of taking a signal
+        self._lock = Lock()  # of taking a signal
         self._number: int | None = None
         # Where handlers may still store, and the thread of each, by address.
         self._cells: dict[int, tuple[int, ctypes.c_uint64]] = {}
 
     def forked(self) -> None:
         """In the child of a fork: the threads that were asked are not there."""
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._cells.clear()
 
     def synchronize(self, trampolines: Sequence[range], seconds: float) -> None:
