@@ -226,7 +226,7 @@ def test_designs_lists_and_shows() -> None:
         (["policy=0x10000000"], "not in executable"),
         (["policy=__SCT__policy"], "its own trampoline"),
         (["hook=fast", "policy=nowhere"], "nowhere"),
-        (["0x400000=fast"], "no trampoline of a known design"),
+        (["0x400000=fast"], "not a trampoline of a known design"),
         (["0xzz=fast"], "0xzz is not an address"),
     ],
 )
@@ -259,8 +259,8 @@ def test_foreign_bytes_under_a_trampolines_symbol(program: Path) -> None:
     data[offset : offset + 4] = bytes.fromhex("1f2003d5")
     program.write_bytes(data)
     assert re.search(r"^policy +0x\w+ +\? +\? +not a trampoline", tool("list", program), re.M)
-    assert "no trampoline of a known design" in refused("show", program, "policy")
-    assert "no trampoline of a known design" in refused("set", program, "policy=fast")
+    assert "not a trampoline of a known design" in refused("show", program, "policy")
+    assert "not a trampoline of a known design" in refused("set", program, "policy=fast")
     assert calls(program)["hook"]["form"] == "null"
 
 
@@ -405,7 +405,10 @@ def test_a_design_whose_retarget_does_something_else(program: Path, tmp_path: Pa
     head, _, code = text.partition("retarget:")
     for wrong, says in [
         (code.replace("str     w1, [x0]", "dmb     ish"), "leaves slot"),
-        (code.replace("str     x3, [x2]", "str     x3, [x2]\n  str x3, [x0, #64]"), "is no cell"),
+        (
+            code.replace("str     x3, [x2]", "str     x3, [x2]\n  str x3, [x0, #64]"),
+            "is not a cell",
+        ),
     ]:
         mine = tmp_path / "wrong.s"
         mine.write_text(f"{head}retarget:{wrong}")

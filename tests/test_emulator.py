@@ -1,10 +1,11 @@
 """The emulated machine: calls, faults, bounds, static calls."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from static_call import RET0, Emulator, StaticCallError, load
+from static_call import RET0, Emulator, StaticCall, StaticCallError, load
 from static_call.design import notation
 from static_call.design.target import Unreachable
 from static_call.errors import BadTarget
@@ -215,3 +216,26 @@ def test_many_static_calls_share_pages(machine: Emulator) -> None:
     span = max(call.address for call in calls) - min(call.address for call in calls)
     assert span < 1 << 20
     assert all(call(i) == i + 1 for i, call in enumerate(calls))
+
+
+def test_the_pad_that_the_designs_branch_needs(tmp_path: Path) -> None:
+    """BR by X9 does not land on bti c in a guarded page (Arm ARM, BTypeCompatible_BTI)."""
+    text = (Path(notation.SHIPPED) / "inline-stub.s").read_text()
+    own = tmp_path / "by-x9.s"
+    own.write_text(text.replace("x16", "x9"))
+    machine = Emulator()
+    functions = {
+        name: machine.function(f"{name}\nmov x0, #1\nret", at=0x40_0000_0000 + 0x1000 * number)
+        for number, name in enumerate(("bti c", "bti j", "bti jc", "nop"))
+    }
+    for function in functions.values():
+        machine.guard(range(function.address, function.address + 16))
+    for design, landed in ((own, {"bti j", "bti jc"}), ("inline-stub", functions.keys() - {"nop"})):
+        call = StaticCall(f"by {design}", None, design=str(design), place=machine)
+        for name, function in functions.items():
+            if name in landed:
+                call.update(function)
+                assert call() == 1
+            else:
+                with pytest.raises(BadTarget, match=f"starts with {name}, not with a landing pad"):
+                    call.update(function)

@@ -22,7 +22,7 @@ ROOMS = {
     "elf": "errors records isa",
     "design": "errors records isa",
     "key": "errors records isa design",
-    "sharing": "locks design",
+    "sharing": "locks isa design",
     "places/protocol": "design key sharing",
     "targets": "errors isa design key sharing places/protocol",
     "calls": "errors locks isa design key sharing places/protocol targets",

@@ -106,7 +106,7 @@ TOY = Isa(
         perform,
         (),
     ),
-    pads={},
+    pads=lambda _: None,
     cmodx=Cmodx("Power ISA 2.03, Book II, 1.8.1", {"every": "every edition"}, TABLE.listed),
     common=frozenset({"nop", "blr"}),
 )

@@ -24,11 +24,12 @@ class Lock(RLock):  # type: ignore[misc]  # final in typeshed alone: see tests/t
 
     def __enter__(self, blocking: bool = True, timeout: float = -1) -> bool:
         try:
-            return self.acquire(blocking, timeout)
+            taken = self.acquire(blocking, timeout)
         except BaseException:
             with suppress(RuntimeError):  # it is not held where this thread waited for it
                 self.release()
             raise
+        return taken
 
     @property
     def mine(self) -> bool:

@@ -18,10 +18,6 @@ from static_call.key import RETURN0
 from static_call.places.protocol import Code, Memory, Native
 from static_call.sharing import Held, Sharing
 
-PADS = frozenset({"bti c", "bti j", "bti jc", "paciasp", "pacibsp"})
-"""The instructions that BR X16 may land on in a guarded page (Arm ARM, pseudocode of
-BTypeCompatible)."""
-
 
 class Wanted(NamedTuple):
     """A target that was asked for, found.
@@ -168,15 +164,15 @@ class Targets:
         if not code.executable(address, held=held):
             raise BadTarget(f"{self._name}: the target {address:#x} is not in executable memory")
         insn = a64.decode(int.from_bytes(self._place.read(address, a64.WORD), "little"))
-        if insn.name in PADS:
+        if insn.name in design.pads:
             return
         # A thread that has passed the slot goes on through the literal, whatever the new form.
         forms = design.forms if self._place.live else (form,)
         if design.indirect.intersection(forms) and code.guarded(address):
             raise BadTarget(
                 f"{self._name}: the target {address:#x} starts with {insn.name}, not with a "
-                "landing pad such as bti c, and its page is guarded: build it with "
-                "-mbranch-protection=bti, or take its address somewhere"
+                f"landing pad ({', '.join(sorted(design.pads))}), and its page is guarded: build "
+                "it with -mbranch-protection=bti, or take its address somewhere"
             )
 
 

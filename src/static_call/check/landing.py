@@ -42,9 +42,9 @@ def _unpadded(scene: Scene, path: Path) -> Iterator[str]:
         first = words[0].format(scene.name)
         yield f"a call lands on {first} at {scene.name(path.trace[0].address)}"
     for number, insn in enumerate(words):
-        if insn.name not in ("br", "blr"):
+        pads = a64.pads(insn)
+        if pads is None:
             continue
-        pads = a64.PADS["br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name]
         last = number == len(words) - 1
         to = path.pc if last else path.trace[number + 1].address
         if to in scene.trampoline:

@@ -175,6 +175,14 @@ class Design:
         """The cells that hold an instruction."""
         return [item for item in self.items if item.is_slot]
 
+    @cached_property
+    def pads(self) -> frozenset[str]:
+        """The mnemonics that each of its branches to an address in a register may land on."""
+        held = (one for item in self.items for one in item.contents.values())
+        found = [self.isa.pads(one) for one in held if isinstance(one, Instruction)]
+        pads = [one for one in found if one is not None]
+        return frozenset.intersection(*pads) if pads else frozenset()
+
     @property
     def patched(self) -> list[Instruction]:
         """The instructions that its slots hold, in any form."""

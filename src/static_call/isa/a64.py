@@ -55,6 +55,7 @@ __all__ = [
     "decode",
     "listed",
     "number",
+    "pads",
     "parse",
     "words",
 ]
@@ -203,6 +204,12 @@ must take that (Arm ARM DDI 0487, D8.4 and the pseudocode of BTypeCompatible_BTI
 BTypeCompatible_PACIXSP, with SCTLR_ELx.BT0 and BT1 set, as Linux does). RET and direct branches
 set it to 00 and need no pad.
 """
+
+
+def pads(insn: Instruction) -> frozenset[str] | None:
+    """The mnemonics that an indirect branch may land on in a guarded page; None for another."""
+    kind = "br x16" if insn.name == "br" and insn["n"] in (16, 17) else insn.name
+    return PADS.get(kind)
 
 
 def listed(edition: str = "every") -> Sequence[str]:

@@ -136,8 +136,8 @@ class Isa(NamedTuple):
         walk: executes straight code from an address, by what `read` gives, for at most `limit`
             instructions; ends at a return and at what it cannot follow.
         patcher: what the code of a retarget may be made of.
-        pads: the landing pads, by the kind of indirect branch that may land there. Empty where the
-            set has none.
+        pads: the landing pads that an indirect branch needs, by mnemonic; None for an instruction
+            that needs none.
         cmodx: the list of what may be modified while it may execute.
         common: instructions that code is full of, which find no trampoline.
     """
@@ -151,7 +151,7 @@ class Isa(NamedTuple):
     decode: Callable[[int, int], Instruction]
     walk: Callable[[Read, int, int], Iterator[Executed]]
     patcher: Patcher
-    pads: Mapping[str, frozenset[str]]
+    pads: Callable[[Instruction], frozenset[str] | None]
     cmodx: Cmodx
     common: frozenset[str]
 

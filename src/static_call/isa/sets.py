@@ -17,7 +17,7 @@ A64 = Isa(
     decode=a64.decode,
     walk=walk,
     patcher=PATCHER,
-    pads=a64.PADS,
+    pads=a64.pads,
     cmodx=Cmodx(
         "Arm ARM DDI 0487, B2.2.5",
         {"every": "every edition", "newer": "newer editions"},
