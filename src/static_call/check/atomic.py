@@ -13,7 +13,7 @@ from static_call.memory_model.program import TooBig, Unmodelled
 
 
 def atomic(checker: Checker, question: Question, model: Model) -> Failure | str:
-    """A store that must be single and is not, or else which ones must be and are."""
+    """A store that must be single and is not; if there is none, which must be and are."""
     said = []
     for torn, store, part in _divided(checker, question):
         address = store.start
@@ -44,8 +44,8 @@ def _divided(checker: Checker, question: Question) -> Iterator[tuple[Question, r
     A pair of registers is two elements, each of which can be divided too.
 
     Yields:
-        A question in which a store is divided, the bytes that the store writes, and how many of
-        them are then divided from each other.
+        A question in which a store is divided, the bytes that the store writes, and the size in
+        bytes of the access that is divided.
     """
     for number, insn in stores(question.design.retarget):
         store = _written(checker, question, number)
@@ -72,8 +72,8 @@ def _new(
 def _if_single(checker: Checker, question: Question, store: range, model: Model) -> set[str]:
     """The wrong calls where a store is single.
 
-    With FEAT_LSE2 it is, if it lies within 16 aligned bytes; so everything is moved to where it
-    does.
+    With FEAT_LSE2 a store is single if it lies within 16 aligned bytes; so everything is moved to
+    an address where it does.
     """
     fits = store.start % 16 + len(store) <= 16
     one = question.but(lse2=True, shift=0 if fits else LITERAL)

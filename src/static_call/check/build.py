@@ -2,7 +2,7 @@
 
 It has two threads. The updater, thread 0, executes the words that the design's retarget assembles
 to, with the registers that Trampoline.plan gives them. The caller, thread 1, executes the words of
-the assembled trampoline from its entry, until control leaves it. Where that is, is the outcome.
+the assembled trampoline from its entry, until control leaves it. Where it then goes is the outcome.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def build(question: Question) -> Scene:
 
 @dataclass
 class _Memory:
-    """What the trampoline and its literals hold while one retarget after the other is planned."""
+    """What the trampoline and its literals hold, while the retargets are planned in turn."""
 
     layout: Layout
     target: Target
@@ -165,7 +165,7 @@ def _meant(goal: str, target: Target) -> str:
 
 
 def _named(label: str, item: Item | None = None) -> str:
-    """A label for a person. One that is a number says what it is the label of."""
+    """A label for a person. If it is a number, it also says what it labels."""
     name, local, _ = label.partition("@")
     what = "literal" if item is not None and item.is_literal else "label"
     return name if not local else f"{what} {name}"

@@ -7,7 +7,7 @@ from itertools import pairwise, product
 from static_call.errors import StaticCallError
 
 GOALS = ("near A", "near B", "far A", "far B", "null", "ret0")
-"""What a change goes from and to. Where the functions are, layout.py says."""
+"""What a change goes from and to. layout.py says where the functions are."""
 
 Change = tuple[str, ...]
 """Two or more of GOALS: from, to, and on to."""
@@ -20,7 +20,7 @@ class Unaskable(StaticCallError):
 def parse_change(text: str) -> Change:
     """A change as a person writes it: "near-far", "near A -> far B", "farA-null-farB".
 
-    Letters that are missing are filled in.
+    Missing letters are filled in.
 
     Raises:
         Unaskable: it is not a change.
@@ -66,8 +66,8 @@ def changes(length: int = 2, *, alike: bool = True) -> list[Change]:
 
     Args:
         length: How many goals, from 2.
-        alike: Whether to give only one of those that differ in the letters. A and B mean any two
-            functions, so it makes no difference which of them comes first.
+        alike: Whether to give only one of the changes that differ in their letters alone. A and B
+            mean any two functions, so it makes no difference which of them comes first.
     """
     every = [
         change
@@ -78,7 +78,7 @@ def changes(length: int = 2, *, alike: bool = True) -> list[Change]:
 
 
 def canonical(change: Change) -> Change:
-    """The change with its letters given anew, as `changes` has it."""
+    """The same change with the letters that `changes` gives it."""
     letters: dict[str, str] = {}
     named = []
     for goal in change:

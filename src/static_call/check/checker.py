@@ -24,7 +24,7 @@ Says = tuple[str, Execution]
 
 
 class NoWayOut(StaticCallError):
-    """A call need not leave the trampoline, or not within the bounds."""
+    """A call may never leave the trampoline, or not within the bounds."""
 
 
 class Failure(NamedTuple):
@@ -44,10 +44,10 @@ class Failure(NamedTuple):
 class Checker:
     """Answers questions about designs.
 
-    It remembers what it has worked out, for as long as it lives: use one for the changes of one
-    design. The properties of one change share most of its questions, some ten; so the last 64 are
-    enough. What remedies.py tries comes to more, but little of it is asked twice. Changes of one
-    design share the shapes of their executions.
+    It remembers what it has worked out for as long as it lives: use one for all changes of a
+    design. The properties of a change share most of its questions, about ten; so keeping the last
+    64 is enough. remedies.py asks more, but seldom the same question twice. The changes of a design
+    share the shapes of their executions.
 
     Attributes:
         limits: The bounds on the work.

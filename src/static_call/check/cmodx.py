@@ -12,7 +12,7 @@ from static_call.memory_model.model import Model
 
 
 def conflicts(checker: Checker, question: Question, model: Model) -> Iterator[Says]:
-    """The words that are modified against the rule, each from what to what."""
+    """The words that are modified against the rule, with their old and new contents."""
     scene = checker.scene(question)
     if _all_listed(checker, question, model):
         return  # nothing to look for
@@ -30,7 +30,7 @@ def conflicts(checker: Checker, question: Question, model: Model) -> Iterator[Sa
 
 
 def _all_listed(checker: Checker, question: Question, model: Model) -> bool:
-    """Whether all that the modified words ever hold is on the model's list."""
+    """Whether everything that the modified words ever hold is on the model's list."""
     program = checker.scene(question).program
     updater, caller = checker.explored(question).paths
     words = {e.address for path in caller for e in path.events if e.kind == "F"}

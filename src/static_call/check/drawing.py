@@ -37,8 +37,8 @@ class _Box(NamedTuple):
     """Where an event is drawn.
 
     Attributes:
-        x: Of its left edge.
-        y: Of its upper edge.
+        x: The position of its left edge.
+        y: The position of its upper edge.
         thread: The event's thread.
     """
 
@@ -145,7 +145,7 @@ def _document(width: int, height: int, parts: list[str], title: str) -> str:
 
 
 def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
-    """What is drawn between events: its kind, from which to which, and its label."""
+    """What is drawn between events: its kind, the two events, and its label."""
     execution = story.execution
     assert execution is not None
     drawn: set[tuple[int, int]] = set()
@@ -182,7 +182,8 @@ def _relations(story: Story) -> Iterator[tuple[str, int, int, str]]:
 def _nearest(edges: list[Edge]) -> Iterator[Edge]:
     """The edges between threads that no other edge implies.
 
-    They lead from an event to the first that it is before, and to an event from the last.
+    Each leads from an event to the first event of another thread that it is before, and from the
+    last such event.
     """
     for edge in edges:
         if not any(
@@ -193,7 +194,7 @@ def _nearest(edges: list[Edge]) -> Iterator[Edge]:
 
 
 def _worth(story: Story, edge: Edge) -> bool:
-    """Whether an order is drawn: only one between threads, and none of two CSEs."""
+    """Whether an order is drawn: only between threads, and not between two CSEs."""
     execution = story.execution
     assert execution is not None
     thread, kinds = execution.thread, {execution.events[i].kind for i in edge[:2]}

@@ -66,17 +66,17 @@ def write(
     """Writes the questions on single changes of designs as files.
 
     Args:
-        designs: The designs, each with a name of its own.
-        directory: Where to; it is made if it is not there.
+        designs: The designs, no two with the same name.
+        directory: The folder for the files; it is created if it does not exist.
         limits: Bounds on the work.
 
     Returns:
-        How many files there are, and the problems: for each design with questions that cannot be
-        written, or with none at all, why the first of them cannot and how many more cannot.
+        How many files were written, and the problems: for each design with questions that cannot be
+        written, or with no questions at all, why the first cannot be, and how many more cannot.
 
     Raises:
         OSError: a file cannot be written.
-        StaticCallError: two designs have the same name, so that their files would have too.
+        StaticCallError: two designs have the same name, so their files would too.
     """
     names = [design.name for design in designs]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -121,14 +121,14 @@ def question(
     limits: Limits = DEFAULT,
     checker: Checker | None = None,
 ) -> Iterator[File]:
-    """The files of one question, whose answer is yes where it is yes in one of them.
+    """The files of one question. Its answer is yes if it is yes in any of them.
 
     Args:
         design: The design.
         change: The change of its target.
         what: The property that is asked for, or its name.
         limits: Bounds on the work.
-        checker: What remembers, whose bounds then count.
+        checker: Remembers what was asked; if given, its bounds apply instead of `limits`.
 
     Raises:
         NotExpressible: a litmus file has no form for it.
@@ -179,7 +179,7 @@ class _Writer:
                 yield File(name, text)
 
     def eventful(self, item: Item) -> bool:
-        """Whether a CSE before it differs from one before the next: slots, loads, branches."""
+        """Whether a CSE before it differs from one before the next: a slot, load or branch."""
         if item.offset is None or item.is_literal:
             return False
         held = item.contents.get("")
@@ -352,7 +352,7 @@ class _Writer:
         return f'instr:"B .{a64.WORD * (there - here):+d}"'
 
     def condition(self, chosen: tuple[int, ...]) -> str:
-        """A wrong call: none of those that are right."""
+        """A wrong call: one with none of the right outcomes."""
         if self.question.kind == "fresh":
             return f"1:X{_CALLED}=99"
         names = {self.scene.targets[address]: i + 2 for i, address in enumerate(self.goals)}

@@ -22,8 +22,8 @@ def landings(checker: Checker, question: Question, model: Model) -> Iterator[Say
 
     The caller's own branch is one of them: it may be through a pointer (BLR) or a veneer (BR X16).
     A function outside is assumed to begin with what compilers put there, `bti c` or `paciasp`,
-    which accepts BLR and BR by X16 and X17. No pad is assumed after the caller's call, where RET
-    goes back to.
+    which accepts BLR, and BR through X16 and X17. No pad is assumed after the caller's call, the
+    address that RET returns to.
     """
     scene = checker.scene(question)
     wrong: dict[str, list[Path]] = {}

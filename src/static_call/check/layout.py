@@ -24,7 +24,7 @@ UPDATER, CALLER, FLAG = 0x5A5A_0000_1000, BASE + 0x50_0000, 0x9000
 """The updater's code, the code before a "settled" caller's call, and the flag that it waits for."""
 
 NO_CALL = CALLER + 0x100
-"""Where a "settled" caller ends that does not see the flag."""
+"""Where a "settled" caller that does not see the flag ends."""
 
 JUNK = 0xB000
 """What X16 holds when a call starts: any value."""
@@ -38,9 +38,9 @@ KEPT = {
 }
 """What a call finds in the registers that a trampoline leaves alone, by number; SP is 32.
 
-AAPCS64 has X16 and X17 for veneers, and the flags belong to nobody. All bits of these values
-matter, so an instruction that changes a register changes its value. What depends on one goes both
-ways: see program.Thread."""
+AAPCS64 reserves X16 and X17 for veneers, and lets anyone change the flags. All bits of these values
+matter, so an instruction that changes a register changes its value. What depends on such a value
+goes both ways: see program.Thread."""
 
 CALLED = {i: value ^ 0xFFFF << 32 for i, value in KEPT.items() if i < 18} | {
     16: 0xC000,
@@ -50,7 +50,7 @@ CALLED = {i: value ^ 0xFFFF << 32 for i, value in KEPT.items() if i < 18} | {
 
 
 class NotTaken(Unaskable):
-    """The design does not take the change: an update to such a target is refused."""
+    """The design cannot make the change: an update to such a target is refused."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Layout:
 
     Attributes:
         design: The design.
-        shift: Bytes by which the trampoline and its literals are further up.
-        base: The address of the trampoline: aligned as the design says and no more.
+        shift: How many bytes the trampoline and its literals are moved up.
+        base: The address of the trampoline, aligned exactly as far as the design says.
         entry: The address that callers branch to.
         outside: The addresses of the literals in other sections, by label.
     """
@@ -88,7 +88,7 @@ class Layout:
     def target(self, goal: str) -> Target:
         """What to retarget to for a goal.
 
-        Where the design has no form for null or ret0, it is a function that does it.
+        Where the design has no form for null or ret0, this is a function that does the same.
 
         Raises:
             NotTaken: the design refuses such a target.
@@ -114,9 +114,9 @@ def targets(design: Design) -> Mapping[str, int]:
     """The addresses of the functions that a design is asked about, by goal.
 
     The function return0 returns 0. It is called where the design has no form for null or ret0. The
-    near ones are within the reach of every branch of the near form that names the target, the far
-    ones beyond it and within the reach of the far form. They differ in both halves of an address,
-    in its page and in its low 12 bits, so that no address made of two is one of them.
+    near functions are within the reach of every branch of the near form that names the target; the
+    far ones are beyond it and within the reach of the far form. Their addresses differ in both
+    halves, in the page and in the low 12 bits, so no mixture of two addresses is one of them.
     """
     entry = Layout(design).entry
     near = design.reach("near" if "near" in design.forms else "far", entry)
@@ -143,5 +143,5 @@ def targets(design: Design) -> Mapping[str, int]:
 
 
 def _room(reach: tuple[int, int]) -> int:
-    """How far the nearer end of what is in reach is."""
+    """The distance to the nearer end of what is in reach."""
     return min(_ORIGIN - reach[0], reach[1] - _ORIGIN)

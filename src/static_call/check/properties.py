@@ -1,7 +1,7 @@
 """The properties that a design can have: a row for each.
 
-docs/checker.md says what they mean at length. A new property is a row here; where a design is to
-promise it, its name goes into static_call.design.design.PROPERTIES too.
+docs/checker.md explains them. A new property is a row here; if designs can claim it, add its name
+to static_call.design.design.PROPERTIES too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from static_call.memory_model.executions import Execution
 from static_call.memory_model.model import Model
 
 Asks = Callable[[Question], list[Question]]
-"""The questions that a question about any call at any time becomes."""
+"""The questions to ask, given the question about any call at any time."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,21 @@ class Property:
     Attributes:
         name: As `.claims` and the command line name it.
         meaning: What it says, in one line.
-        asks: How it is asked: it holds where none of these questions finds a failure.
-        breaks: A failure of one question under a model. A string where there is none: what there
-            is to say then, or "".
-        remedies: What would mend a failure, a line each; empty where nothing is known.
-        implied_by: A property without whose failure this one cannot fail; "" for none.
-        closest: Which of the caller's paths would break it. Where it holds, the story shows the
-            forbidden execution with such a path that has the shortest reason. None where the
-            failure is not one of the path alone.
-        trivially: Why it holds where there is no such execution to show.
-        conflicts: The pairs of events of an execution that break it by having no order.
+        asks: Gives the questions to ask. The property holds if none of them finds a failure.
+        breaks: Finds a failure of one question under a model. If there is none, the result is a
+            string: a remark, or "".
+        remedies: What would mend a failure, one line each; empty if nothing is known.
+        implied_by: A property that implies this one: this one fails only if that one does. "" for
+            none.
+        closest: Says which of the caller's paths would break it. If it holds, the story shows, of
+            the forbidden executions with such a path, the one with the shortest reason. None if a
+            failure depends on more than the path.
+        trivially: Why it holds if there is no such execution to show.
+        conflicts: The pairs of events of an execution that break it because nothing orders them.
         export: The questions that are written as litmus files, whose `exists` is a wrong call.
-            None where it has no such form.
-        promised: Whether somebody promises it of a design, given the property's name: by default
-            the design itself, in its `.claims`.
+            None if it cannot be written so.
+        promised: Whether a design promises it, given the property's name: by default in its
+            `.claims`.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Property:
         """What breaks it, given the question about any call at any time.
 
         Returns:
-            The failure, or what there is to say where there is none.
+            The failure; a remark, or "", if there is none.
         """
         if self.implied_by:
             stronger = named(self.implied_by)
@@ -91,16 +92,17 @@ def _of_kind(kind: str, question: Question) -> list[Question]:
 
 
 def _stopped(question: Question) -> list[Question]:
-    """The questions whose retarget stops for ever.
+    """The questions in which the retarget stops for good.
 
     A retarget that has stopped does nothing that it could not do if it went on. Take an execution
-    of the shorter program, and let the steps that follow happen after everything in it, seen by
-    nobody: a store last in coherence order and unread, a DC or IC after every fetch, a CSE taken
-    where the call has ended. Nothing that is ordered before the rest can come from these steps, so
-    the model allows that as well. So what live, cmodx or fresh forbids, no stop makes possible:
-    prefix is implied by live, and cmodx and fresh need not be asked again. One more barrier never
-    adds an execution. So it is enough to stop after the steps that do more: stores, and CSEs, after
-    which fewer targets are right. tests/test_check_designs.py verifies all this.
+    of the shorter program, and let the remaining steps happen after everything in it, with no
+    effect on it: a store last in coherence order and unread, a DC or IC after every fetch, a CSE
+    taken after the call has ended. These steps order nothing before the other events, so the model
+    allows the longer execution too. So a stop makes nothing possible that live, cmodx or fresh
+    forbids: prefix is implied by live, and cmodx and fresh need not be asked again. An additional
+    barrier never adds an execution. So it is enough to stop after the steps that do more than order
+    others: stores, and CSEs, after which fewer targets are right. tests/test_check_designs.py
+    verifies all this.
     """
     return [question.but(stop=stop) for stop in stops(question)]
 

@@ -30,8 +30,8 @@ class Question:
         swap: The numbers of two instructions of the last retarget to exchange.
         isb: Whether the caller of "settled" executes an ISB before it calls.
         lse2: Whether FEAT_LSE2 is there.
-        shift: Bytes by which the trampoline and its literals are further up, so that they are
-            aligned in another way.
+        shift: How many bytes the trampoline and its literals are moved up, which changes their
+            alignment.
     """
 
     design: Design
@@ -51,7 +51,7 @@ class Question:
 
 
 def maintenance(register: int) -> tuple[str, ...]:
-    """What makes an instruction fetchable that was stored at [X`register`], as lines of assembly.
+    """The assembly that makes an instruction stored at [X`register`] fetchable, line by line.
 
     Source: Arm ARM DDI 0487, B2.7.4.2.
     """
@@ -71,6 +71,6 @@ def stores(code: Code) -> Iterator[tuple[int, a64.Instruction]]:
 
 
 def stops(question: Question) -> list[int]:
-    """Where a retarget may stop for ever: before the first step, and after each store and CSE."""
+    """Where a retarget may stop for good: before the first step, and after each store and CSE."""
     code = question.design.retarget
     return [0, *(i + 1 for i, insn in enumerate(code) if isinstance(insn, Cse) or is_store(insn))]

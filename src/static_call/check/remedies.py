@@ -23,16 +23,16 @@ ISB = "an ISB on the caller, between its seeing that the update is done and its 
 
 
 def for_a_call(checker: Checker, failure: Failure) -> list[str]:
-    """What would make a wrong call impossible; empty where nothing that was tried does.
+    """What would make a wrong call impossible; empty if nothing that was tried does.
 
-    It is the least that does: one more instruction, else the exchange of two stores, else a CSE,
-    else the cleaning and invalidation of a slot, else two of these.
+    The smallest change that does is given: an additional instruction, else the exchange of two
+    stores, else a CSE, else the cleaning and invalidation of a slot, else two of these.
     """
     return _for_a_call(checker, failure, [])
 
 
 def for_a_later_call(checker: Checker, failure: Failure) -> list[str]:
-    """The same for a call that starts after the retarget, where its caller can do something too."""
+    """The same for a call that starts after the retarget: its caller can do something, too."""
     question = failure.question.but(isb=True)
     return _for_a_call(checker, failure, [] if checker.wrong_call(question, WEAKEST) else [ISB])
 
@@ -66,7 +66,7 @@ class _Trial:
         ]
 
     def one(self) -> list[str]:
-        """The changes of the first kind of which any helps."""
+        """Of the first kind of change that helps at all, those that help."""
         return (
             self._one_line()
             or self._exchanged()

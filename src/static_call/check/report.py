@@ -25,11 +25,11 @@ def judge(
 
     Args:
         designs: The designs.
-        two: Whether to ask about two changes in a row as well. Where a claim depends on them they
-            are asked about anyway: see `leaves`.
+        two: Whether to ask about two changes in a row as well. Where a claim depends on them, they
+            are asked about in any case: see `leaves`.
         limits: Bounds on the work.
         properties: What to ask.
-        progress: Is told how many changes are done, of how many, and which design is next.
+        progress: Called with how many changes are done, how many there are, and the next design.
 
     Raises:
         StaticCallError: what verdicts.check raises.
@@ -64,8 +64,8 @@ def leaves(design: Design) -> bool:
 def broken_claims(result: dict[Design, Verdicts]) -> Iterator[Verdict]:
     """The verdicts that break a claim.
 
-    Either a claimed property does not hold for a change, or it could be asked of no change: then it
-    is the verdict on the first one.
+    Each says that a claimed property does not hold for a change. Where the property could not be
+    asked for any change, the verdict on the first change is given.
     """
     for verdicts in result.values():
         for row in verdicts.values():
@@ -76,7 +76,7 @@ def broken_claims(result: dict[Design, Verdicts]) -> Iterator[Verdict]:
 
 
 def breaks(verdict: Verdict) -> str:
-    """Why a claim does not hold, given one of `broken_claims`."""
+    """Why a claim does not hold, given a verdict from `broken_claims`."""
     change = show_change(verdict.change)
     claim = f"{verdict.design.name} claims {verdict.name}"
     if verdict.holds is None:
@@ -85,7 +85,7 @@ def breaks(verdict: Verdict) -> str:
 
 
 def assumptions(result: dict[Design, Verdicts], limits: Limits) -> dict[str, str]:
-    """What every answer assumes, each under a word that names it."""
+    """The assumptions of every answer, each under a word that names it."""
     most = max((len(change) for verdicts in result.values() for change in verdicts), default=2)
     return {
         "changes": "one change of a new trampoline" + (", or two in a row" if most > 2 else ""),
@@ -129,7 +129,7 @@ def by_change(verdicts: Verdicts) -> list[list[str]]:
 
 
 def reasons(verdicts: Verdicts) -> Iterator[tuple[str, str, Change, int]]:
-    """What is wrong, each with the property, the first change that has it, and how many have it."""
+    """The failures, each with its property, the first change that has it, and how many have it."""
     for column in zip(*verdicts.values()):
         found: dict[str, list[Change]] = {}
         for verdict in column:

@@ -1,4 +1,4 @@
-"""A question's program, and what happens in it in words."""
+"""A question's program, and words for what happens in it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Scene:
         labels: The names of the trampoline's words and literals, by address.
         meant: The outcome that each goal of the change means.
         current: For each CSE on every PE, in order, the first goal that is still current after it.
-        retargets: Where each retarget's code begins, and where it has ended.
+        retargets: The addresses where each retarget's code begins and ends.
         plan: The last retarget, without what the question inserts.
         base: The address of the trampoline.
     """
@@ -56,7 +56,7 @@ class Scene:
     # Where a call ends
 
     def outcome(self, path: Path) -> str:
-        """Where a caller's path ends, as a few words.
+        """Where a caller's path ends, in a few words.
 
         Raises:
             Unsupported: this cannot be judged.
@@ -86,10 +86,10 @@ class Scene:
         return f"{text} with {', '.join(names)} changed" if names else text
 
     def _comes_back(self, path: Path) -> bool:
-        """Whether a call in the middle of the trampoline comes back to code that works.
+        """Whether a call in the middle of the trampoline returns to code that works.
 
         The target was called, not branched to. It returns to code that must return to the caller
-        with the registers that it keeps.
+        and preserve the registers that the caller relies on.
         """
         data = dict(self.program.data)
         for event in path.events:
@@ -126,8 +126,8 @@ class Scene:
     def right(self, path: Path) -> frozenset[str]:
         """The outcomes that are right for a caller's path.
 
-        These are the targets that were current at some moment since the caller last synchronised
-        before the call.
+        These are the targets that were current at some time between the caller's last
+        synchronisation before the call, and the call.
         """
         if self.question.kind == "settled":
             return frozenset({self.meant[-1], "no call"})
@@ -142,7 +142,7 @@ class Scene:
     def is_wrong(self, path: Path) -> bool:
         """Whether a caller's path ends where it must not.
 
-        With fresh code the question is only whether stale code runs.
+        With fresh code, the only question is whether stale code runs.
         """
         outcome = self.outcome(path)
         if self.question.kind == "fresh":

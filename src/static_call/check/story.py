@@ -1,4 +1,4 @@
-"""One verdict told: the execution that breaks a property, or what forbids every such execution."""
+"""One verdict explained: the execution that breaks a property, or what forbids all of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from static_call.memory_model.model import WEAKEST
 from static_call.memory_model.program import DEFAULT, Limits
 
 _CIRCLES = 2
-"""How many circles are told."""
+"""How many cycles are described."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Story:
     Attributes:
         verdict: The verdict.
         scene: The scene of the execution.
-        execution: The one that breaks the property; else the forbidden one with the shortest
-            reason; None where no values lead to a wrong call.
-        cycle: What forbids it: the edges of its shortest cycles, two at most.
-        text: All of it told.
+        execution: The execution that breaks the property. If there is none, the forbidden execution
+            with the shortest reason; None if no values lead to a wrong call.
+        cycle: What forbids it: the edges of its shortest cycles, at most two.
+        text: All of it in words.
     """
 
     verdict: Verdict
@@ -55,7 +55,8 @@ def tell(
     Args:
         design: The design.
         change: The change of its target.
-        what: The property or its name; by default the first that does not hold, else the first.
+        what: The property or its name; by default the first that does not hold, or the first if all
+            hold.
         limits: Bounds on the work.
 
     Raises:

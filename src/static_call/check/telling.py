@@ -1,4 +1,4 @@
-"""An execution told: its events in words, in an order, and the reasons that forbid it."""
+"""An execution in words: its events in some order, and the reasons that forbid it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _WIDTH = 54
 def in_order(execution: Execution, cycle: tuple[Edge, ...] = ()) -> list[int]:
     """The events in the order in which they are told.
 
-    It agrees with what is ordered before what. Beyond that each thread keeps its program order, and
-    an event that sees an old value comes before the write that it doesn't see, as far as possible.
-    Where a `cycle` forbids the execution, only program order and the values read count.
+    The order respects ordered-before. Apart from that, each thread keeps its program order, and an
+    event that sees an old value comes before the write that it doesn't see, as far as possible.
+    If a `cycle` forbids the execution, only program order and the values read count.
     """
     n, thread = len(execution.events), execution.thread
     after = [0 if cycle else row for row in execution.ob]  # transitive
@@ -40,7 +40,7 @@ def in_order(execution: Execution, cycle: tuple[Edge, ...] = ()) -> list[int]:
 
 
 def _preferences(execution: Execution, cycle: tuple[Edge, ...]) -> Iterator[tuple[int, int]]:
-    """Pairs of events of which the first comes first if nothing before in this list forbids it."""
+    """Pairs of events: the first goes first, unless an earlier pair forbids it."""
     thread = execution.thread
     following = [(i, i + 1) for i in range(len(thread) - 1) if thread[i] == thread[i + 1]]
     yield from ((a, b) for a, b in following if thread[a] == 0)
@@ -150,7 +150,7 @@ def ending(scene: Scene, execution: Execution) -> str:
 
 
 def circle(scene: Scene, execution: Execution, cycle: tuple[Edge, ...]) -> Iterator[str]:
-    """A cycle, an event and a reason after the other."""
+    """A cycle: events, with a reason between each and the next."""
     whose = ("updater", "caller")
     for edge in cycle:
         yield f"  {whose[execution.thread[edge.source]]}: {describe(scene, execution, edge.source)}"

@@ -17,8 +17,8 @@ FRESH = a64.assemble("bti c")
 _NOP = a64.assemble("nop")
 
 assembled: Callable[[str, int], int] = lru_cache(maxsize=256)(assemble)
-"""`assemble`, remembered, as one program has nearly the same lines as the next. The single
-changes of the shipped designs have 6,582 lines, 99 of them different."""
+"""`assemble` with a cache, as the programs share most of their lines. The single changes of the
+shipped designs have 6,582 lines, 99 of them different."""
 
 
 class Updater:
@@ -29,7 +29,7 @@ class Updater:
         cse: The addresses of the CSEs on every PE, in order.
         current: For each of them the first goal that is still current after it.
         torn: The addresses of the stores that are made in two halves.
-        ranges: Where each retarget's code begins, and where it has ended.
+        ranges: The addresses where each retarget's code begins and ends.
     """
 
     def __init__(self) -> None:
@@ -76,8 +76,8 @@ class Updater:
 
         Args:
             plan: The retarget.
-            number: The goal's.
-            question: What changes it, where it is the last one.
+            number: The goal's number.
+            question: Says how to change the retarget, if it is the last one.
         """
         self.constants(dict(enumerate(plan.registers)))
         first = self._at

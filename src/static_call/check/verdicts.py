@@ -1,7 +1,7 @@
 """Which properties a design has, for a change of its target.
 
-What holds with IDC=0 and DIC=0 holds in the stronger cache types, so these are asked only where it
-does not.
+A property that holds with IDC=0 and DIC=0 also holds in the stronger cache types, so these are
+asked about only if it does not.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Verdict:
         design: The design.
         change: The change.
         what: The property.
-        holds: None where it was not asked: there is no such change, no code of a target that can
-            be fresh, or the design refuses such a target. Not asked does not mean yes.
-        says: Why, in a few words; "" where there is nothing to say.
+        holds: The answer. None if the question was not asked: there is no such change, no target
+            has code that can be fresh, or the design refuses such a target. None is not a yes.
+        says: The reason, in a few words; "" if there is nothing to say.
         failure: What breaks it in the weakest cache type.
         models: The cache types in which it fails.
-        taken: Whether the design takes the change at all.
+        taken: Whether the design can make the change at all.
     """
 
     design: Design
@@ -51,7 +51,7 @@ class Verdict:
 
     @property
     def claimed(self) -> bool:
-        """Whether somebody promises the property of the design."""
+        """Whether the design promises the property."""
         return self.what.promised(self.name, self.design)
 
 
@@ -69,10 +69,11 @@ def check(
         change: The change.
         properties: Rows or their names.
         limits: Bounds on the work.
-        checker: What asks the questions, whose bounds then count: to remember what it works out.
+        checker: Asks the questions and remembers the answers; if given, its bounds apply instead of
+            `limits`.
 
     Raises:
-        NoWayOut: a call need not leave the trampoline.
+        NoWayOut: a call may never leave the trampoline.
         TooBig: a bound was exceeded.
         Unmodelled: the checker does not know an instruction.
         Unsupported: the checker does not know such designs.

@@ -1,6 +1,6 @@
 """Which executions of a small arm64 program the architecture allows, instruction fetch included.
 
-It knows nothing of trampolines. In the order of who imports whom:
+It knows nothing of trampolines. The files, each after those that it imports:
 
 - program.py: code, data and threads, and bounds on the work; events.py: memory events and paths
 - values.py, effects.py, semantics.py, explore.py: the paths of each thread by itself

@@ -43,8 +43,8 @@ class Refused(NamedTuple):
 
     Attributes:
         execution: The execution, without its ob.
-        cycles: What forbids it: a cycle for each way in which its DCs and ICs may have come before
-            or after writes and fetches, without repetitions, the shortest first.
+        cycles: What forbids it: one cycle for each order of its DCs and ICs relative to writes and
+            fetches. Without duplicates, the shortest first.
     """
 
     execution: Execution
@@ -63,7 +63,7 @@ def forbidden(
     Args:
         what: A program, or what its threads can do.
         model: The model.
-        where: Only of these combinations of paths.
+        where: Says which combinations of paths to look at; all if None.
         shapes: Remembers what executions share, from one call to the next.
 
     Raises:
@@ -155,7 +155,7 @@ def _dynamic(execution: Execution) -> dict[str, Rows]:
 def _ways(
     shape: Shape, source: int, steps: Sequence[str], dynamic: Mapping[str, Rows]
 ) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Where a walk ends, each with the events that it first got there through."""
+    """The ends of a walk, each with the events on the first way found to it."""
     reached: dict[int, tuple[int, ...]] = {source: ()}
     for number, (relation, into) in enumerate(zip(steps[::2], steps[1::2], strict=True)):
         following: dict[int, tuple[int, ...]] = {}
@@ -181,7 +181,7 @@ def _coherence_after(execution: Execution) -> Iterator[tuple[int, int]]:
 
 
 def _internal(execution: Execution) -> tuple[Edge, ...]:
-    """What breaks an internal axiom: orders that contradict each other. () if nothing does."""
+    """The orders that contradict each other and so break an internal axiom; () if none do."""
     shape, without = execution.shape, execution.shape.model.without
     events, thread = shape.events, shape.thread
     for r, w in execution.rf.items():

@@ -39,13 +39,13 @@ class State:
         events: The events so far.
         trace: The instructions so far.
         step: The number of the current instruction.
-        groups: How many single-copy atomic accesses there were.
-        cse: How many CSEs of another PE were taken.
+        groups: How many single-copy atomic accesses there have been.
+        cse: How many of the CSEs that another PE sent have been taken.
         elr: Where an exception returns to.
-        marked: Whether the current instruction has an event already.
+        marked: Whether the current instruction already has an event.
         exclusive: The exclusive monitor: address, size, and the index of the first read.
         stores: For each atom, the value of the last store, its dep and its pick.
-        visits: How often each instruction was executed.
+        visits: How often each instruction has been executed.
     """
 
     __slots__ = (
@@ -107,11 +107,11 @@ class State:
 
 
 class Choices:
-    """The choices within one instruction: those given, then the first option each time.
+    """The choices within one instruction: first those given, then always the first option.
 
     Attributes:
         made: The choices so far, as indexes.
-        open: The sequences of choices that were possible too.
+        open: The other sequences of choices that were possible.
     """
 
     __slots__ = ("_given", "made", "open")
@@ -169,7 +169,7 @@ class PE:
             address: See Event.
             size: In bytes.
             addr: The register that its address comes from.
-            index: Another one.
+            index: A second such register.
             data: The register that its value comes from.
             chooser: The register that was compared to choose its value.
             rmw: See Event.
@@ -190,7 +190,7 @@ class PE:
     def mark(self, state: State) -> None:
         """Takes some of the CSEs that thread 0 sends, before an instruction's first event.
 
-        Where else between two events they are taken makes no difference.
+        It makes no difference where between two events they are taken.
         """
         if state.marked:
             return
@@ -222,7 +222,7 @@ class PE:
         state.pc += a64.WORD
 
     def either(self, state: State, register: int, condition: bool) -> bool:
-        """A condition on a register, or both answers where nothing is known of its value."""
+        """Whether a register satisfies a condition; both answers where its value is unknown."""
         if not state.pick[register] & _ANY:
             return condition
         return bool(self.choices.pick((condition, not condition)))
@@ -265,10 +265,10 @@ class PE:
 
         Args:
             state: The thread.
-            address: Of the first byte.
-            size: Bytes of an element.
+            address: The address of the first byte.
+            size: Bytes in an element.
             base: The register that the address comes from.
-            index: Another one.
+            index: A second such register.
             tag: See Event.
             elements: How many elements are read.
 
@@ -326,13 +326,13 @@ class PE:
         """Writes memory.
 
         Args:
-            state: The thread, its pc at the next instruction already.
-            address: Of the first byte.
-            size: Bytes of an element.
+            state: The thread; its pc is already at the next instruction.
+            address: The address of the first byte.
+            size: Bytes in an element.
             value: What is written.
             base: The register that the address comes from.
             data: The register that the value comes from.
-            index: Another one that the address comes from.
+            index: A second register that the address comes from.
             tag: See Event.
             elements: How many elements are written.
             data2: The register that the second element comes from.

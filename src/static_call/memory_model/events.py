@@ -19,9 +19,9 @@ class Event(NamedTuple):
         tag: One letter for each property of a read or write. R: A (acquire), Q (acquirePC), N
             (result unused); W: L (release), X (exclusive). For DMB and DSB: full, ld or st. For a
             CSE: isb, entry or return; sent, done or taken for a CSE on every PE.
-        address: Of the bytes accessed. For DC and IC, an address in the line; for a CSE on every
-            PE, its number.
-        size: The bytes accessed.
+        address: The address of the bytes accessed. For DC and IC, an address in the line; for a CSE
+            on every PE, its number.
+        size: How many bytes are accessed.
         step: The number of the instruction in the path, from 0: program order.
         group: A number that the events of one single-copy atomic access share.
         addr: The reads that it depends on by address, as a mask.
@@ -87,11 +87,11 @@ class Path(NamedTuple):
 
 
 class Atom(NamedTuple):
-    """A range of memory that no access divides: each covers all of it or none of it.
+    """A range of memory that no access divides: every access covers all of it or none of it.
 
     Attributes:
-        address: Of its first byte.
-        size: In bytes.
+        address: The address of its first byte.
+        size: Its size in bytes.
     """
 
     address: int

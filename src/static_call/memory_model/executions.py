@@ -1,9 +1,10 @@
 """The executions of a program that the model allows.
 
-A candidate execution is one path of each thread, a write for each read and fetch to take its value
-from (rf), an order of the writes to each atom (co), and which came first of each DC and write and
-of each IC and fetch of the same line. Candidates are built in that order, and what each choice
-orders is added to a relation that is kept transitive, so that the first cycle ends the branch.
+A candidate execution is made of choices: a path for each thread; for each read and fetch, the write
+that it takes its value from (rf); an order of the writes to each atom (co); and, for each DC and
+write and each IC and fetch of the same line, which of the two came first. The choices are made in
+that order. What each choice orders is added to a relation that is kept transitive, so the first
+cycle ends the branch.
 cycles.py says why the model forbids the others.
 """
 
@@ -65,8 +66,8 @@ class Execution:
         paths: One for each thread.
         rf: For each read and fetch the write that it reads, or INITIAL.
         co: The writes to each atom, in coherence order.
-        dc: Pairs of a DC and a write of one line, in either order: the first came first.
-        ic: The same of an IC and a fetch.
+        dc: Pairs of a DC and a write of the same line. The first of a pair came first.
+        ic: The same for an IC and a fetch.
         ob: The ordered-before relation, transitive.
     """
 
@@ -100,7 +101,7 @@ class Execution:
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
-        """The events, one thread's after the other's. Others refer to them by these indexes."""
+        """The events, thread after thread. Their indexes here are used everywhere else."""
         return tuple(event for path in self.paths for event in path.events)
 
     def from_reads(self, read: int) -> Sequence[int]:
@@ -149,8 +150,8 @@ class Candidates:
     Args:
         shape: What they share.
         paths: One for each thread.
-        every: Whether to find also those that differ only in which came first of a DC or an IC and
-            another event.
+        every: Whether to find also those that differ only in whether a DC or an IC came before or
+            after another event.
         check: Whether to leave out those that the model forbids.
     """
 
@@ -324,8 +325,8 @@ class Candidates:
 def breaks_pair(shape: Shape, read: int, inside: Sequence[int]) -> bool:
     """Whether the writes inside an atomic pair break it, given the pair's read.
 
-    A write of the pair's own thread means that it is not an atomic pair any more: Arm's rule
-    excepts fri; coi.
+    With a write of the pair's own thread in between it is no longer an atomic pair: Arm's rule
+    excludes fri; coi.
     """
     return bool(inside) and all(shape.thread[o] != shape.thread[read] for o in inside)
 
@@ -378,9 +379,10 @@ def allowed(
     Args:
         what: A program, or what its threads can do.
         model: The model.
-        where: Only of these combinations of paths.
-        every: Each of them. Else only one of those that differ just in which came first of a DC or
-            an IC and another event: enough for final states, but not for Execution.conflicts.
+        where: Says which combinations of paths to look at; all if None.
+        every: Whether to give all of them. If not, only one is given of those that differ only in
+            whether a DC or an IC came before or after another event: enough for final states, but
+            not for Execution.conflicts.
         shapes: Remembers what executions share, from one call to the next.
 
     Raises:

@@ -1,8 +1,8 @@
-"""What each thread of a program by itself can do.
+"""What each thread of a program can do by itself.
 
 `explore` runs every thread on its own. Where the thread reads memory, or fetches an instruction
-that some thread writes, it goes on once with each value that this memory can ever hold. What comes
-out are the thread's possible paths, each a sequence of memory events with their dependencies.
+that some thread writes, it goes on once with each value that this memory can ever hold. The result
+is the thread's possible paths, each a sequence of memory events with their dependencies.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Explored:
 def explore(program: Program, limits: Limits = DEFAULT) -> Explored:
     """The paths of every thread.
 
-    The values that memory can hold are found by repetition: paths write values, and values make
-    paths. A value needs a chain of at most as many writes as an execution has. So where the values
-    never stop growing, as many rounds are enough.
+    The values that memory can hold are found in rounds: paths write values, and new values make new
+    paths. A value is the result of a chain of writes, at most as many as one execution has. So
+    where the values never stop growing, that many rounds are enough.
 
     Raises:
         TooBig: a thread has more paths than `limits` allows.
@@ -92,7 +92,7 @@ class _Run:
         )
 
     def go(self) -> None:
-        """Runs the thread, and again while the atoms change under it."""
+        """Runs the thread, and again as long as the atoms change under it."""
         version = -1
         while version != self._values.version:
             version = self._values.version
@@ -103,8 +103,8 @@ class _Run:
     def _all_paths(self) -> None:
         """One pass.
 
-        It ends early where the atoms change: the choices that wait in the stack are then among
-        values that mean nothing any more.
+        It ends early if the atoms change: the choices that are still on the stack then refer to
+        values that no longer mean anything.
         """
         self.paths = []
         self.cut.clear()

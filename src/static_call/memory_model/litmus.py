@@ -29,7 +29,7 @@ _MASK = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a test came to.
+    """The result of a test.
 
     Attributes:
         test: The test.

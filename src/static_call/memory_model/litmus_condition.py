@@ -24,7 +24,7 @@ class ConditionReader:
         quantifier: One of litmus_format.QUANTIFIERS, or "" where there is none.
         condition: The condition.
         only: The filter.
-        locations: What to show besides.
+        locations: What else to show.
     """
 
     quantifier: str

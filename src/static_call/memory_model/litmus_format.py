@@ -38,9 +38,9 @@ class Variable:
     """A variable in a condition.
 
     Attributes:
-        name: As it is written.
-        address: Of its first byte.
-        size: Bytes of it, or of an element.
+        name: Its name as written.
+        address: The address of its first byte.
+        size: Its size in bytes, or that of an element.
         count: How many elements it has, if it is an array; else 0.
     """
 
@@ -81,8 +81,8 @@ class Fault:
 
     Attributes:
         thread: The thread.
-        address: Where, if it matters.
-        kind: Which fault, as Path.fault names it; "" for any.
+        address: Where it happened, if that matters.
+        kind: The kind of fault, as Path.fault names it; "" for any.
         text: What the parentheses contained.
     """
 
@@ -140,7 +140,7 @@ class Test:
         condition: The condition on the final state.
         only: Executions whose final state does not satisfy this are left out (filter).
         locations: What to show besides what the condition names.
-        info: The KEY=VALUE lines of its header, the keys in small letters.
+        info: The KEY=VALUE lines of its header, with the keys in lower case.
         labels: The addresses of labels, by names such as "P0:L0".
         variables: Its variables by name.
         shown_as: Locations whose value is shown as an instruction.
@@ -208,7 +208,7 @@ def show_instruction(word: int) -> str:
 
 
 def spell(insn: a64.Instruction, text: str) -> str:
-    """The text of an instruction, whose addresses are named already, in herd7's spelling."""
+    """The text of an instruction, whose addresses already have names, in herd7's spelling."""
     if insn.name == "orr" and insn["n"] == 31 and "s" not in insn:
         text = re.sub(r"orr (\w+), \w+, ", r"mov \1, ", text)
     if insn.name == "movz" and "," not in text.partition("#")[2]:

@@ -138,7 +138,7 @@ class _Reader(Names):
             at = end + 1
 
     def assemble(self, rows: list[list[tuple[str, int]]]) -> list[Thread]:
-        """Assembles the columns. Labels come first, as a branch may be to one further down."""
+        """Assembles the columns. Labels are read first, as a branch may go to a later one."""
         if not rows:
             raise self.fail("expected the threads, as columns P0 | P1 | ...")
         lines: list[tuple[str, int, int, int]] = []  # instruction, offset in text, thread, address

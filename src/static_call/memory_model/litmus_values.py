@@ -18,7 +18,7 @@ _REGISTER = re.compile(r"(\d+):\s*(?:[XWxw](\d+)|SP|sp)")
 
 
 class Names:
-    """The names that a litmus file has defined so far, and what text means with them.
+    """The names that a litmus file has defined so far, and the meaning of text that uses them.
 
     Attributes:
         text: The file, its comments blank.
@@ -45,7 +45,7 @@ class Names:
         return LitmusError(f"{self._file}:{line}: {message}")
 
     def values(self, variable: Variable, text: str) -> list[int]:
-        """What each element of an array, or a variable, holds, given its value as it is written."""
+        """What a variable, or each element of an array, holds, given its value as written."""
         texts = elements(text) if variable.count else [text]
         if variable.count and not text.startswith("{"):
             raise self.fail(f"{variable.name} is an array: expected {{...}}, not {text}")
@@ -72,7 +72,7 @@ class Names:
     def thread(self, number: int) -> int:
         """The number of a thread that a condition names. There must be such a thread.
 
-        In the initial state others may be named, whose values then do nothing.
+        The initial state may name others; their values then have no effect.
         """
         if number >= self.threads:
             raise self.fail(f"no thread P{number}")
@@ -91,7 +91,7 @@ class Names:
         return known
 
     def element(self, variable: Variable, index: str) -> Variable:
-        """An element of an array, given its index as it is written."""
+        """An element of an array, given its index as written."""
         if not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= variable.count:
             raise self.fail(f"no element {variable.name}[{index}]")
         at = variable.address + int(index) * variable.size

@@ -84,7 +84,7 @@ class _Writer:
         }
 
     def _columns(self) -> dict[str, tuple[int, list[list[int]]]]:
-        """For each column's title its thread and the runs of addresses in it."""
+        """For each column's title, its thread and the runs of addresses in it."""
         spans: list[list[int]] = []
         for address in sorted(self._program.code):
             if spans and spans[-1][-1] + a64.WORD == address:
@@ -105,7 +105,7 @@ class _Writer:
         return columns | handlers
 
     def _cells(self, thread: int, spans: list[list[int]]) -> list[str]:
-        """A column: runs of code, with a branch past the others after each but the last."""
+        """A column: runs of code. After each but the last comes a branch past the others."""
         labels = self._labels(thread, spans)
         end = "Lend" if len(spans) > 1 else ""
         cells: list[str] = []

@@ -1,9 +1,9 @@
 """Arm's memory model with instruction fetch, as tables of rules.
 
 The rules are those of the Arm ARM (DDI 0487 issue M, B2.3, with B2.7.4 and B2.2.5 for instruction
-fetch), under the names that it gives them. What it has for page tables, tags and faults is left
-out. A rule says that the effect at the start of a row is ordered before the effect at its end.
-A row reads as a walk: a set of effects, a relation, a set, a relation, ... a set.
+fetch), under the Arm ARM's names. Its rules for page tables, tags and faults are left out. A rule
+says that the effect at the start of a row is ordered before the effect at its end. A row reads as a
+walk: a set of effects, a relation, a set, a relation, ... a set.
 
 Sets:
     R, W, M: Explicit reads, explicit writes, both.
@@ -25,7 +25,7 @@ Relations:
     rmw, addr, data, ctrl: An atomic pair; dependencies.
     pick-*: The pick dependencies without these.
     rf, ca: Reads-from; coherence-after (from-reads or coherence).
-    DC-after, IC-after: Which came first, of a DC and a write, or an IC and a fetch, of one line.
+    DC-after, IC-after: Whether a DC or a write, an IC or a fetch, of the same line came first.
     &ext: After a relation: only its pairs between PEs.
 
 The name of an earlier rule is a relation too. rf, ca, DC-after and IC-after differ from execution
@@ -44,7 +44,7 @@ class Rule(NamedTuple):
 
     Attributes:
         name: Arm's name for it.
-        walk: Sets and relations by turns, as the module's text says.
+        walk: Sets and relations in alternation, as the module's docstring explains.
         when: The cache types that have it: "neither", "IDC" (without DIC), "DIC"; "" for all.
     """
 
@@ -54,7 +54,7 @@ class Rule(NamedTuple):
 
     @property
     def steps(self) -> list[str]:
-        """Its walk as a list: sets and relations by turns."""
+        """Its walk as a list: sets and relations in alternation."""
         return self.walk.split()
 
 

@@ -36,12 +36,12 @@ class Thread:
     Attributes:
         entry: The address of its first instruction.
         registers: Initial values by register number (SP is 32). The others start as 0.
-        stops: Addresses at which it is done, besides all that hold no instruction.
+        stops: Addresses at which it ends. It also ends at every address without an instruction.
         handler: The address that an undefined instruction takes it to; None to end there.
         any: Whether its initial registers, its flags and the memory that the program does not
             mention may hold any value. What depends on such a value goes both ways. The thread has
-            a stack below its initial SP, and writes nowhere else. It reads that stack, the 16
-            bytes above it by SP, and what the program mentions.
+            a stack below its initial SP, and writes nowhere else. It reads only that stack, the 16
+            bytes above it through SP, and what the program mentions.
     """
 
     entry: int
@@ -63,10 +63,10 @@ class Program:
             there is replaced by a context synchronisation event (CSE) on every PE: each other
             thread takes one between the request and its completion.
         lse2: Whether FEAT_LSE2 is there: accesses within 16 aligned bytes are single-copy atomic.
-        line: Bytes in a cache line, for DC and IC. With 4 each word is a line of its own, and
-            maintenance reaches as little as it can.
-        torn: Addresses of stores that are made in two halves, to see what depends on their being
-            single.
+        line: Bytes in a cache line, for DC and IC. With 4 each word has its own line, and
+            maintenance affects as little as possible.
+        torn: Addresses of stores that are made in two halves, to see whether anything depends on
+            their being single.
     """
 
     code: Mapping[int, int]

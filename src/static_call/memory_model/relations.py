@@ -51,8 +51,8 @@ class Local:
     Attributes:
         events: The events.
         n: How many there are.
-        every: The mask of all of them.
-        after: For each event the later ones in program order, as a mask.
+        every: A mask of all of them.
+        after: For each event, the later ones in program order, as a mask.
         sets: Masks, by the names in the tables.
         rows: Relations, by name.
         order: What is locally ordered before what, transitive.
@@ -177,7 +177,7 @@ class Local:
         return out
 
     def walk(self, mask: int, steps: Sequence[str]) -> int:
-        """Where a walk from the events in `mask` ends: relation, set, relation, set ..."""
+        """Where a walk from the events in `mask` ends; the steps are relation, set, ... set."""
         for relation, into in zip(steps[::2], steps[1::2], strict=True):
             mask = self.image(mask, relation) & self.set(into)
             if not mask:
@@ -194,7 +194,7 @@ class Local:
         return rows
 
     def starts(self, steps: Sequence[str]) -> Rows:
-        """For each event, where a walk set, relation, ... set that ends there may start."""
+        """For each event, where a walk (set, relation, ... set) that ends there may start."""
         rows = [0] * self.n
         for i in bits(self.set(steps[0])):
             for end in bits(self.walk(1 << i, steps[1:])):
@@ -202,7 +202,7 @@ class Local:
         return rows
 
     def ends(self, steps: Sequence[str]) -> Rows:
-        """For each event, where a walk set, relation, ... set that starts there may end."""
+        """For each event, where a walk (set, relation, ... set) that starts there may end."""
         first = self.set(steps[0])
         return [self.walk(1 << i, steps[1:]) if first >> i & 1 else 0 for i in range(self.n)]
 

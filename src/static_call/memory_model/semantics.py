@@ -1,7 +1,7 @@
 """What each instruction does.
 
 Each row of the table at the end names instructions and the function that executes them. The
-function adds events and changes the registers and pc, which is at the next instruction already.
+function adds events and changes the registers and pc, which is already at the next instruction.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _pac(pe: PE, state: State, insn: a64.Instruction) -> None:
     """PACIASP, AUTIASP, PACIBSP, AUTIBSP.
 
     X30 gets a code above its address, which only the same key and the same SP remove. Without
-    FEAT_PAuth they are NOPs, which forgives more.
+    FEAT_PAuth they are NOPs, which is less strict.
     """
     if not pe.thread.any:
         return
@@ -256,7 +256,7 @@ def _str(pe: PE, state: State, insn: a64.Instruction) -> None:
 
 
 def _stxr(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """STXR, STLXR, STXP, STLXP: with a monitor set it succeeds or fails, else it fails."""
+    """STXR, STLXR, STXP, STLXP: if the monitor is set it may succeed or fail, else it fails."""
     size = _access_size(insn)
     t, n = insn["t"], _register(insn, "n")
     u = _field(insn, "u", 31)

@@ -1,4 +1,4 @@
-"""What candidate executions share whose paths have the same events but for values."""
+"""What candidate executions share if their paths differ in the values of events alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from static_call.memory_model.program import Program
 from static_call.memory_model.relations import Local, Rows, bits, close, same_line
 
 _STAGES = ("rf", "ca", "DC-after", "IC-after")
-"""The relations that differ from execution to execution, in the order that they are chosen in."""
+"""The relations that differ from execution to execution, in the order in which they are chosen."""
 
 
 class Trigger(NamedTuple):
@@ -56,17 +56,17 @@ def triggers(model: Model) -> tuple[Trigger, ...]:
 
 
 class Shape:
-    """What all candidates share whose paths have the same events but for values.
+    """What all candidates share whose paths differ in the values of events alone.
 
     Attributes:
         program: The program.
         model: The model that says what is ordered.
         parts: What it says of each thread.
-        bases: The index of each thread's first event, and at the end how many there are.
+        bases: The index of each thread's first event; the last item is the number of events.
         n: How many events there are.
-        events: One thread's after the other's; all else here has these indexes.
+        events: The events, thread after thread; all else here uses their indexes.
         thread: The thread of each event.
-        external: For each event those of the other threads, as a mask.
+        external: For each event, the events of the other threads, as a mask.
         order: What is ordered before what in every candidate, transitive.
         reads: The reads and fetches.
         writes: The writes to each atom.
@@ -77,8 +77,8 @@ class Shape:
         rf_rules: The rules that a choice of rf completes: whether only between PEs, and for each
             event where the walk may start before it, and end after it.
         ca_rules: The same for a choice of ca.
-        pair_rules: The rules that which came first of two events completes: the relation, where
-            the walk may start, and its other steps.
+        pair_rules: The rules that are complete once it is known which of two events came first:
+            the relation, where the walk may start, and its other steps.
     """
 
     program: Program
@@ -117,7 +117,7 @@ class Shape:
         self._prepare_rules()
 
     def _pair(self) -> None:
-        """Finds reads, writes, and the pairs of which either may come first."""
+        """Finds reads, writes, and the pairs of events that may come in either order."""
         events, line = self.events, self.program.line
         self.reads = [i for i, e in enumerate(events) if e.kind in "RF"]
         self.writes: dict[Atom, list[int]] = {}
@@ -209,13 +209,13 @@ class Shape:
 class Shapes:
     """The shapes of executions, each worked out once.
 
-    Paths that differ in values only share what the model says of one thread's events, and programs
-    that resemble each other share much of it. So keep one of these while such programs are run:
-    check/checker.py has one for each design.
+    For paths that differ only in values, the model says the same of each thread's events, and
+    similar programs have much of that in common too. So keep one of these while such programs are
+    run: check/checker.py has one for each design.
     """
 
     MOST = 4096
-    """How many of either kind are kept, before all are forgotten: 100 MB, as one takes some 12 KB.
+    """How many of either kind are kept before all are dropped: 100 MB, as one takes about 12 KB.
 
     The single changes of a shipped design need 267 at most; only long litmus tests have more."""
 

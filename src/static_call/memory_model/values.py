@@ -14,7 +14,7 @@ class Values:
     Attributes:
         changed: Whether a value was found since this was last set to False.
         split_changed: Whether atoms were divided since this was last set to False.
-        version: How often atoms were divided. Values of another version mean nothing.
+        version: How often atoms were divided. Values found at another version mean nothing.
     """
 
     changed: bool
@@ -96,7 +96,7 @@ class Values:
         Args:
             thread: The reader.
             atom: What it reads.
-            own: What it last wrote there before, if it did.
+            own: What it last wrote there, if it has.
         """
         values = self.held(atom)
         if self.written(atom) & ~(1 << thread):
