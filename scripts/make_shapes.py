@@ -11,7 +11,7 @@ from static_call.design import notation
 from static_call.design.shape import Shape, Template
 
 HEAD = '''\
-"""The shapes of the shipped designs, so that a start of the program need not read their texts.
+"""The shapes of the shipped designs, so that a run of the program need not read their texts.
 
 Made by scripts/make_shapes.py from shipped/*.s (make shapes): do not edit. A test compares.
 """

@@ -5,8 +5,8 @@
     call = StaticCall("policy", first)   # a trampoline that branches to `first`
     call.update(second)                  # from now on calls go to `second`
 
-This is the whole public interface. Each name is imported when it is first used, since some of it is
-heavy.
+This is the whole public interface. Each name is imported when it is first used, since some imports
+are slow.
 """
 
 from __future__ import annotations

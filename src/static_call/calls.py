@@ -76,7 +76,7 @@ class StaticCall:
             prototype: The type of its targets, made by ctypes.CFUNCTYPE, or None.
             design: A Design, a shipped design's name, or the path of a file with your own.
             place: Where to make it; if None, in the place that host() returns.
-            near: An address that the trampoline should have in reach; the target's, if None.
+            near: An address that the trampoline should reach; the target's, if None.
             at: The trampoline's address, in a place where it can be chosen.
 
         Raises:
@@ -120,7 +120,7 @@ class StaticCall:
         place.create(self._trampoline, self.key, goal, self._key_for(self._key, wanted))
 
     def _discard(self, place: RunningPlace) -> None:
-        """Gives back all that it has of its place; an interrupt comes after that."""
+        """Gives back everything that it has from its place, even if it is interrupted."""
         try:
             self._give(place)
         except BaseException:
@@ -128,7 +128,7 @@ class StaticCall:
             raise
 
     def _give(self, place: RunningPlace) -> None:
-        """Gives back what it still has: a second time does nothing."""
+        """Gives back what it still has; doing so a second time has no effect."""
         if self._trampoline is not None:
             self._dropped, self._trampoline = place.shared.of(self._trampoline.entry), None
         self._call = None
@@ -244,7 +244,7 @@ class StaticCall:
 
     @property
     def has_own_key(self) -> bool:
-        """Whether what is at its key's address is a key of static_call.h, and this one's."""
+        """Whether its key's address holds a key of static_call.h, and that of this static call."""
         return self._key is not None and self._key.ours
 
     @property
@@ -261,15 +261,15 @@ class StaticCall:
             target: An address, a function of the place, a symbol's name, None or RET0. In this
                 process also a ctypes or cffi function, and a Python function if there is a
                 prototype.
-            fresh: False says that the target's code is older than every thread's last context
-                synchronisation event, and saves one.
+            fresh: If False, the target's code is older than every thread's last context
+                synchronisation event, which saves one.
 
         Raises:
             BadTarget: The target is not code, or needs a landing pad and has none.
             a64.Misaligned: The target's address is not a multiple of 4.
             Unreachable: No form of the design reaches the target.
             Deadlock: This thread is in an update of it already.
-            MissingPart: The place cannot say what has to be known of the target.
+            MissingPart: The place cannot say what must be known about the target.
             StaticCallError: What the place raises. In all cases nothing has been changed, unless
                 the text says so.
         """
@@ -298,8 +298,8 @@ class StaticCall:
     def __call__(self, *args: Any) -> Any:
         """Calls through the trampoline, in a place that can run code.
 
-        With a prototype as ctypes converts; else integers and bytes, and the result is x0. Raises
-        MissingPart in a place that runs nothing.
+        With a prototype, ctypes converts the arguments and the result. Without one, arguments are
+        integers and bytes, and the result is x0. Raises MissingPart in a place that runs no code.
         """
         if self._home is not None and self.prototype is not None:
             if self._call is None:
@@ -324,7 +324,7 @@ class StaticCall:
         return self.place.parameter(self.address, self.prototype)
 
     def release(self) -> None:
-        """Lets go of the objects that were targets before the present one.
+        """Drops its references to the objects that were targets before the current one.
 
         The caller must know that no call that began before the last update still runs.
         """
@@ -336,10 +336,10 @@ class StaticCall:
     def close(self) -> None:
         """Gives its trampoline, key and name back to the place, which may use them again.
 
-        The caller must know that nobody calls it any more, or has its address. Only for a static
-        call that was made as StaticCall(...): one of a file stays. One that is not closed stays
-        too, with its name, even when no Python object refers to it: C code may call it. It is then
-        in `place.names`.
+        The caller must know that nobody calls it any more or has its address. Only a static call
+        that was made by StaticCall(...) can be closed; one of a file cannot. A static call that is
+        not closed stays, with its name, even when no Python object refers to it, as C code may call
+        it. `place.names` then has it.
         """
         place, shared = self._home, self._shared
         if place is None:

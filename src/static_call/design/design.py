@@ -29,7 +29,7 @@ class Cell(NamedTuple):
     Attributes:
         item: the slot or literal.
         address: where it is.
-        value: what the form puts there; None where it leaves it as it is.
+        value: what the form puts there; None if it leaves the item unchanged.
     """
 
     item: Item
@@ -43,13 +43,14 @@ class Recognised(NamedTuple):
     Attributes:
         design: the design.
         entry: the address that callers branch to.
-        form: the form that the slots are in; where there are none, the one that the literal says.
-        target: the function called; None where a call returns at once, RET0 where it returns 0: in
-            those forms, and in the far form while the literal already or still says so.
+        form: the form that the slots are in; without slots, the form that the literal implies.
+        target: the function called; None if a call returns at once, RET0 if it returns 0. This is
+            so in the null and ret0 forms, and in the far form while the literal already or still
+            says so.
         outside: the addresses of the literals in other sections, by label.
         literals: the values of the literals, by label.
-        agrees: whether slots and literals say the same: after a completed retarget they do, but a
-            linker may have put a veneer or a PLT entry between the slot's branch and the target.
+        agrees: whether slots and literals say the same. After a complete retarget they do, unless a
+            linker has put a veneer or a PLT entry between the slot's branch and the target.
     """
 
     design: Design
@@ -65,10 +66,10 @@ class Cost(NamedTuple):
     """What a call through a trampoline executes, beyond the caller's BL and the target.
 
     Attributes:
-        instructions: executed, the return of the null and the ret0 form included.
-        loads: from memory.
+        instructions: instructions executed, including the return of the null and ret0 forms.
+        loads: loads from memory.
         taken: branches taken.
-        indirect: those of them to an address in a register.
+        indirect: those of the branches that go to an address in a register.
     """
 
     instructions: int
@@ -89,7 +90,7 @@ class Design:
     shape: Shape
 
     def __init__(self, name: str, shape: Shape, text: Callable[[], Text]) -> None:
-        """A design, whose text `text` gives: it is called at most once."""
+        """A design. `text` returns its text, and is called at most once."""
         self.name, self.shape, self._text = name, shape, text
 
     def __repr__(self) -> str:
@@ -102,7 +103,7 @@ class Design:
 
     @property
     def size(self) -> int:
-        """Of the trampoline, in bytes; literals in other sections are not counted."""
+        """The size of the trampoline in bytes, without literals in other sections."""
         return self.shape.size
 
     @property
@@ -132,7 +133,7 @@ class Design:
 
     @cached_property
     def text(self) -> Text:
-        """What its text says. Raises what reading it does, the first time."""
+        """What its text says. The first use reads it, and raises what that raises."""
         return self._text()
 
     @property
@@ -177,7 +178,7 @@ class Design:
 
     @cached_property
     def pads(self) -> frozenset[str]:
-        """The mnemonics that each of its branches to an address in a register may land on."""
+        """For each of its branches to an address in a register, the mnemonics it may land on."""
         held = (one for item in self.items for one in item.contents.values())
         found = [self.isa.pads(one) for one in held if isinstance(one, Instruction)]
         pads = [one for one in found if one is not None]
@@ -207,7 +208,7 @@ class Design:
 
         Args:
             entry: the address that callers branch to.
-            read: gives memory as it is when the program runs, relocations applied.
+            read: gives memory as the program will see it, with relocations applied.
         """
         found = self.shape.match(entry, read)
         return None if found is None else Recognised(self, entry, *found)
@@ -224,7 +225,7 @@ class Design:
             outside: the addresses of the literals in other sections, by label.
 
         Raises:
-            OutOfRange: the form does not reach.
+            OutOfRange: the form does not reach the target or a literal.
             Unsupported: there is no such form.
         """
         return [Cell(*one) for one in self._contents(self.cells, entry, form, target, outside)]
@@ -288,8 +289,8 @@ class Design:
         Raises:
             Unsupported: there is no form for None or for RET0.
             Misaligned: the target is not a multiple of an instruction's size.
-            OutOfRange: it is not an address.
-            Unreachable: no form gets there.
+            OutOfRange: the target is not an address.
+            Unreachable: no form reaches the target.
         """
         if target is None or target is RET0:
             form = "null" if target is None else "ret0"
@@ -333,7 +334,7 @@ class Design:
     def cost(self, form: str) -> Cost:
         """What a call in this form executes, found by following the assembled trampoline.
 
-        Raises Unsupported where there is no such form, or it does more than can be followed.
+        Raises Unsupported if there is no such form, or if its code cannot be followed.
         """
         entry = (1 << 16) + self.entry
         size = self.isa.pointer
@@ -356,7 +357,7 @@ class Design:
 
     @cached_property
     def indirect(self) -> frozenset[str]:
-        """The forms in which a call ends in an indirect branch, for all that is known of them."""
+        """The forms in which a call ends in an indirect branch, as far as is known."""
 
         def is_indirect(form: str) -> bool:
             try:
@@ -367,7 +368,7 @@ class Design:
         return frozenset(filter(is_indirect, self.forms))
 
     def listing(self) -> Iterator[tuple[Item, str]]:
-        """The items with their contents as text, forms and all."""
+        """The items with their contents as text, including the forms."""
         for item in self.items:
             if "" in item.contents:
                 yield item, re.sub(r"@\d+", "", str(item.contents[""]))

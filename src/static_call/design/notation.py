@@ -2,7 +2,7 @@
 
 A design is one page of assembly: the trampoline, with each word that retargeting changes written
 as `{ form: contents | form: contents }`, and after the label `retarget:` the code that changes
-them. This file knows how that is written down; what it means is in text.py and design.py.
+them. This file knows the notation; text.py and design.py know what it means.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHIPPED = os.path.join(os.path.dirname(__file__), "shipped")
 """The folder with the designs that the package ships."""
 
 MAX_CELLS = 8
-"""A retarget gets two registers for each cell, of x0 to x15."""
+"""A retarget gets two registers for each cell, out of x0 to x15."""
 
 MAX_SIZE = PAGE
 """The most bytes of a trampoline: every operand reaches every label."""
@@ -61,7 +61,7 @@ class UnknownDesign(StaticCallError):
 
 
 class StaleShape(StaticCallError):
-    """A shipped design's text was changed, and its shape in shapes.py was not."""
+    """A shipped design's text was changed without its shape in shapes.py."""
 
 
 @cache
@@ -117,13 +117,13 @@ def _shipped_text(name: str, shape: Shape | None = None) -> Text:
 
 
 def read(text: str, path: str, name: str) -> Design:
-    """The design that a text is. Raises NotationError, which says `path` for the file."""
+    """The design that a text describes. Raises NotationError, which names the file as `path`."""
     said = read_text(text, path)
     return Design(name, said.shape, lambda: said)
 
 
 def read_text(text: str, path: str) -> Text:
-    """What a text says. Raises NotationError, which says `path` for the file."""
+    """What a text says. Raises NotationError, which names the file as `path`."""
     return _Reader(text, path).read()
 
 
@@ -229,7 +229,7 @@ class _Reader:
         return f"{label}@{line}" if label.isdigit() else label
 
     def use(self, label: str, column: int, forms: list[str]) -> str:
-        """Notes that a label is used, and names it; 1f and 1b are the nearest 1: in a direction."""
+        """Notes that a label is used, and names it; 1f and 1b are the next and the last 1:."""
         if label == "target" and (not forms or not {"near", "far"}.issuperset(forms)):
             raise self.fail("target is for the near and far forms of cells only", column)
         if label[0].isdigit():
@@ -422,7 +422,7 @@ class _Reader:
         self.pending.clear()
 
     def check(self) -> None:
-        """What is known only at the end."""
+        """Checks what is known only at the end."""
         for label, (line, column) in self.pending.items():
             raise self.fail(f"nothing is at the label {label.partition('@')[0]}", column, line)
         for label, line, column in self.uses:

@@ -1,9 +1,9 @@
 """The retarget of a design: machine code, and the steps that it takes.
 
-A design's text ends in the code that changes its cells (slots and literals). On A64, cell k,
-counted from 0 as the text lists them, has its address in x(2k) and its new contents in x(2k+1). A
-place that can run code runs those words, and `steps` runs them here, to say what they do in which
-order. A place that cannot (a file, another process) takes the steps themselves.
+A design's text ends in the code that changes its cells (slots and literals). On A64, x(2k) holds
+the address of cell k, and x(2k+1) its new contents; cells are counted from 0 as the text lists
+them. A place that can run code runs those words. `steps` runs them here, to find out what they do
+and in which order; a place that cannot run code (a file, another process) performs these steps.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["Code", "Cse", "Read", "Retarget", "Step", "Unreadable", "steps"]
 
 
 class Unreadable(StaticCallError):
-    """A retarget loads from where no memory is."""
+    """A retarget loads from an address without memory."""
 
 
 class Cse:
     """A context synchronisation event on every PE that may be executing (Arm ARM B2.7.4.2).
 
-    No instruction gives one on another PE, so the place expands it: an IPI in a kernel, membarrier
-    SYNC_CORE in a process, an ISB where there is one PE.
+    No instruction causes one on another PE, so each place implements it: a kernel by an IPI, a
+    process by membarrier SYNC_CORE, a machine with one PE by an ISB.
     """
 
     def __eq__(self, other: object) -> bool:
@@ -47,10 +47,10 @@ def steps(code: Code, registers: Sequence[int], read: Read, isa: Isa) -> tuple[S
     """What the code does, step by step.
 
     Args:
-        code: the retarget's.
-        registers: what the instruction set's first registers for a retarget hold at its start; the
-            others hold 0.
-        read: gives memory as it is before. Loads see it under the stores made so far.
+        code: the retarget's instructions.
+        registers: what the first of the instruction set's registers for a retarget hold at the
+            start; the others hold 0.
+        read: gives memory as it was before. Loads see it, and the stores made so far.
         isa: the instruction set.
 
     Raises:
@@ -82,8 +82,8 @@ class Retarget(NamedTuple):
     Attributes:
         code: the design's retarget text, as instructions.
         registers: what x0, x1, ... hold when it is entered: each cell's address and new contents.
-        steps: what the code then does: for a place that cannot run it.
-        keep: how many of its stores it takes until calls go to the new target.
+        steps: what the code then does, for a place that cannot run it.
+        keep: after how many of its stores calls go to the new target.
     """
 
     code: Code

@@ -1,9 +1,9 @@
 """Where trampolines may be in code, by their shape: one pass for all designs.
 
-What every trampoline of a design has, whatever its form and wherever it is, are some bits of its
-words: a mask and a value. One word that is whole, the landmark, is searched for as bytes; the other
-bits are looked at only where it is found. Designs that share a landmark share the search: all the
-shipped ones have `br x16`.
+Some bits are the same in every trampoline of a design, whatever its form and address: a mask and a
+value. One word of which all bits are, the landmark, is searched for as bytes; the other bits are
+looked at only where it is found. Designs with the same landmark share the search: that of all
+shipped designs is `br x16`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Search(NamedTuple):
     Attributes:
         design: the design.
         mask: the bits of the trampoline that all its trampolines share.
-        value: what they are.
+        value: the value of these bits.
         landmark: the offset of the word that is searched for, in bytes.
     """
 
@@ -35,11 +35,11 @@ class _Search(NamedTuple):
 
 
 def candidates(code: Iterable[Chunk], designs: Sequence[Design]) -> Iterator[tuple[int, Design]]:
-    """Where a trampoline of a design may start, as its alignment says; the rest is not looked at.
+    """Where trampolines of a design may start, by its alignment; the rest is not looked at.
 
     Args:
         code: in chunks, each with the start of the next one: at least `overlap(designs)` bytes,
-            which are searched twice, so that what is found in them may come twice.
+            which are searched twice, so an address in them may be given twice.
         designs: the designs.
 
     Raises:
@@ -70,7 +70,7 @@ def overlap(designs: Iterable[Design]) -> int:
 
 
 def _by_landmark(designs: Sequence[Design]) -> dict[bytes, list[_Search]]:
-    """The searches by the words to look for, as few as there can be."""
+    """The searches, as few as possible, by the words to look for."""
     whole = [_whole_words(design) for design in designs]
     shared = [word for words in whole for word in set(words.values())]
     searches: dict[bytes, list[_Search]] = {}
@@ -94,7 +94,7 @@ def _by_landmark(designs: Sequence[Design]) -> dict[bytes, list[_Search]]:
 
 
 def _whole_words(design: Design) -> dict[int, int]:
-    """The words that never change, nor depend on where anything is, by their offsets."""
+    """The words that never change and depend on no address, by their offsets."""
     shape, isa = design.shape, design.isa
     mask, value = shape.common
     full = (1 << 8 * isa.word) - 1

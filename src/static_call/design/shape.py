@@ -1,8 +1,8 @@
 """A design's shape: what its trampolines look like, wherever they are and whatever their form.
 
-It is all that finding a trampoline in an image needs. It is derived from the design's text by
-text.py, and has no more in it than numbers and names, so that those of the shipped designs can be
-kept in shapes.py: a start of the program need not read their texts to find that none is there.
+A shape is all that is needed to find a trampoline in an image. text.py derives it from the design's
+text. It consists of numbers and names alone, so shapes.py can keep those of the shipped designs:
+then a run of the program need not read their texts to find that an image has no trampoline.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Fixup(NamedTuple):
     """A word of the trampoline that depends on where something is.
 
     Attributes:
-        offset: of the word, in bytes from the trampoline's start.
-        operand: which of its bits depend on it.
-        symbol: on what.
+        offset: the word's offset, in bytes from the trampoline's start.
+        operand: the operand whose bits depend on an address.
+        symbol: what that is the address of.
     """
 
     offset: int
@@ -31,14 +31,14 @@ class Fixup(NamedTuple):
 
 
 class Template(NamedTuple):
-    """A form as a pattern. The trampoline's bytes are taken as one number, in the set's order.
+    """A form as a pattern. It takes the trampoline's bytes as one number, in the set's order.
 
     Attributes:
         form: the form.
-        mask: the bits that every trampoline in it shares.
-        value: what they are.
+        mask: the bits that all trampolines in this form share.
+        value: the value of these bits.
         fixups: what its other bits depend on.
-        idle: the slots that the form leaves as they are: an offset, and the patterns that may be
+        idle: the slots that the form leaves unchanged: an offset, and the patterns that may be
             there, each a mask and a value of the word.
     """
 
@@ -54,10 +54,10 @@ class Literal(NamedTuple):
 
     Attributes:
         label: its label, or "".
-        offset: in bytes from the trampoline's start; None in another section.
+        offset: its offset in bytes from the trampoline's start; None in another section.
         cell: whether retargeting changes it.
-        contents: a number, or a label whose address it is, by form; by "" where every form has the
-            same. A form that it does not list leaves it as it is.
+        contents: a number, or a label whose address it is, by form; under "" if it is the same in
+            every form. A form that is not listed leaves it unchanged.
     """
 
     label: str
@@ -66,7 +66,7 @@ class Literal(NamedTuple):
     contents: Mapping[str, int | str]
 
     def holds(self, form: str) -> int | str | None:
-        """The contents in a form; None where the form leaves it as it is."""
+        """The contents in a form; None if the form leaves it unchanged."""
         return self.contents.get("", self.contents.get(form))
 
 
@@ -85,14 +85,14 @@ class Shape(NamedTuple):
 
     Attributes:
         set: the instruction set's name.
-        size: of the trampoline, in bytes; literals in other sections are not counted.
-        entry: offset of the instruction that callers branch to.
-        align: of the trampoline's first byte, in bytes.
+        size: the trampoline's size in bytes, without literals in other sections.
+        entry: the offset of the instruction that callers branch to.
+        align: the alignment of the trampoline's first byte, in bytes.
         labels: offsets of the labels in the trampoline.
         outside: labels of the literals in other sections.
         forms: the forms that it has, in the order of FORMS.
         literals: its literals.
-        templates: a pattern for each form; those with one target come before those with any.
+        templates: a pattern for each form; forms with a fixed target come first.
     """
 
     set: str
@@ -126,7 +126,7 @@ class Shape(NamedTuple):
 
     @property
     def common(self) -> tuple[int, int]:
-        """The bits that the trampolines share whatever their form, as a mask and a value."""
+        """The bits that its trampolines share in every form, as a mask and a value."""
         mask, value = self.templates[0].mask, self.templates[0].value
         for template in self.templates[1:]:
             mask &= template.mask & ~(value ^ template.value)
@@ -137,7 +137,7 @@ class Shape(NamedTuple):
 
         Args:
             entry: the address that callers branch to.
-            read: gives memory as it is when the program runs, relocations applied.
+            read: gives memory as the program will see it, with relocations applied.
         """
         base = entry - self.entry
         if base < 0 or base % self.isa.word or len(data := read(base, self.size)) < self.size:

@@ -29,7 +29,7 @@ Target = int | None | Ret0
 """An address, None (return at once) or RET0 (return 0)."""
 
 MEANINGS: Mapping[str, Target] = {"null": None, "ret0": RET0}
-"""The targets of the forms that have one target only."""
+"""The targets of the forms that have only one target."""
 
 
 class Unreachable(StaticCallError):

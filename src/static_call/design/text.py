@@ -11,8 +11,8 @@ from static_call.isa.instruction import Instruction
 from static_call.records import NamedTuple
 
 NEW = "new"
-"""Where a cell has a form, this may be too: what the cell holds in a new trampoline, for the forms
-that leave it as it is."""
+"""Used where a cell has the name of a form: what the cell holds in a new trampoline, for the forms
+that leave it unchanged."""
 
 PROPERTIES = ("live", "cmodx", "fresh", "settled", "prefix", "atomic", "landing")
 """What a design can claim, and the checker checks: see docs/checker.md."""
@@ -43,12 +43,13 @@ class Item(NamedTuple):
 
     Attributes:
         label: its first label, or "".
-        offset: bytes from the start of the trampoline; None in another section.
-        size: in bytes. It does not say what the item is: see `is_literal`.
+        offset: its offset in bytes from the start of the trampoline; None in another section.
+        size: its size in bytes. The size does not say what the item is: see `is_literal`.
         cell: whether retargeting changes it.
-        contents: by form; by "" where every form has the same. A form that a cell does not list
-            leaves it as it is; in a new trampoline it holds what NEW says then, else 0.
-        section: where it is.
+        contents: its contents by form; under "" if they are the same in every form. A form that a
+            cell does not list leaves it unchanged; a new trampoline in this form then has what NEW
+            says, or else 0.
+        section: the section that it is in.
     """
 
     label: str
@@ -60,7 +61,7 @@ class Item(NamedTuple):
 
     @property
     def is_literal(self) -> bool:
-        """Whether it is a literal; else it is an instruction. All its contents are alike."""
+        """Whether it is a literal and not an instruction. All its contents are of one kind."""
         return any(isinstance(one, Quad) for one in self.contents.values())
 
     @property
@@ -74,7 +75,7 @@ class Item(NamedTuple):
         return self.label.partition("@")[0]
 
     def holds(self, form: str) -> Contents | None:
-        """The contents in a form; None where the form leaves it as it is."""
+        """The contents in a form; None if the form leaves it unchanged."""
         return self.contents.get("", self.contents.get(form))
 
 
@@ -86,8 +87,8 @@ class Text(NamedTuple):
         set: the instruction set's name.
         sources: where the design comes from: message ids, commits.
         claims: which of PROPERTIES it claims to have.
-        align: of the trampoline's first byte, in bytes.
-        labels: offsets of the labels in the trampoline.
+        align: the alignment of the trampoline's first byte, in bytes.
+        labels: the offsets of the labels in the trampoline.
         items: its words and literals, in order.
         retarget: the code that changes its cells: see retarget.py.
     """
@@ -162,11 +163,11 @@ class Text(NamedTuple):
 def pattern(
     contents: Contents, offset: int, labels: Mapping[str, int]
 ) -> tuple[int, int, list[Fixup]]:
-    """A word's bits that never change as a mask, what they are, and what the others depend on.
+    """A mask of a word's bits that never change, their value, and what the others depend on.
 
     Args:
-        contents: the word, an instruction.
-        offset: where it is in the trampoline.
+        contents: the word, as an instruction.
+        offset: its offset in the trampoline.
         labels: the offsets of the labels that move with it.
     """
     assert isinstance(contents, Instruction)

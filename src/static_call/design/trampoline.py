@@ -13,7 +13,7 @@ from static_call.records import NamedTuple
 
 
 class NotATrampoline(StaticCallError):
-    """The bytes at an address are not a trampoline of the design that they should be."""
+    """The bytes at an address are not a trampoline of the expected design."""
 
 
 class BadRetarget(StaticCallError):
@@ -35,7 +35,7 @@ class Trampoline(NamedTuple):
 
     @property
     def extent(self) -> range:
-        """The addresses of its code; literals elsewhere are not among them."""
+        """The addresses of its code, without literals in other sections."""
         start = self.entry - self.design.entry
         return range(start, start + self.design.size)
 
@@ -62,14 +62,14 @@ class Trampoline(NamedTuple):
         """The retarget to `target`. Nothing is changed yet.
 
         Args:
-            target: what it is to call.
+            target: the new target.
             read: gives memory as it is now.
-            fresh: the target's code may be younger than some caller's last context synchronisation
-                event: the retarget starts with one. False, for code that is old, saves it.
+            fresh: whether the target's code may be newer than some caller's last context
+                synchronisation event. If so, the retarget starts with one.
 
         Raises:
             NotATrampoline: the bytes are not a trampoline of the design.
-            BadRetarget: the design's code would not do it.
+            BadRetarget: the design's code does not do what its cells say.
             StaticCallError: as Design.form_for raises it.
         """
         self.state(read)
@@ -105,8 +105,8 @@ class Trampoline(NamedTuple):
         return len(stores)
 
     def _check(self, retarget: Retarget, read: Read) -> None:
-        """Raises BadRetarget unless the steps leave in each cell what was asked, and elsewhere what
-        was there, and maintain nothing but the trampoline: elsewhere DC and IC may fault."""
+        """Raises BadRetarget unless the steps leave each cell with what was asked, change nothing
+        else, and maintain nothing but the trampoline: elsewhere DC and IC may fault."""
         isa = self.design.isa
         memory: dict[int, int] = {}
         for step in retarget.steps:

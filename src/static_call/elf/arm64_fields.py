@@ -11,8 +11,9 @@ class Field(NamedTuple):
     Attributes:
         of: "lo12", the address's low 12 bits; "page", how many pages it is away; or "distance", how
             many bytes it is away.
-        shift: low bits that are left out, since they are 0.
-        parts: lowest bit and width of each field in the word, the least significant part first.
+        shift: how many low bits are left out, since they are 0.
+        parts: the lowest bit and the width of each field in the word, the least significant part
+            first.
         reach: how far it gets in each direction, in units of 1 << shift.
     """
 
@@ -47,4 +48,4 @@ BRANCHES = (282, 283)
 """JUMP26 and CALL26, which make B and BL."""
 
 DATA = {257: (8, False), 258: (4, False), 260: (8, True), 261: (4, True)}
-"""ABS64, ABS32, PREL64, PREL32: bytes, and whether it is the distance from where it is."""
+"""ABS64, ABS32, PREL64, PREL32: how many bytes, and whether PC-relative."""

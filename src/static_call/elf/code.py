@@ -16,7 +16,7 @@ _CHUNK = 1 << 17
 _TOP = 1 << 64
 
 Branches = Callable[[int, int, int], Iterator[tuple[int, int]]]
-"""What a relocatable object's relocations make of its code: see layout.Layout.branches."""
+"""The branches that a relocatable object's relocations make: see layout.Layout.branches."""
 
 
 class Code:
@@ -25,20 +25,20 @@ class Code:
     def __init__(
         self, file: Reader, headers: Headers, segments: Segments, branches: Branches | None
     ) -> None:
-        """Takes where the code is; nothing is read before it is asked for.
+        """Takes what says where the code is; nothing is read before it is asked for.
 
         Args:
             file: the image's file.
             headers: its headers; the sections must have their addresses.
-            segments: what makes memory.
-            branches: of a relocatable object; None for a linked file.
+            segments: the segments that memory consists of.
+            branches: those of a relocatable object; None for a linked file.
         """
         self._file, self._headers, self._segments = file, headers, segments
         self._branches = branches
 
     @cached_property
     def _runs(self) -> list[tuple[int, int, int]]:
-        """Address, file offset and size of each piece of code, by address."""
+        """The address, file offset and size of each piece of code, in order of address."""
         return sorted(
             (one.address, one.offset, one.size)
             for one in self._headers.with_flags(SHF_ALLOC | SHF_EXECINSTR)
@@ -46,7 +46,7 @@ class Code:
         ) or [(one.address, one.offset, one.file_size) for one in self._segments if one.executable]
 
     def holds(self, address: int) -> bool:
-        """Whether there is code at an address: in an executable segment and, if told, section."""
+        """Whether there is code at an address: its segment, and section if known, is executable."""
         segment = self._segments.at(address)
         if segment is None or not segment.executable:
             return False
@@ -61,7 +61,7 @@ class Code:
         section are known there; in a linked file it is 0. Raises Damaged.
 
         Args:
-            more: bytes of the next piece that each has at its end.
+            more: how many bytes of the next piece to add to each.
         """
         done = 0
         for address, offset, size in self._runs:
@@ -92,7 +92,7 @@ class Code:
         return {entry: relocated[entry] + others[entry] for entry in entries}
 
     def _without(self, made: Branches, counts: dict[int, int]) -> Iterator[tuple[int, bytes]]:
-        """An object's code without the branches that relocations make, which are counted here."""
+        """An object's code without the branches that relocations make: these are counted here."""
         for address, data, section in self.chunks():
             rest = bytearray(data)
             for at, destination in made(section, address, address + len(data)):

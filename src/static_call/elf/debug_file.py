@@ -48,10 +48,10 @@ def attach(image: Image, path: str | os.PathLike[str] | None = None) -> None:
 
 
 def find(image: Image, directories: Sequence[str] | None = None) -> Image | None:
-    """The file with the symbols of a stripped one, if there is one that fits.
+    """The file with the symbols of a stripped file, if a matching one is found.
 
     Args:
-        image: the stripped one.
+        image: the stripped file.
         directories: where to look besides the file's own folder; DIRECTORIES if None.
     """
     for path in _candidates(image, DIRECTORIES if directories is None else directories):
@@ -80,7 +80,7 @@ def _candidates(image: Image, directories: Sequence[str]) -> Iterator[str]:
 
 
 def _link(image: Image) -> tuple[str, int]:
-    """The name and the CRC-32 in .gnu_debuglink; "" and 0 where there is none that can be used."""
+    """The name and the CRC-32 in .gnu_debuglink; "" and 0 if there is no usable one."""
     name, end, rest = image.headers.contents(".gnu_debuglink").partition(b"\0")
     at = -(len(name) + 1) % 4  # the CRC is aligned
     if not end or b"/" in name or name in (b".", b"..") or len(rest) < at + 4:
@@ -91,9 +91,9 @@ def _link(image: Image) -> tuple[str, int]:
 def _differs(image: Image, debug: Image) -> str:
     """Why a file does not have the symbols of an image; "" where it does.
 
-    The build-id says so. Without one, the CRC of .gnu_debuglink does. Without either, the file must
-    be the whole program, and the same in all that is loaded: symbols alone may be an older build's,
-    whose functions are elsewhere in sections of the same sizes.
+    The build-ids are compared; without them, the CRC in .gnu_debuglink and the file's. Without
+    either, the file must be the whole program, and the same in everything that is loaded: a file
+    of symbols alone may be from an older build, with other addresses in sections of the same sizes.
     """
     ours, theirs = image.build_id, debug.build_id
     if ours or theirs:

@@ -1,8 +1,8 @@
 """What the dynamic section of an ELF file says of the relocations that a loader makes.
 
-A loader that applies relocations which we have not read would change what we show or write. So a
-file with the tags of other kinds of relocation is refused, and a file with a tag that is not known
-here is not changed. Numbers are those of the ELF gABI and of glibc's elf.h; DT_ANDROID_... those of
+A loader that applies relocations that we have not read would change what we show or write. So a
+file with the tags of other kinds of relocation is refused, and a file with an unknown tag is not
+changed. Numbers are those of the ELF gABI and of glibc's elf.h; DT_ANDROID_... those of
 bionic's linker; DT_AARCH64_... those of aaelf64 (section 5.8) and pauthabielf64.
 """
 
@@ -66,7 +66,7 @@ def unread(tags: Tags) -> str:
 
 
 def unchangeable(tags: Tags) -> str:
-    """Why what is written might not be what a loader leaves; "" where all is known."""
+    """Why a loader might change what is written; "" if that is excluded."""
     if tags.keys() & {_GNU_PRELINKED, _GNU_CONFLICT, _GNU_LIBLIST}:
         return "it is prelinked, so a loader may skip its relocations: undo that with prelink -u"
     if foreign := sorted(tags.keys() - _KNOWN):

@@ -30,7 +30,7 @@ class WrongDebugFile(ElfError):
 
 
 class NotInFile(ElfError):
-    """The file does not hold the memory at an address: it is .bss, or nothing is there."""
+    """The file does not hold the memory at an address: it is .bss, or there is no memory."""
 
 
 class NoSuchSymbol(ElfError):

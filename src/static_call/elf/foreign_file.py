@@ -19,7 +19,7 @@ _VMLINUX = (
 
 
 def advice(head: bytes, path: str) -> str:
-    """What to say of a file that starts with these 64 bytes: one line without the path."""
+    """What to say about a file that starts with these 64 bytes: one line, without the path."""
     for magic, name, command in _PACKED:
         if head.startswith(magic):
             if _is_kernel(path):

@@ -1,8 +1,8 @@
 """The headers of an ELF file: what it is, its segments and its sections.
 
-They are read with struct and not by a library, whose import would add a quarter to the time that
-listing a kernel's static calls takes. Each number is checked before it is used, so that a damaged
-file gets one clear line. Layouts are those of the ELF gABI, for 64-bit little-endian files.
+They are read with struct and not with a library, whose import would add a quarter to the time that
+listing a kernel's static calls takes. Each number is checked before it is used, so a damaged file
+gets one clear line. Layouts are those of the ELF gABI, for 64-bit little-endian files.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 _SHN_XINDEX = 0xFFFF
 _PARTS = {PT_DYNAMIC: "dynamic section", PT_INTERP: "loader's path", PT_NOTE: "notes",
           PT_TLS: "thread-local variables", PT_GNU_PROPERTY: "property note"}  # fmt: skip
-"""What segments besides PT_LOAD hold that others read, by type."""
+"""What segments other than PT_LOAD hold that other code reads, by type."""
 
 _MOST_SECTIONS = 1 << 19
-"""Sections of a file that are read, with headers of 32 MiB. Compilers make some ten thousand."""
+"""The most sections of a file: their headers have 32 MiB. Compilers make about ten thousand."""
 
 Extent = tuple[int, int]
 """Where a table is in the file: its offset and its size, in bytes."""
 
 Part = tuple[int, int, str]
-"""Bytes of a file: where they start, where they end, and what they are."""
+"""A range of a file: its start, its end, and what it is."""
 
 
 class Section(NamedTuple):
@@ -67,13 +67,13 @@ class Section(NamedTuple):
         name: an offset in the string table of the sections' names.
         type: an SHT_ number.
         flags: SHF_ bits.
-        address: of its memory; in a relocatable object as layout.py gives it one.
-        offset: in the file, in bytes.
-        size: in bytes.
-        link: the number of another section, as the type has it.
-        info: more, as the type has it.
-        align: of the address, in bytes.
-        entry_size: bytes of each entry of a table.
+        address: the address of its memory; in a relocatable object, the one that layout.py chose.
+        offset: its offset in the file, in bytes.
+        size: its size in bytes.
+        link: the number of another section; its meaning depends on the type.
+        info: more; its meaning depends on the type.
+        align: the alignment of the address, in bytes.
+        entry_size: bytes in each entry, if it is a table.
     """
 
     name: int
@@ -94,11 +94,11 @@ class Headers:
     Attributes:
         type: "EXEC", "DYN" or "REL".
         order: the order of the bytes in a word.
-        pointer_size: bytes of a pointer.
+        pointer_size: bytes in a pointer.
         entry: the address where execution begins.
-        loaded: the program headers with PT_LOAD, by address.
-        notes: those with PT_NOTE.
-        others: those of any other type, by type; the first of each.
+        loaded: the program headers of type PT_LOAD, in order of address.
+        notes: those of type PT_NOTE.
+        others: those of other types, by type; the first of each.
         sections: the section headers; none in a file that was stripped of them.
         section_flags: the SHF_ bits of each section, without making the sections.
         parts: where the headers are, and what the segments hold besides memory.
@@ -210,7 +210,7 @@ class Headers:
         return self._file.part(offset, count * size, f"{what} table")
 
     def _check_code(self, symbols_only: bool) -> bool:
-        """Whether the file has code. Raises SymbolsOnly if it has none and must have some."""
+        """Whether the file has code. Raises SymbolsOnly if it has none but must have some."""
         code = [one for one in self.with_flags(SHF_EXECINSTR) if one.size]
         if not code or any(one.type != SHT_NOBITS for one in code):
             return True
@@ -224,12 +224,12 @@ class Headers:
     # Sections
 
     def of_type(self, *types: int) -> Iterator[tuple[int, Section]]:
-        """The sections of these types, with their numbers; the others are not made."""
+        """The sections of these types, with their numbers; no objects are made for the others."""
         for index in compress(count(), map(types.__contains__, self._section_types)):
             yield index, self.sections[index]
 
     def with_flags(self, wanted: int) -> Iterator[Section]:
-        """The sections that have all these flags; the others are not made."""
+        """The sections that have all these flags; no objects are made for the others."""
         for index, flags in enumerate(self.section_flags):
             if flags & wanted == wanted:
                 yield self.sections[index]
@@ -251,7 +251,7 @@ class Headers:
         return b""
 
     def name(self, section: Section) -> str:
-        """The name of a section, printable. Raises Damaged where sections have no names."""
+        """The printable name of a section. Raises Damaged if sections have no names."""
         if not 0 < self._section_names < len(self.sections):
             raise Damaged(f"{self._file.path}: its sections have no names")
         names = self.sections[self._section_names]

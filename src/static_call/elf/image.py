@@ -1,8 +1,8 @@
 """An arm64 ELF file as memory and names: a program, a shared object, a kernel, an object.
 
 Only little-endian files are read. An image is memory (memory.py) with names (names.py) and code
-(code.py). What is stored over the file's bytes is a loader's work in a linked file (loader.py), and
-a linker's in a relocatable object (layout.py).
+(code.py). Relocations are applied to the file's bytes: in a linked file as a loader would do it
+(loader.py), in a relocatable object as a linker would (layout.py).
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 class Image(Memory):
     """An arm64 ELF file.
 
-    Tables of symbols, which may have some hundred thousand entries, are read in chunks as packed
-    columns, and never become a Python object for each entry. Nothing that an image holds refers to
-    it, so an image that is dropped closes its file at once.
+    Symbol tables, which may have several hundred thousand entries, are read in chunks as packed
+    columns, without a Python object for each entry. Nothing that an image holds refers back to it,
+    so an image that is dropped closes its file at once.
 
     Attributes:
         stat: the file's status when it was opened.
         headers: what its headers say.
         type: "EXEC", "DYN" or "REL".
         entry: the address where execution begins.
-        segments: the program headers with PT_LOAD, by address; of a relocatable object, its
-            sections.
+        segments: the program headers of type PT_LOAD, in order of address; in a relocatable
+            object, its sections.
         sections: the section headers; none in a file that was stripped of them.
         names: its symbols.
         code: its code.
         loader: its dynamic relocations.
-        debug: the file that its symbols are taken from besides, or None.
+        debug: another file that symbols are taken from, or None.
     """
 
     stat: os.stat_result
@@ -63,7 +63,7 @@ class Image(Memory):
         """The image that a file is.
 
         Args:
-            path: the file's.
+            path: the file's path.
             symbols_only: whether it may be a file that objcopy --only-keep-debug made. Only its
                 symbols and sections may be used then.
 
@@ -133,7 +133,7 @@ class Image(Memory):
 
     @property
     def linked(self) -> bool:
-        """Whether a linker made its addresses; those of a relocatable object are made up here."""
+        """Whether a linker chose its addresses; those of a relocatable object are made up here."""
         return self.type != "REL"
 
     def require_linked(self) -> None:
@@ -146,12 +146,12 @@ class Image(Memory):
 
     @property
     def position_independent(self) -> bool:
-        """Whether it may be loaded at another address than it was linked for."""
+        """Whether it may be loaded at an address other than the one it was linked for."""
         return self.type == "DYN"
 
     @property
     def thread_locals(self) -> Segment | None:
-        """What each thread's variables are made from (PT_TLS), where it has such variables."""
+        """The initial contents of each thread's variables (PT_TLS), if it has such variables."""
         return self.headers.others.get(PT_TLS)
 
     @property
@@ -163,7 +163,7 @@ class Image(Memory):
 
     @cached_property
     def build_id(self) -> bytes:
-        """What a linker noted to identify the build (NT_GNU_BUILD_ID); empty where it did not."""
+        """The build-id that a linker put into it (NT_GNU_BUILD_ID); empty if there is none."""
         from static_call.elf import notes
 
         return notes.build_id(self._file, self.headers)
@@ -179,14 +179,14 @@ class Image(Memory):
         return notes.guarded(self._file, self.headers)
 
     def use_symbols_of(self, debug: Image) -> None:
-        """Takes the symbols of a file besides its own. debug_file.py checks that they fit."""
+        """Uses a file's symbols in addition to its own. debug_file.py checks that they match."""
         self.debug = debug
         self.names.use(debug.names)
 
     # Addresses for people
 
     def elsewhere(self, address: int) -> str:
-        """What an address is that is not in a relocatable object's memory; else "".
+        """What an address outside a relocatable object's memory is; "" for any other address.
 
         It is a symbol of another file, or one whose section is not part of memory.
         """

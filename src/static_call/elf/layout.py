@@ -1,6 +1,6 @@
 """The memory that relocatable.py makes of a relocatable object (ET_REL: .o, .ko).
 
-The sections get addresses one after the other. People get a section and an offset instead, or the
+The sections get consecutive addresses. People are shown a section and an offset instead, or the
 symbol of another file.
 """
 
@@ -35,15 +35,15 @@ from static_call.elf.segments import Segment, Segments
 from static_call.elf.symbols import SymbolTable
 
 _TABLES = 256
-"""Sections whose relocations are kept ready: those of the blocks of memory that are kept."""
+"""How many sections' relocations are kept: those of the blocks of memory that are kept."""
 
 
 class Layout:
     """A relocatable object's sections with addresses.
 
     Attributes:
-        segments: the sections that memory is made of, code first: executable ones are together,
-            since a branch from one has to reach the others.
+        segments: the sections that memory is made of, code first. The executable ones are
+            together, since a branch in one must reach the others.
     """
 
     def __init__(self, file: Reader, headers: Headers) -> None:
@@ -94,12 +94,12 @@ class Layout:
             ) from None
 
     def branches(self, section: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The B and BL in [start, end) that relocations make: an address, and where it goes.
+        """The B and BL in [start, end) that relocations make: the address of each, and its target.
 
         Args:
             section: the address of the section that they are in.
-            start: an address.
-            end: another.
+            start: the first address.
+            end: the address after the last one.
         """
         number = bisect_left(self.segments.starts, section)
         return self._relocations_of(number).branches(start, end)
@@ -129,7 +129,7 @@ class Layout:
 
     @cached_property
     def _relocating(self) -> dict[int, list[int]]:
-        """By a section's number the numbers of the sections with its relocations."""
+        """For each section's number, the numbers of the sections with its relocations."""
         found: dict[int, list[int]] = {}
         for index, one in self._headers.of_type(SHT_RELA, SHT_REL, SHT_CREL):
             if one.info < len(self._bases) and self._bases[one.info]:
@@ -138,13 +138,13 @@ class Layout:
 
     @cached_property
     def symbols(self) -> relocatable.Symbols:
-        """The symbol table, with the addresses that symbols get. Raises Damaged."""
+        """The symbol table, with the addresses that symbols get here. Raises Damaged."""
         table = self._table(SHT_SYMTAB, "symbol table")
         more = self._table(SHT_SYMTAB_SHNDX, "section index table")
         return relocatable.Symbols(self._file, table, more, self._bases)
 
     def _table(self, kind: int, what: str) -> Extent:
-        """Where the table of a type is; (0, 0) where there is none."""
+        """Where the table of a type is; (0, 0) if there is none."""
         found = self._headers.first(kind)
         if found is None:
             return (0, 0)

@@ -1,4 +1,4 @@
-"""Records of a file that are made when they are asked for."""
+"""Records of a file that are made on demand."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Records(Iterable["Record"]):
-    """Numbered records, each made when it is asked for: a file may have half a million sections."""
+    """Numbered records, each made on demand: a file may have half a million sections."""
 
     def __init__(self, count: int, make: Callable[[int], Record]) -> None:
-        """Takes their number, and what makes the record of an index."""
+        """Takes how many there are, and what makes the record of an index."""
         self._numbers, self._make = range(count), make
 
     def __len__(self) -> int:
@@ -23,7 +23,7 @@ class Records(Iterable["Record"]):
         return len(self._numbers)
 
     def __iter__(self) -> Iterator[Record]:
-        """One after the other."""
+        """Each of them, in order."""
         return map(self._make, self._numbers)
 
     def __getitem__(self, index: int) -> Record:

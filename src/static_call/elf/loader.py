@@ -1,8 +1,8 @@
 """What a loader does to the memory of a linked ELF image: its dynamic relocations.
 
 A shared object and a position-independent program have a dynamic section, which says where the
-relocations are. A kernel relocates itself and has none: there they are the sections that are part
-of the image.
+relocations are. A kernel relocates itself and has no dynamic section: its relocations are in
+sections that are part of the image.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ _TOP = 1 << 64
 _NOWHERE = (0, 0)
 
 _MOST_DYNAMIC = 1 << 20
-"""Bytes of a dynamic section that are read. Linkers make a few hundred."""
+"""The most bytes of a dynamic section. Linkers make a few hundred."""
 
 
 class Tables(NamedTuple):
-    """Where in the file the tables are that relocations are made of.
+    """Where in the file the tables with relocations are.
 
-    Each is an offset and a size, in bytes; (0, 0) for one that is not there.
+    Each is an offset and a size, in bytes; (0, 0) if there is no such table.
 
     Attributes:
         rela: DT_RELA's.
         plt: DT_JMPREL's.
         relr: DT_RELR's.
         packed: DT_ANDROID_RELA's, which lld makes for --pack-dyn-relocs=android.
-        symbols: the symbols that RELA entries refer to; the file does not say the size.
-        strings: their names.
+        symbols: the symbols that RELA entries refer to; the file does not give the table's size.
+        strings: the names of these symbols.
     """
 
     rela: Extent
@@ -91,7 +91,7 @@ class Loader:
 
     @cached_property
     def tables(self) -> Tables:
-        """Where the tables of relocations are. Raises ElfError for relocations not known here."""
+        """Where the tables of relocations are. Raises ElfError for unsupported relocations."""
         if why := dynamic.unread(self.dynamic):
             raise ElfError(f"{self._file.path}: {why}")
         if self.dynamic:
@@ -131,7 +131,7 @@ class Loader:
         return self._held(address, size, what), size
 
     def _held(self, address: int, size: int, what: str) -> int:
-        """The file offset of what must be there, or Damaged."""
+        """The file offset of something that must be in the file. Raises Damaged if it is not."""
         try:
             return self._segments.offset(address, size)
         except NotInFile:
@@ -141,7 +141,7 @@ class Loader:
     def _rela(self) -> RelaTables:
         path, unpacked = self._file.path, b""
         if self.tables.packed[1]:
-            # No two words of memory that the file holds have the same address: that bounds them.
+            # Each relocates another word of memory that the file holds: that bounds their number.
             data = self._file.part(*self.tables.packed, "packed relocation table")
             try:
                 unpacked = relocation.unpack(data, self._file.stat.st_size // relocation.WORD)
@@ -160,13 +160,13 @@ class Loader:
     def relr_addresses(self) -> array[int]:
         """The addresses that the RELR table relocates, sorted: a table may have any order.
 
-        Raises Damaged for an address that the file does not hold, or that is there twice.
+        Raises Damaged for an address that the file does not hold, or that the table has twice.
         """
         addresses = array("Q")
         most = sum(one.file_size for one in self._segments) // relocation.WORD
         ascending = True
         for address in relocation.relr_addresses(self._file.part(*self.tables.relr, "RELR table")):
-            # Held by the file, none twice: so the file's size bounds their number, too.
+            # The file holds them all, and none comes twice: so its size bounds their number, too.
             segment = self._segments.at(address)
             held = segment is not None and segment.holds(address, relocation.WORD)
             if not held or len(addresses) > most:
@@ -188,7 +188,7 @@ class Loader:
     def relocations(self, start: int = 0, end: int = _TOP) -> Iterator[Relocation]:
         """The dynamic relocations with start <= address < end.
 
-        In a loader's order: RELR first, and the entries for an address as the tables have them.
+        In a loader's order: RELR first, then the entries for an address in the tables' order.
         """
         addresses = self.relr_addresses
         for address in addresses[bisect_left(addresses, start) : bisect_left(addresses, end)]:
@@ -198,7 +198,7 @@ class Loader:
             yield Relocation(entry.address, entry.type, name, entry.addend, entry.offset)
 
     def relocation(self, address: int) -> Relocation | None:
-        """The dynamic relocation that stores at an address; the last applied of several."""
+        """The dynamic relocation that stores at an address; of several, the one applied last."""
         if self._nothing:
             return None
         found = list(self.relocations(address, address + 1))
@@ -223,7 +223,7 @@ class Loader:
                 yield entry.address, value.to_bytes(relocation.WORD, self._headers.order)
 
     def _relocated(self, entry: Entry) -> int | None:
-        """What a relocation stores; None where that cannot be known here."""
+        """What a relocation stores; None if that cannot be known here."""
         if entry.type == arm64.RELATIVE:
             return entry.addend % _TOP
         if entry.type in arm64.SYMBOLIC:

@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from static_call.elf.headers import Order
 
 _BLOCK = 1 << 12
-"""Bytes of memory that are made at once: a page, which relocations are looked up for together."""
+"""Bytes of memory that are made at once: a page, for which relocations are looked up together."""
 
 _BLOCKS = 256
-"""Blocks that are kept, 1 MiB. A trampoline is looked at once for each design, its key soon after;
-so the blocks around a few hundred of them serve most reads."""
+"""How many blocks are kept: 1 MiB. A trampoline is read once for each design, and its key soon
+after, so the blocks around a few hundred trampolines serve most reads."""
 
 Patches = Callable[[int, int, bytes], Iterator[tuple[int, bytes]]]
-"""What is stored over the file's bytes: given a segment's index, an address in it and the bytes
-that the file has there, yields addresses and bytes. The first may begin before the address, and the
-last may end after the bytes."""
+"""Says what relocations store over the file's bytes. Given a segment's index, an address in it and
+the bytes that the file has there, it yields addresses and bytes. The first may begin before the
+address, and the last may end after the bytes."""
 
 
 class Memory:
     """The memory of an image.
 
     Attributes:
-        segments: what it comes from.
+        segments: the segments that it consists of.
         order: the order of the bytes in a word.
-        pointer_size: bytes of a pointer.
+        pointer_size: bytes in a pointer.
     """
 
     def __init__(
         self, file: Reader, segments: Segments, patches: Patches, headers: Headers
     ) -> None:
-        """Takes the file, what memory comes from, and what is stored over that."""
+        """Takes the file, the segments, and what relocations store over them."""
         self.segments: Segments = segments
         self._file, self._patches = file, patches
         self.order: Order = headers.order
@@ -48,7 +48,7 @@ class Memory:
         """Memory of the program, loaded where it was linked for, with its relocations applied.
 
         A symbol that another file defines counts as 0. What only a running program knows
-        (R_AARCH64_IRELATIVE, TLS) stays as the file has it. Fewer bytes where memory ends.
+        (R_AARCH64_IRELATIVE, TLS) stays as the file has it. There are fewer bytes if memory ends.
         """
         pieces: list[bytes] = []
         while size > 0:

@@ -11,14 +11,14 @@ from static_call.elf.reader import Reader
 from static_call.elf.symbols import LOCAL, Symbol, SymbolTable
 
 _KEPT = 1024
-"""Names whose symbols are kept, some 400 KiB: an update asks for its target's a few times."""
+"""How many names' symbols are kept, about 400 KiB: an update asks for its target's a few times."""
 
 
 class Names:
     """The symbols of an image: its own, and those of its debug file.
 
     Attributes:
-        more: the symbols of the file that use() took; None without one.
+        more: the symbols of the file given to use(); None without one.
     """
 
     more: Names | None = None
@@ -29,19 +29,19 @@ class Names:
         headers: Headers,
         read: Callable[[int, int], bytes],
     ) -> None:
-        """Takes where the tables are; nothing is read before it is asked for.
+        """Takes what says where the tables are; nothing is read before it is asked for.
 
         Args:
             file: the image's file.
             headers: its headers.
-            read: gives bytes of .symtab with the values that symbols have, by offset in the file
-                and size.
+            read: gives bytes of .symtab, by offset in the file and size, with the symbols' values
+                filled in.
         """
         self._file, self._headers, self._read = file, headers, read
         self._kept: dict[str, list[Symbol]] = {}
 
     def use(self, more: Names) -> None:
-        """Takes another file's symbols besides these. debug_file.py checks that they fit."""
+        """Uses another file's symbols in addition. debug_file.py checks that they match."""
         self.more = more
         self._kept.clear()
 
@@ -62,7 +62,7 @@ class Names:
 
     @property
     def stripped(self) -> bool:
-        """Whether there is no table of all symbols, neither its own nor the debug file's."""
+        """Whether there is no full symbol table, in the file itself or in its debug file."""
         own = self._headers.first(SHT_SYMTAB) is not None
         return not own and (self.more is None or self.more.stripped)
 
@@ -99,7 +99,7 @@ class Names:
         self._kept.update(found)
 
     def symbol(self, name: str) -> Symbol:
-        """The symbol of this name that the file defines; a global one rather than a local one.
+        """The symbol of this name that the file defines; a global one is preferred to a local one.
 
         Raises:
             NoSuchSymbol: the file defines none.
@@ -122,7 +122,7 @@ class Names:
     def at(self, addresses: Collection[int]) -> dict[int, str]:
         """The names of what is exactly at these addresses; an address without one is left out.
 
-        Of several names a function's, a global one's and then the first in the alphabet.
+        Of several names, functions come first, then global symbols, then alphabetical order.
         """
         best: dict[int, Symbol] = {}
         wanted = frozenset(addresses)
@@ -134,7 +134,7 @@ class Names:
         return {address: symbol.name for address, symbol in best.items()}
 
     def function(self, address: int) -> Symbol | None:
-        """The function that an address is in, by the symbols' sizes."""
+        """The function that contains an address, by the symbols' sizes."""
         found = [
             one
             for table in self._tables()

@@ -13,14 +13,14 @@ _NOTE = struct.Struct("<3I4s")
 _NT_GNU_BUILD_ID, _NT_GNU_PROPERTY_TYPE_0, _AARCH64_FEATURE_1_AND, _BTI = 3, 5, 0xC0000000, 1
 
 _MOST = 1 << 20
-"""Bytes of a note segment or section that are read. Linkers make a few hundred."""
+"""The most bytes of a note segment or section. Linkers make a few hundred."""
 
 _MOST_PROPERTIES = 1 << 12
-"""Bytes of a property note that are read. Linkers make 32."""
+"""The most bytes of a property note. Linkers make 32."""
 
 
 def build_id(file: Reader, headers: Headers) -> bytes:
-    """What a linker noted to identify the build (NT_GNU_BUILD_ID); empty where it did not."""
+    """The build-id that a linker put into the file (NT_GNU_BUILD_ID); empty if there is none."""
     for offset, length in _extents(headers):
         data = file(offset, min(length, _MOST))
         at = 0

@@ -1,4 +1,4 @@
-"""Tables of little-endian numbers, packed: what struct is for one record, for many at once."""
+"""Packed tables of little-endian numbers: like struct, but for many records at once."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _LONGEST = 4 * a64.WORD  # before the br: adrp; ldr; add; autia1716
 
 
 def name(image: Image, got: int) -> str:
-    """What objdump calls the entries that branch through the word at `got`, without @plt; or ""."""
+    """What objdump calls entries that branch through the word at `got`, without @plt; or ""."""
     entry = image.loader.relocation(got)
     if entry is None:
         return ""
@@ -50,7 +50,7 @@ def resolve(image: Image, symbol: str) -> int:
 
 
 def _words(image: Image, wanted: str) -> Iterator[int]:
-    """The words of the GOT that get the address of a function of this name."""
+    """The words of the GOT that will hold the address of a function of this name."""
     for entry in image.loader.relocations():
         if entry.type in _LOOKED_UP and entry.symbol == wanted:
             yield entry.address

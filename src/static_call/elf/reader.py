@@ -10,9 +10,9 @@ from static_call.elf.errors import Damaged
 class Reader:
     """An open file.
 
-    It refers to nothing that refers to it, so it is closed without the garbage collector's help.
-    The file is read by pread and never mapped: if another process truncated a mapped file, this
-    process would die by a signal.
+    It is in no reference cycle, so it is closed without the garbage collector's help. The file is
+    read by pread and never mapped: if another process truncated a mapped file, a signal would kill
+    this process.
 
     Attributes:
         path: the name of the file in messages; at first the path that it was opened by.

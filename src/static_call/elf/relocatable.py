@@ -1,8 +1,8 @@
 """Relocatable objects (ET_REL: .o, .ko) as a linker or a module loader makes memory of them.
 
-The sections get addresses one after the other and the relocations are applied, so that the rest
-of the package sees an image like any other. layout.py does that with what is here: the addresses,
-the symbols' values and what relocations store.
+The sections get consecutive addresses and the relocations are applied, so the rest of the package
+sees an image like any other. layout.py does that with what is defined here: the addresses, the
+symbols' values and what relocations store.
 
 Numbers are those of the ELF gABI.
 """
@@ -23,27 +23,27 @@ _SPACING = 16  # bytes between the addresses of what is not in this file's memor
 _TOP = 1 << 64
 
 _BASE = 1 << 62
-"""The address of the first section: no number that a file holds is an address here by chance."""
+"""The address of the first section, chosen so that no number in a file is an address by chance."""
 
 _BLOCK = 1 << 7
-"""Symbols that are read at once, 3 KiB: neighbouring relocations often name neighbours."""
+"""How many symbols are read at once, 3 KiB: neighbouring relocations often name neighbours."""
 
 _BLOCKS = 1 << 11
-"""Blocks of symbols that are kept: 6 MiB."""
+"""How many blocks of symbols are kept: 6 MiB."""
 
 _PAGE = 0xFFF
 _ENTRY = Struct("<6xHQ8x")  # of a symbol: its section and its value
 
 
 class OutOfReach(Exception):
-    """With the sections where they are here, a branch does not reach; or memory has no room."""
+    """A branch does not reach its target between the sections' addresses, or memory has no room."""
 
 
 def addresses(sizes: Iterable[tuple[int, int]]) -> array[int]:
     """The addresses of sections, given the size and alignment of each, in bytes.
 
-    A byte of nothing follows each: a symbol at its end, or in an empty one, is in no other section.
-    Raises OutOfReach.
+    An unused byte follows each, so a symbol at its end, or in an empty section, is in no other
+    section. Raises OutOfReach.
     """
     at = _BASE
     result = array("Q")
@@ -59,12 +59,12 @@ def addresses(sizes: Iterable[tuple[int, int]]) -> array[int]:
 class Symbols:
     """The symbol table with the values that symbols get.
 
-    What is not in this file's memory gets an address below the sections, where nothing is, so that
-    whatever leads there can be named: another file's symbol, one of a section that is not part of
-    memory, and each of these with an addend. The entries stay in the file.
+    What is not in this file's memory gets an unused address below the sections, so that what leads
+    there can be named: another file's symbol, a symbol of a section that is not part of memory, and
+    each of these with an addend. The entries stay in the file.
 
     Attributes:
-        count: entries in the table.
+        count: the number of entries in the table.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class Symbols:
         extended: tuple[int, int],
         bases: Sequence[int],
     ) -> None:
-        """Takes where everything is; nothing is read before it is asked for.
+        """Takes what says where everything is; nothing is read before it is asked for.
 
         Args:
             read: gives bytes of the file, by offset and size; fewer where the file ends.
             entries: the table's offset and size, in bytes.
-            extended: those of SHT_SYMTAB_SHNDX: numbers of sections that 16 bits cannot hold.
+            extended: the same for SHT_SYMTAB_SHNDX, with section numbers beyond 16 bits.
             bases: the sections' addresses, by number; 0 for what is not part of memory.
         """
         self._read, self._bases = read, bases
@@ -91,7 +91,7 @@ class Symbols:
         self._by_address: list[tuple[int, int]] = []
 
     def value(self, index: int, addend: int) -> int:
-        """What a relocation stores as data. Without a symbol, number 0, that is the addend."""
+        """What a relocation stores as data. Without a symbol (number 0), that is the addend."""
         section, value = self._entry(index)
         base = self._base(index, section, value)
         if not index or section == _ABSOLUTE:
@@ -99,7 +99,7 @@ class Symbols:
         return self._made_up(index, addend) if base is None else base + value + addend
 
     def destination(self, index: int, addend: int) -> int:
-        """Where an instruction leads: `value`, but how far an absolute symbol is, is not known."""
+        """Where an instruction leads: `value`; how far an absolute symbol is, is unknown."""
         section, value = self._entry(index)
         base = self._base(index, section, value)
         return self._made_up(index, addend) if not base else base + value + addend
@@ -113,7 +113,7 @@ class Symbols:
         return _BASE - _SPACING * (self.count + number + 1)
 
     def foreign(self, address: int) -> tuple[int, int] | None:
-        """The number of the symbol, and the addend, whose address below the sections this is."""
+        """The number of the symbol, and the addend, for an address below the sections."""
         number, rest = divmod(_BASE - address, _SPACING)
         if rest or number <= 0:
             return None
@@ -148,7 +148,7 @@ class Symbols:
         return number
 
     def _base(self, index: int, number: int, value: int) -> int | None:
-        """What a symbol's value counts from; None where its address is made up."""
+        """What a symbol's value is relative to; None if its address is made up."""
         if number == _ABSOLUTE:
             return 0
         section = self._section(index, number)
@@ -158,7 +158,7 @@ class Symbols:
         return known if known and value < _TOP - known else None
 
     def _entry(self, index: int) -> tuple[int, int]:
-        """The number of a symbol's section, of 16 bits, and its value."""
+        """The 16-bit number of a symbol's section, and its value."""
         number, at = divmod(index, _BLOCK)
         data = self._block(number)
         if index >= self.count or len(data) < ENTRY_SIZE * (at + 1):
@@ -186,13 +186,13 @@ class Relocations:
     def patches(
         self, start: int, end: int, read: Callable[[int], int]
     ) -> Iterator[tuple[int, bytes]]:
-        """What they store into [start, end), as addresses and bytes; the first may begin before.
+        """What they store into [start, end), as addresses and bytes; the first may begin earlier.
 
-        Relocations of types that arm64_fields.py does not have leave what the file has.
+        Relocations of types that are not in arm64_fields.py leave what the file has.
 
         Args:
-            start: an address.
-            end: another.
+            start: the first address.
+            end: the address after the last one.
             read: gives the instruction word at an address, as the file has it.
 
         Raises:
@@ -213,7 +213,7 @@ class Relocations:
                 )
 
     def branches(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The B and BL in [start, end) that they make: an address, and where it goes."""
+        """The B and BL in [start, end) that they make: the address of each, and its target."""
         for entry in self._tables.between(start - self._address, end - self._address - 3):
             if entry.type in BRANCHES:
                 destination = self._symbols.destination(entry.symbol, entry.addend)

@@ -1,7 +1,7 @@
 """Dynamic relocations: the RELA and RELR tables of an ELF image.
 
-What a loader does to memory before the program runs: loader.py has what the entries mean. Layouts
-are those of the ELF gABI. Addresses are link addresses.
+They say what a loader does to memory before the program runs; loader.py knows what the entries
+mean. Layouts are those of the ELF gABI. Addresses are link addresses.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ _PACKED = 1 << 63  # an offset that is in no file: where the entries of a packed
 _BITMAP = 63  # words of memory that a bitmap of a RELR table is about
 
 _PAGE = 12
-"""Bits of an address in a page: entries are found by pages of memory, at first of 4 KiB. That is
-memory's block, so that making a block reads few entries for others."""
+"""How many bits an offset in a page has: entries are found by page of memory, at first of 4 KiB.
+That is memory's block, so making a block reads few entries of other blocks."""
 
 _PAGES = 1 << 16
-"""Pages at most, some 10 MiB of Python objects: beyond that they become twice as large."""
+"""The most pages, about 10 MiB of Python objects: beyond that pages become twice as large."""
 
 _MOST = 1 << 31
-"""Entries at most: a number and one more bit fit in the 32 bits of an array's item."""
+"""The most entries: a number and one more bit fit in the 32 bits of an array's item."""
 
 _CROWD = RELA.size << 17
-"""Bytes of a page's entries at most. A page of 4 KiB has 512 aligned words, and one 256 times as
-large, of 1 MiB, 1 << 17: more is a damaged file, which would take all memory."""
+"""The most bytes of a page's entries. A page of 4 KiB has 512 aligned words, and the largest, of
+1 MiB, 1 << 17: a file with more is damaged, and would take all memory."""
 
 _PIECE = RELA.size << 12
-"""Bytes of a table that are looked at at once, 96 KiB: they fit in a second-level cache."""
+"""Bytes of a table that are searched at once, 96 KiB: they fit in a second-level cache."""
 
 
 class Relocation(NamedTuple):
@@ -52,8 +52,9 @@ class Relocation(NamedTuple):
         address: the address that it changes.
         type: a number that arm64.py names.
         symbol: the name of its symbol, or "".
-        addend: with a RELR one, 0: its addend is what the file holds at the address.
-        offset: of its entry in the file, in bytes; None where it has no entry: RELR, or packed.
+        addend: its addend. For RELR it is 0: the addend is what the file holds at the address.
+        offset: the offset of its entry in the file, in bytes; None if it has no entry of its own,
+            in a RELR or packed table.
     """
 
     address: int
@@ -70,8 +71,8 @@ class Entry(NamedTuple):
         address: the address that it changes; in a relocatable object, an offset in the section.
         type: a number that arm64.py names.
         symbol: the index of its symbol; 0 for none.
-        addend: in bytes.
-        offset: of the entry in the file, in bytes; None in a packed table.
+        addend: the addend, in bytes.
+        offset: the offset of the entry in the file, in bytes; None in a packed table.
     """
 
     address: int
@@ -87,9 +88,9 @@ _address = attrgetter("address")
 class RelaTables:
     """The RELA tables of an image, by address.
 
-    A file may have millions of entries, in any order: they stay in the file. What is kept tells,
-    for each page of memory, which entries are for it: the number of each, doubled; or, where
-    several follow each other, twice the first one's plus one, and then the last one's.
+    A file may have millions of entries, in any order: they stay in the file. Kept are, for each
+    page of memory, the numbers of its entries: the number of an entry, doubled; or, for several in
+    a row, twice the number of the first plus one, and then the number of the last.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class RelaTables:
         Args:
             read: gives bytes of the file, by offset and size.
             tables: each table's offset in the file and its size, in bytes.
-            crowded: what is raised if more relocations change a page of memory than there can be.
+            crowded: the exception to raise if more relocations change a page than is possible.
             unpacked: the entries that a packed table holds, which a loader applies first.
         """
         self._file, self._crowded, self._unpacked = read, crowded, unpacked
@@ -123,7 +124,7 @@ class RelaTables:
     def of(
         cls, file: Reader, tables: Iterable[tuple[int, int]], unpacked: bytes = b""
     ) -> RelaTables:
-        """The tables at these offsets and of these sizes, in bytes, in a file. Raises Damaged."""
+        """The tables at these offsets and with these sizes, in bytes, in a file. Raises Damaged."""
         crowded = Damaged(f"{file.path}: its relocations are more than memory has room for")
         return cls(file.whole, tables, crowded, unpacked)
 
@@ -157,7 +158,7 @@ class RelaTables:
         return self._unpacked[offset - _PACKED : offset - _PACKED + size]
 
     def _coarsen(self) -> None:
-        """Makes pages twice as large; of runs, too, what was read first stays first."""
+        """Makes pages twice as large. The entries for one address stay in table order."""
         self._shift += 1
         runs: dict[int, array[int]] = {}
         for page, run in self._runs.items():
@@ -165,7 +166,7 @@ class RelaTables:
         self._runs = runs
 
     def between(self, start: int, end: int) -> Iterator[Entry]:
-        """The entries with start <= address < end, sorted; those of one address in their order."""
+        """The entries with start <= address < end, sorted; those of one address in table order."""
         pages: Iterable[int] = range(start >> self._shift, (end - 1 >> self._shift) + 1)
         if end - start >> self._shift > len(self._runs):
             pages = sorted(self._runs)
@@ -176,7 +177,7 @@ class RelaTables:
                 for entry in self._entries(at, size)
                 if start <= entry.address < end
             ]
-            # Stable: of several entries for an address, the one that the loader applies last stays.
+            # A stable sort: of several entries for an address, the one applied last stays last.
             yield from sorted(found, key=_address)
 
     def _extents(self, run: Sequence[int]) -> list[tuple[int, int]]:
@@ -215,8 +216,8 @@ _BY_INFO, _BY_ADDRESS, _BY_ADDEND, _HAS_ADDEND = 1, 2, 4, 8
 def unpack(table: bytes, limit: int) -> bytes:
     """The RELA table that a packed one holds: "APS2", then numbers as SLEB128.
 
-    First how many relocations there are, and the first address; then groups: how many relocations,
-    and what they share.
+    The numbers are how many relocations there are, and the first address; then groups: for each,
+    how many relocations it has, and what they share.
 
     Raises:
         ValueError: this is not such a table, or it has more than `limit` relocations. The text is

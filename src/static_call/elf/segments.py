@@ -27,7 +27,7 @@ class Segment(NamedTuple):
         address: where its memory begins.
         file_size: bytes of memory that the file holds.
         size: bytes of memory.
-        align: of the address, in bytes.
+        align: the alignment of the address, in bytes.
     """
 
     type: int
@@ -59,7 +59,7 @@ class Segment(NamedTuple):
 
 
 class Segments:
-    """The segments that make memory, by address.
+    """The segments that memory consists of, in order of address.
 
     Attributes:
         starts: their addresses.
@@ -68,11 +68,11 @@ class Segments:
     def __init__(
         self, file: Reader, every: Sequence[Segment] | Records[Segment], starts: array[int]
     ) -> None:
-        """Takes the segments, by address, and their addresses.
+        """Takes the segments, in order of address, and their addresses.
 
-        An object with half a million sections has as many segments, so `every` may make them one
-        by one. Raises Damaged unless each is in the file and in the address space, and overlaps no
-        other one.
+        An object with half a million sections has as many segments, so `every` may make them on
+        demand. Raises Damaged unless each is in the file and in the address space, and overlaps no
+        other.
         """
         self._file, self._every = file, every
         self.starts: array[int] = starts
@@ -92,7 +92,7 @@ class Segments:
 
     @classmethod
     def of(cls, file: Reader, loaded: Sequence[Segment]) -> Segments:
-        """Those of a linked file, by address. Raises Damaged."""
+        """Those of a linked file, in order of address. Raises Damaged."""
         return cls(file, loaded, array("Q", (one.address for one in loaded)))
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class Segments:
         return self._every[index]
 
     def __iter__(self) -> Iterator[Segment]:
-        """One after the other."""
+        """Each of them, in order."""
         return iter(self._every)
 
     def number(self, address: int) -> int:
@@ -120,7 +120,7 @@ class Segments:
     def offset(self, address: int, size: int) -> int:
         """Where in the file `size` bytes of memory come from.
 
-        Raises NotInFile for .bss and where nothing is.
+        Raises NotInFile for .bss and for addresses without memory.
         """
         segment = self.at(address)
         if segment is None:

@@ -1,8 +1,9 @@
 """Counts call sites in arm64 code: BL and B instructions that go to one of some addresses.
 
-It does so in hundreds of megabytes, without decoding what cannot be one. Seen from a chunk of code,
-branches to a few entries have few different upper halves of the word: six bits say B or BL, the
-other ten how many 256 KiB away. Those two bytes are searched for; only what is found is decoded.
+It searches hundreds of megabytes without decoding words that cannot be such a branch. Within a
+chunk of code, the branches to a few entries have few different upper halves: six bits say B or BL,
+the other ten give the distance in units of 256 KiB. Those two bytes are searched for, and only what
+is found is decoded.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ def count_sites(code: Iterable[tuple[int, bytes]], entries: Collection[int]) -> 
     """How many BL and B in the code go to each of the entries.
 
     Args:
-        code: the addresses of chunks, which are multiples of 4, and their bytes. Data between the
-            instructions is taken for instructions: it counts only if it has the bits of a branch
-            to an entry.
+        code: the addresses of chunks, which are multiples of 4, and their bytes. Data between
+            instructions is read as instructions: it counts if it has the bits of a branch to an
+            entry.
         entries: addresses.
     """
     counts = dict.fromkeys(entries, 0)
@@ -39,7 +40,7 @@ def count_sites(code: Iterable[tuple[int, bytes]], entries: Collection[int]) -> 
 
 
 def _ranges(entries: list[int]) -> list[tuple[int, int]]:
-    """The first and the last of entries that are close together."""
+    """For each group of entries that are close together, the first and the last."""
     ranges: list[tuple[int, int]] = []
     for entry in entries:
         if ranges and entry - ranges[-1][1] < 1 << _STEP:

@@ -1,4 +1,4 @@
-"""What an ELF file holds besides the program's code and data: none of it may change."""
+"""The parts of an ELF file that are not the program's code and data: none of them may change."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A symbol table of an ELF file, searched by name and by value.
 
-A kernel's has some hundred thousand entries, of which a search wants a few. So a search looks at
-one packed column, chunk by chunk, and only what it finds becomes a Python object.
+A kernel's table has several hundred thousand entries, of which a search wants a few. So a search
+looks at one packed column, chunk by chunk, and makes Python objects only of what it finds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ENTRY_SIZE = 24
 """Bytes in an entry."""
 
 NOTYPE, OBJECT, FUNC, IFUNC = 0, 1, 2, 10
-"""The STT_ numbers of what may be called by its name; sections, files and TLS are left out."""
+"""The STT_ numbers of symbols for code and data; sections, files and TLS are left out."""
 
 LOCAL, GLOBAL, WEAK = 0, 1, 2
 """STB_ numbers."""
@@ -25,20 +25,20 @@ LOCAL, GLOBAL, WEAK = 0, 1, 2
 _ENTRY = struct.Struct("<IBBHQQ")
 
 _SYMBOLS = 1 << 11
-"""Entries that are looked at at once, 48 KiB: they fit in a first- or second-level cache."""
+"""Entries that are searched at once, 48 KiB: they fit in a first- or second-level cache."""
 
 _STRINGS = 1 << 18
-"""Bytes of names that are looked at at once, 256 KiB: they fit in a second-level cache."""
+"""Bytes of names that are searched at once, 256 KiB: they fit in a second-level cache."""
 
 _BLOCKS = 32
-"""Pieces of the names that are kept: 10 MiB with what follows each, more than a kernel's names."""
+"""How many pieces of names are kept: 10 MiB with what follows each, more than a kernel's names."""
 
 _OCCURRENCES = 1 << 18
-"""Places in the names where a name's start is found that are kept, some 20 MiB of Python objects.
-Only a file that was made to have more of them does, and then each symbol's name is looked at."""
+"""How many offsets of a text in the names are kept, about 20 MiB of Python objects. Only a file
+made for the purpose has more; then each symbol's name is looked at instead."""
 
 NAME = 1 << 16
-"""Bytes of the longest name that is read: C++ and Rust have some of a few thousand."""
+"""The most bytes of a name: in C++ and Rust some have a few thousand."""
 
 Entry = tuple[int, int, int, int, int, int]
 """st_name, st_info, st_other, st_shndx, st_value, st_size."""
@@ -48,9 +48,9 @@ class Symbol(NamedTuple):
     """A symbol.
 
     Attributes:
-        name: as text that a terminal takes.
+        name: its name, as text that is safe to print on a terminal.
         value: its address, if the file defines it.
-        size: in bytes; 0 where the file does not say.
+        size: its size in bytes; 0 if the file does not say.
         type: an STT_ number.
         binding: an STB_ number.
         defined: whether this file defines it.
@@ -65,7 +65,7 @@ class Symbol(NamedTuple):
 
     @property
     def preference(self) -> tuple[int, int, bool, str]:
-        """Sorts the symbols of an address: functions before data, global ones before local ones.
+        """A key to sort the symbols of an address: functions first, and global before local ones.
 
         The name that clang's CFI gives to the start of a jump table, which is a function's entry as
         well, comes last.
@@ -76,7 +76,7 @@ class Symbol(NamedTuple):
 
 
 def printable(name: bytes) -> str:
-    """A name of a file as text that a terminal takes."""
+    """A name in a file, as text that is safe to print on a terminal."""
     text = name.decode(errors="backslashreplace")
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
@@ -90,7 +90,7 @@ class SymbolTable:
         entries: tuple[int, int],
         strings: tuple[int, int],
     ) -> None:
-        """Takes where the table is; nothing is read before it is asked for.
+        """Takes what says where the table is; nothing is read before it is asked for.
 
         Args:
             read: gives bytes of the file, by offset and size; fewer where the file ends.
@@ -109,7 +109,7 @@ class SymbolTable:
     def named(self, *starts: str) -> Iterator[Symbol]:
         """The symbols whose name starts with one of these texts.
 
-        A text with a NUL at its end is a whole name. In the strings a name may be the end of
+        A text with a NUL at its end is a whole name. In the string table a name may be the end of
         another one, as linkers merge them.
         """
         texts = tuple(start.encode(errors="surrogateescape") for start in starts)
@@ -126,7 +126,7 @@ class SymbolTable:
         return self._symbols(self._select(lambda data: u64s(data)[1::3], addresses))
 
     def functions_around(self, address: int) -> Iterator[Symbol]:
-        """The functions that an address is in."""
+        """The functions that contain an address."""
         for data in self._chunks():
             words = u64s(data)
             covers = (0 <= address - start < size for start, size in zip(words[1::3], words[2::3]))
@@ -136,7 +136,7 @@ class SymbolTable:
                         yield symbol
 
     def __getitem__(self, index: int) -> Symbol:
-        """The symbol of an index; an undefined one without a name if that is no use here."""
+        """The symbol at an index; an undefined one without a name if it is not of use here."""
         data = self._read(self._offset + ENTRY_SIZE * index, ENTRY_SIZE)
         found = list(self._symbols([_ENTRY.unpack(data)])) if len(data) == ENTRY_SIZE else []
         return found[0] if found else Symbol("", 0, 0, NOTYPE, LOCAL, False)
@@ -175,7 +175,7 @@ class SymbolTable:
         return self._read(self._strings + at, longest).startswith(texts)
 
     def _occurrences(self, text: bytes) -> Iterator[int]:
-        """The offsets in the string table where a text is."""
+        """The offsets of a text in the string table."""
         for number in range(-(-self._strings_size // _STRINGS)):
             data = self._text(number)
             end = _STRINGS + len(text) - 1
@@ -185,7 +185,7 @@ class SymbolTable:
                 at = data.find(text, at + 1, end)
 
     def _name(self, at: int) -> str:
-        """The name at an offset of the string table, printable; "" for an offset outside of it."""
+        """The printable name at an offset of the string table; "" for an offset outside it."""
         block, start = divmod(at, _STRINGS)
         data = self._text(block)
         end = data.find(b"\0", start)
@@ -194,7 +194,7 @@ class SymbolTable:
         return printable(data[start:end])
 
     def _text(self, number: int) -> bytes:
-        """A block of the string table, with as much of the next one as a name may need."""
+        """A block of the string table, and as much of the next one as a name may need."""
         data = self._blocks.get(number)
         if data is None:
             start = number * _STRINGS
