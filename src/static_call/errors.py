@@ -20,4 +20,4 @@ class Closed(StaticCallError):
 
 
 class MissingPart(StaticCallError):
-    """The place does not have a part that is needed: see places/protocol.py."""
+    """The place lacks a part that is needed: see places/protocol.py."""

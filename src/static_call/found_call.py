@@ -38,7 +38,7 @@ class Goal(NamedTuple):
     Attributes:
         address: None for a function that another file defines.
         name: its symbol, or "".
-        via: the veneer, PLT entry or stub between: its symbol or address; "" if there is none.
+        via: the veneer, PLT entry or stub on the way: its symbol or address; "" if there is none.
         section: what `address` is an offset in, in a relocatable object; else "".
     """
 
@@ -57,14 +57,14 @@ class Found(NamedTuple):
     """A static call of an image.
 
     Attributes:
-        name: without prefix; the address, as text, where the image has no symbol for it.
+        name: its name without prefix; its address as text if the image has no symbol for it.
         entry: the trampoline's address.
-        state: what the trampoline's bytes are; None where no design recognises them.
-        goal: where it leads; None where a call returns at once or returns 0.
+        state: what the trampoline's bytes are; None if no design recognises them.
+        goal: where it leads; None if a call returns at once or returns 0.
         key: the key's address, or None.
-        value: where the key points; None where it points to no function.
-        other: where a literal leads, when the slot leads elsewhere: a retarget stopped between
-            them.
+        value: where the key points; None if it points to no function.
+        other: where a literal leads, if the slot leads elsewhere: a retarget was stopped between
+            its stores.
     """
 
     name: str
@@ -88,9 +88,9 @@ class Found(NamedTuple):
 
     @property
     def unfinished(self) -> bool:
-        """Whether slot and literal do not say the same: a retarget stopped between them.
+        """Whether slot and literal disagree: a retarget was stopped between its stores.
 
-        That a linker's veneer or a PLT entry follows the slot's branch does not count.
+        A linker's veneer or a PLT entry after the slot's branch does not count.
         """
         if self.state is None or self.state.agrees:
             return False
@@ -106,7 +106,7 @@ class Found(NamedTuple):
         """The static call in a place that has the image.
 
         Args:
-            place: the place; memory alone is enough.
+            place: the place; the Memory part is enough.
             bias: what was added to the image's addresses.
             resolve: finds symbols' addresses: see StaticCall.found.
             code: says what is code in the place: see StaticCall.found.
@@ -126,12 +126,12 @@ class Found(NamedTuple):
 def describe(
     image: Image, calls: Sequence[Named], states: Mapping[int, Recognised | None]
 ) -> list[Found]:
-    """The static calls with everything named, in their order.
+    """The static calls, in the order given, with names for everything that they lead to.
 
     Args:
         image: where they are.
         calls: what symbols say of them.
-        states: what the trampolines' bytes are, by their addresses.
+        states: what the trampolines' bytes are, by the trampolines' addresses.
     """
     return list(map(_Describer(image, calls, states).found, calls))
 
@@ -194,7 +194,7 @@ class _Describer:
         return self._at(address)
 
     def _leads(self, address: int, entry: int) -> Goal:
-        """Where a call goes that branches to an address: through veneers and PLT entries."""
+        """Where a branch to an address leads, through veneers and PLT entries."""
         found = self._detours[address]
         if found is None or address == entry:
             return self._at(address)
@@ -221,7 +221,7 @@ class _Describer:
         return linked + plt.SUFFIX if linked else ""
 
     def _own(self, address: int) -> str:
-        """The symbol at an address; mold gives PLT entries some, `name$plt`."""
+        """The symbol at an address. mold gives PLT entries symbols too: `name$plt`."""
         symbol = self._names.get(address, "")
         return "" if symbol.endswith("$plt") else symbol
 
@@ -233,7 +233,7 @@ def _stored(state: Recognised) -> list[Target]:
 
 
 def _follow(image: Image, address: int) -> Detour | None:
-    """Where veneers and stubs lead from an address: lld can put one before a PLT entry."""
+    """Where the veneers and stubs at an address lead: lld can put one before a PLT entry."""
     found = None
     for _ in range(_DETOURS):
         further = detour(image.read, address)

@@ -26,7 +26,7 @@ _SUFFIX = (
     r"|@.*$"
 )
 """What compilers add to the name of a local symbol that they copy or move to another file's code;
-and a version, which GNU ld writes into .symtab: name@@VERSION."""
+or a version, as GNU ld writes it into .symtab: name@@VERSION."""
 
 
 class NoSuchCall(StaticCallError):
@@ -34,7 +34,7 @@ class NoSuchCall(StaticCallError):
 
 
 class SetTwice(StaticCallError):
-    """Two of the names are of one static call."""
+    """Two of the names mean the same static call."""
 
 
 def find(image: Image, designs: Sequence[Design]) -> list[Found]:
@@ -42,7 +42,7 @@ def find(image: Image, designs: Sequence[Design]) -> list[Found]:
 
     Args:
         image: where to look.
-        designs: what trampolines may be, the longest first: see longest_first.
+        designs: the designs to look for, the longest first: see longest_first.
 
     Raises:
         ElfError: the file is damaged.
@@ -52,12 +52,12 @@ def find(image: Image, designs: Sequence[Design]) -> list[Found]:
 
 
 def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> list[Found]:
-    """The static calls of these names, in their order.
+    """The static calls with these names, in the order given.
 
     Args:
         image: where to look.
-        designs: what trampolines may be, the longest first: see longest_first.
-        names: of static calls; the address of a trampoline, 0x..., is one too.
+        designs: the designs to look for, the longest first: see longest_first.
+        names: names of static calls, or trampolines' addresses, 0x...
 
     Raises:
         NoSuchCall: the image has no static call of a name.
@@ -67,10 +67,10 @@ def lookup(image: Image, designs: Sequence[Design], names: Iterable[str]) -> lis
 
 
 def lookup_to_change(image: Image, designs: Sequence[Design], names: Iterable[str]) -> list[Found]:
-    """As lookup, for static calls that will all be changed.
+    """Like lookup, for static calls that will all be changed.
 
     Raises:
-        SetTwice: two names are of one static call, or a trampoline has a second key, which would
+        SetTwice: two names mean the same static call, or a trampoline has a second key, which would
             not change.
         NoSuchCall: the image has no static call of a name.
         AmbiguousSymbol: several have a name.
@@ -95,11 +95,11 @@ def lookup_to_change(image: Image, designs: Sequence[Design], names: Iterable[st
 def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
     """The trampolines of an image by their shape, with names where it has symbols for them.
 
-    Where two overlap, the one of the longer design is meant, or else the first.
+    Where two overlap, the one with the longer design is taken, or else the first.
 
     Args:
         image: where to look.
-        designs: what trampolines may be, the longest first: see longest_first.
+        designs: the designs to look for, the longest first: see longest_first.
 
     Raises:
         StaticCallError: a design has no word that never changes, or the file is damaged.
@@ -123,9 +123,9 @@ def scan(image: Image, designs: Sequence[Design]) -> list[Found]:
 
 
 def recognise(image: Image, entry: int, designs: Sequence[Design]) -> Recognised | None:
-    """What the code at an address is: a trampoline of the first of these designs that fits.
+    """What the code at an address is: a trampoline of the first of these designs that matches.
 
-    None if it is a trampoline of none of them, or is data.
+    None if none matches, or if there is data.
     """
     for design in designs if image.code.holds(entry) else ():
         if state := design.recognise(entry, image.read):
@@ -134,7 +134,7 @@ def recognise(image: Image, entry: int, designs: Sequence[Design]) -> Recognised
 
 
 def longest_first(designs: Iterable[Design]) -> list[Design]:
-    """Designs in the order in which to try them: a short one may be the start of a longer one."""
+    """Designs in the order to try them in: a short one may match the start of a longer one."""
     return sorted(designs, key=lambda design: -design.size)
 
 
@@ -172,7 +172,7 @@ def _address(text: str) -> int:
 
 
 def _known(image: Image, every: Sequence[Named]) -> str:
-    """The names that an image does have, for a message."""
+    """The names that an image has, for a message."""
     names = sorted({one.name for one in every})
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     has = (", ".join(names[:_SHOWN]) or "none") + more
@@ -190,9 +190,9 @@ def _known(image: Image, every: Sequence[Named]) -> str:
 def _named(image: Image, designs: Sequence[Design]) -> list[Named]:
     """The static calls that an image has symbols for.
 
-    Linkers and clang's CFI make code that only leads to a trampoline, and call it by the
-    trampoline's name and a suffix. That is not a static call; so a name that cannot be a C name is
-    looked at.
+    Linkers and clang's CFI make code that only leads to a trampoline, and name it with the
+    trampoline's name and a suffix. That is not a static call, so what has such a name, which is not
+    a C name, is looked at more closely.
     """
     if not image.names.mention(TRAMPOLINE):  # arm64 kernels without static calls do have keys
         return []
@@ -253,7 +253,7 @@ def _key_finder(
     keys: Mapping[str, Mapping[int, None]],
     stubs: Mapping[int, int],
 ) -> Callable[[str, int], int | None]:
-    """What gives the key of a trampoline, by name and entry; None where it cannot be told."""
+    """A function that gives a trampoline's key, by name and entry; None if it is not known."""
     entries = {entry for several in trampolines.values() for entry in several}
 
     def owner(key: int) -> int:
@@ -261,7 +261,7 @@ def _key_finder(
         return stubs.get(value, value)
 
     def own_key(name: str, entry: int) -> int | None:
-        # A key of static_call.h names its trampoline: that says whose it is where several files
+        # A key of static_call.h names its trampoline. That tells whose it is where several files
         # have a local one of this name. Linux's has something else there.
         own = {at: owner(at) for at in keys.get(name, ())}
         mine = [at for at, owner in own.items() if owner == entry]
@@ -286,10 +286,10 @@ def _key_finder(
 def _end_of(
     image: Image, address: int, name: str, trampolines: Mapping[str, Sequence[int]]
 ) -> int | None:
-    """The trampoline of this name that the code at an address only leads to; None if it does not.
+    """The trampoline of this name that the code at an address merely leads to; None if none.
 
-    That code is a thunk or a PLT entry, or several thunks in a row; or there is the word that one
-    of these loads. The result is 0 for another file's trampoline.
+    That code is a thunk or a PLT entry, or several thunks in a row. The address may also be that of
+    the word that one of these loads. The result is 0 for another file's trampoline.
     """
     ends = trampolines.get(name, ())
     word = None if image.code.holds(address) else address

@@ -1,9 +1,10 @@
 """A key: where a static call's current function is kept, and the lock of its updates.
 
 A key of static_call.h has KEY_SIZE bytes: the function, the trampoline, the lock, and a word for
-those who wait for it. C code reads and writes it too. Without a function, it holds the trampoline's
-address in its place, so that a loader relocates it. Linux's key (include/linux/static_call_types.h)
-also begins with the function, and holds 0 for none; it has no trampoline and no lock.
+those who wait for the lock. C code reads and writes keys too. Without a function, a key holds the
+trampoline's address instead, so that a loader relocates it. Linux's key, as declared in
+include/linux/static_call_types.h, also begins with the function, and holds 0 if there is none; it
+has no trampoline and no lock.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ class Key:
             address: The key's address.
             entry: The address of its trampoline.
             read: Reads the memory that both are in.
-            executable: Whether there is code at an address; None where nobody can say.
-            ours: Whether it is a key of static_call.h; None to find out from the memory.
+            executable: Whether there is code at an address; None if the place cannot say.
+            ours: Whether it is a key of static_call.h; None to find out from memory.
         """
         self.address: int = address
         self._entry, self._read, self._executable = entry, read, executable
@@ -111,7 +112,7 @@ class Key:
         return pointer if self.leads_here(pointer) else self._entry
 
     def holds(self, target: Target, resolve: Callable[[str], int]) -> int:
-        """What it holds for a target. Raises BadTarget if that is RETURN0, which is not there."""
+        """What it holds for a target. Raises BadTarget if that is RETURN0 and there is none."""
         if isinstance(target, int):
             return target
         if target is not RET0:
@@ -126,9 +127,9 @@ class Key:
         return KeyStore(self.address, function, self.address + LOCK if self.ours else None)
 
     def leads_here(self, address: int) -> bool:
-        """Whether an address is the trampoline's, or that of a branch to it, as clang's CFI has.
+        """Whether an address is the trampoline's, or that of a branch to it, as clang's CFI makes.
 
-        If nobody can say what is code, any word that encodes such a branch counts.
+        If the place cannot say what is code, any word that encodes such a branch counts.
         """
         if address == self._entry:
             return True

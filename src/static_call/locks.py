@@ -1,4 +1,4 @@
-"""Locks that no exception leaves locked, and that refuse a thread which holds them already."""
+"""Locks that no exception leaves locked, and that refuse a thread that already holds them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ class Deadlock(StaticCallError):
 class Lock(RLock):  # type: ignore[misc]  # final in typeshed alone: see tests/test_locks.py
     """A threading.RLock for with statements, which no exception of a signal handler leaves locked.
 
-    Python looks for signals after a call, and in 3.14 also after the call that enters a with
-    statement: an exception that comes there does not leave the statement, as it has not begun.
-    So entering is a function, which catches that; after its return nothing looks for signals.
-    Leaving stays one C call: a function would look for signals before it gives the lock back.
+    Python checks for signals after a call, and since 3.14 also after the call that enters a with
+    statement. An exception raised there does not run the statement's exit, as the statement has not
+    begun. So entering is a Python function, which catches that; nothing checks for signals after it
+    returns. Leaving is one C call: a Python function would check for signals before it gives the
+    lock back.
     """
 
     def __enter__(self, blocking: bool = True, timeout: float = -1) -> bool:
         try:
             taken = self.acquire(blocking, timeout)
         except BaseException:
-            with suppress(RuntimeError):  # it is not held where this thread waited for it
+            with suppress(RuntimeError):  # this thread may not hold it yet: it was waiting for it
                 self.release()
             raise
         return taken
@@ -41,7 +42,7 @@ class Lock(RLock):  # type: ignore[misc]  # final in typeshed alone: see tests/t
 def alone(lock: Lock, *doing: str) -> Lock:
     """Takes a lock, for a with statement.
 
-    Who holds it is asked of the lock itself: a note of our own could be wrong after an exception.
+    The lock itself says who holds it: a separate record could be wrong after an exception.
 
     Args:
         lock: The lock.

@@ -1,8 +1,9 @@
-"""A NamedTuple that is cheap to define, for what every start of the program imports.
+"""A NamedTuple that is cheap to define, for modules that every run of the program imports.
 
-typing's compiles a constructor for each class, which takes some ten times as long as this one's
-way, and its import takes as long as thirty classes. Type checkers see typing's, and instances do
-what its do; making one takes longer, so classes with very many instances are better off there.
+typing.NamedTuple compiles a constructor for each class, which takes about ten times as long as
+defining one here, and importing typing takes as long as thirty classes. Type checkers see
+typing.NamedTuple, and instances behave like its instances. Creating one is slower, so classes with
+very many instances should use typing.NamedTuple.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ else:
     from operator import itemgetter
 
     class _Definition(type):
-        """Makes the class of a record: its annotations are its fields, their values defaults."""
+        """Makes a record's class: its annotations are the fields, their values the defaults."""
 
         def __new__(cls, name, bases, namespace):
             fields = tuple(namespace.get("__annotations__", ()))
@@ -32,7 +33,7 @@ else:
         _field_defaults = {}  # noqa: RUF012
 
         def __new__(cls, *values, **named):
-            """A record of these fields."""
+            """A record with these fields."""
             if len(values) != len(cls._fields) or named:
                 rest = cls._fields[len(values) :]
                 given = cls._field_defaults | named

@@ -11,7 +11,7 @@ from static_call.design.trampoline import Trampoline
 from static_call.isa.isa import Read
 from static_call.locks import Lock
 
-_PLANS = 16  # of a trampoline: from each of 4 targets to each other takes 12
+_PLANS = 16  # plans of a trampoline: from each of 4 targets to each other one takes 12
 
 
 class Held(NamedTuple):
@@ -36,14 +36,14 @@ class Shared:
     """
 
     def __init__(self, entry: int) -> None:
-        """Nothing was a target yet."""
+        """Starts without any targets."""
         self.entry: int = entry
         self.lock: Lock = Lock()
         self.held: dict[Hashable, Held] = {}
         self._plans: dict[Hashable, Retarget] = {}
 
     def plan(self, trampoline: Trampoline, target: Target, read: Read, *, fresh: bool) -> Retarget:
-        """The trampoline's plan: see Trampoline.plan. A plan for the same bytes is used again.
+        """The trampoline's plan: see Trampoline.plan. A plan for the same bytes is reused.
 
         The caller holds the lock.
         """
@@ -60,15 +60,15 @@ class Shared:
 class Sharing:
     """What the StaticCall objects of each trampoline in a memory share.
 
-    There is one for each memory: two places that are the same memory have the same one.
+    There is one for each memory: two places with the same memory share it.
     """
 
     def __init__(self) -> None:
-        """There is no static call yet."""
+        """Starts without static calls."""
         self._shared: dict[int, Shared] = {}
 
     def of(self, entry: int) -> Shared:
-        """What those of the trampoline at an address share; the same object each time."""
+        """What those of the trampoline at an address share; always the same object."""
         return self._shared.get(entry) or self._shared.setdefault(entry, Shared(entry))
 
     def drop(self, shared: Shared) -> None:

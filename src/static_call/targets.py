@@ -24,7 +24,7 @@ class Wanted(NamedTuple):
 
     Attributes:
         target: Its address, None or RET0.
-        identity: How it is known among Shared.held, if it is an object.
+        identity: Its key in Shared.held, if it is an object.
         held: What keeps its code alive, if it is an object.
     """
 
@@ -33,7 +33,7 @@ class Wanted(NamedTuple):
     held: Held | None = None
 
     def same(self, other: Held | None) -> bool:
-        """Whether the other is this object at this address. The objects' == is not used."""
+        """Whether other is the same object at the same address. The objects' == is not used."""
         return (
             self.held is not None
             and other is not None
@@ -53,17 +53,17 @@ class Targets:
         resolve: Callable[[str], int] | None,
         prototype: type | None,
     ) -> None:
-        """Nothing is looked at yet.
+        """Looks at nothing yet.
 
         Args:
             name: The static call's name, for messages.
             place: Where it is.
-            code: Says what is code there; None where nobody can.
-            resolve: Finds symbols' addresses; None where nobody can.
+            code: Says what is code there; None if nothing can.
+            resolve: Finds symbols' addresses; None if nothing can.
             prototype: The ctypes function type of its targets, or None.
 
         Raises:
-            BadTarget: The prototype is not one.
+            BadTarget: The prototype was not made by ctypes.CFUNCTYPE.
         """
         if prototype is not None and not (
             isinstance(prototype, type) and hasattr(prototype, "_argtypes_")
@@ -74,7 +74,7 @@ class Targets:
         self._native = place if isinstance(place, Native) else None
 
     def resolve(self, name: str) -> int:
-        """The address of a symbol. Raises MissingPart where nobody knows any."""
+        """The address of a symbol. Raises MissingPart if symbols are not known."""
         if self._resolve is None:
             raise MissingPart(
                 f"{self._name}: its place knows no symbols, so not {name} either: "
@@ -127,14 +127,14 @@ class Targets:
         return Wanted(held.address, key, held)
 
     def accept(self, wanted: Wanted, trampoline: Trampoline, known: dict[Hashable, Held]) -> Target:
-        """Checks a target, and keeps it alive; returns what the trampoline is made to call.
+        """Checks a target, and keeps it alive; returns what the trampoline will call.
 
-        For None and RET0 that is a function, in a design that has no form for them.
+        For None and RET0 that is a function, if the design has no form for them.
 
         Args:
             wanted: What find returned.
             trampoline: The trampoline.
-            known: The objects that have been targets; gets this one.
+            known: The objects that have been targets; this one is added.
         """
         target, design = wanted.target, trampoline.design
         if target is RET0 and self._prototype is not None and not _in_x0(self._prototype):
@@ -152,7 +152,7 @@ class Targets:
         return goal
 
     def _check(self, address: int, form: str, trampoline: Trampoline, *, held: bool) -> None:
-        """Refuses an address that is not code, or that has no landing pad and needs one."""
+        """Refuses an address that is not code, or that lacks a landing pad that it needs."""
         if address in trampoline.extent:
             raise BadTarget(f"{self._name}: the target {address:#x} is in its own trampoline")
         code, design = self._code, trampoline.design
@@ -177,15 +177,15 @@ class Targets:
 
 
 def _identity(target: object) -> Hashable:
-    """What tells a target from others. Its == is not used, since it may do anything.
+    """What distinguishes a target from others. Its == is not used, since it may do anything.
 
-    Python makes a new object each time that a method is looked up: two of them are the same if they
-    are the same function of the same object.
+    Python makes a new object each time a method is looked up: two of them are the same target if
+    they have the same function and the same object.
     """
     if type(target) is MethodType:
         return MethodType, id(target.__self__), id(target.__func__)
     if type(target) in (BuiltinMethodType, MethodWrapperType):
-        return target  # their == is by identity of what they are made of
+        return target  # their == compares the identity of their parts
     return id(target)
 
 

@@ -1,7 +1,7 @@
 """A64: the rows that trampolines, retargets, landing pads and call sites use; what is A64's own.
 
 The bits are as the Arm ARM (DDI 0487, chapter C6) draws them. The rows that only the checker reads
-are in a64_more.py, so that a start of the program does not pay for them.
+are in a64_more.py, so that they do not slow the start of every run.
 
 >>> hex(assemble("b policy", at=0x800, symbols={"policy": 0x1000}))
 '0x14000200'
@@ -74,10 +74,10 @@ _LONG = {"fp": 29, "lr": 30, "ip0": 16, "ip1": 17}
 
 
 class Row(_Row):
-    """A row of A64's. Its kinds of operand, besides those of every set, in the manner of `x:n`:
+    """A row of A64's table. It has these kinds of operand besides those of every set:
 
-    `x:` and `w:` are a register of 64 and of 32 bits, where 31 is the zero register; `s:` is one of
-    64 bits, where 31 is SP; `o:` is a barrier's option.
+    `x:` and `w:`, as in `x:n`, are a 64-bit and a 32-bit register, where 31 is the zero register;
+    `s:` is a 64-bit register where 31 is SP; `o:` is a barrier's option.
     """
 
     kinds: ClassVar[Mapping[str, Kind]] = {
@@ -199,8 +199,8 @@ PADS: Mapping[str, frozenset[str]] = {
 }
 """The landing pads: where an indirect branch may land in a guarded page.
 
-BR by X16 or X17, BR by another register, and BLR set PSTATE.BTYPE to 01, 11 and 10, and the pad
-must take that (Arm ARM DDI 0487, D8.4 and the pseudocode of BTypeCompatible_BTI and
+BR through X16 or X17, BR through another register, and BLR set PSTATE.BTYPE to 01, 11 and 10, and
+the pad must accept that (Arm ARM DDI 0487, D8.4 and the pseudocode of BTypeCompatible_BTI and
 BTypeCompatible_PACIXSP, with SCTLR_ELx.BT0 and BT1 set, as Linux does). RET and direct branches
 set it to 00 and need no pad.
 """
@@ -213,7 +213,7 @@ def pads(insn: Instruction) -> frozenset[str] | None:
 
 
 def listed(edition: str = "every") -> Sequence[str]:
-    """The mnemonics on the CMODX list (B2.2.5): by every edition, or by newer ones ("newer")."""
+    """The mnemonics on the CMODX list (B2.2.5) of every edition, or of the newer ones ("newer")."""
     return _ROWS.listed(edition)
 
 
@@ -225,7 +225,7 @@ def decode(word: int, at: int = 0) -> Instruction:
 def parse(line: str) -> Instruction:
     """The instruction that a line of assembly is.
 
-    Upper or lower case; its names stay Symbols.
+    Upper or lower case is accepted; names in it stay Symbols.
 
     Raises:
         BadSyntax: with the column where the line stops making sense.
@@ -245,5 +245,5 @@ def assemble(line: str, at: int = 0, symbols: Mapping[str, int] | None = None) -
 
 
 def words(data: bytes) -> list[int]:
-    """The words in a run of instructions; A64 instructions are little-endian always."""
+    """The words in a run of instructions; A64 instructions are always little-endian."""
     return [int.from_bytes(data[i : i + WORD], "little") for i in range(0, len(data), WORD)]

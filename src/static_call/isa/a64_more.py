@@ -1,7 +1,7 @@
 """The A64 rows that litmus tests and the code around trampolines use, besides those of a64.py.
 
-They are apart because every start of the program would pay for them, and because a64.TABLE is held
-to every word that objdump and capstone know. A design's text may not use them.
+They are in a file apart because they would slow the start of every run, and because tests compare
+a64.TABLE with every word that objdump and capstone know. A design's text may not use them.
 """
 
 from __future__ import annotations
@@ -171,14 +171,14 @@ MORE: tuple[Row, ...] = (
     ),
     Row("ldapr", "10111000101 11111 1100 00 n5 t5", "w:t, [s:n]"),
     Row("ldapr", "11111000101 11111 1100 00 n5 t5", "x:t, [s:n]"),
-    # Exception entry and return, for litmus tests that write what cannot be executed
+    # Exception entry and return, for litmus tests that write instructions that cannot be executed
     Row("msr", "110101010001 1000010000 00001 t5", "elr_el1, x:t"),
     Row("eret", "1101011010011111000000 11111 00000"),
 )
 
 _BOTH = Table(*a64.TABLE, *MORE)
 
-# Logical instructions with an immediate: its 13 bits are not a number, so there is a row for each.
+# Logical instructions with an immediate: its 13 bits are not a number, so each has its own row.
 
 _LOGICAL = {"and": "00", "orr": "01", "eor": "10", "ands": "11"}
 
@@ -256,7 +256,7 @@ def assemble(line: str, at: int = 0, symbols: Mapping[str, int] | None = None) -
 
 
 def _with_immediate(line: str, match: re.Match[str]) -> tuple[str, tuple[Row, ...]]:
-    """A line whose immediate is not simply a field, and the row that it needs besides."""
+    """A line whose immediate is not simply a field, and the additional row that it needs."""
     name, d, n, text = match[1].lower(), match[2], match[4], match[5].lower()
     wide = d[0] in "xXsS"
     bits = 64 if wide else 32

@@ -1,4 +1,4 @@
-"""What an A64 retarget may be made of, and what that does: see design/retarget.py."""
+"""What an A64 retarget may consist of, and what that does: see design/retarget.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INSTRUCTIONS = ("str", "stp", "ldr", "orr", "dmb", "dsb", "isb", "dc cvau", "ic 
 """The instructions that a retarget may use, besides cse."""
 
 REGISTERS = tuple(f"x{number}" for number in range(18))
-"""The registers that a retarget may use: those that a call may change (AAPCS64 6.1.1) but for x18,
+"""The registers that a retarget may use: those that a call may change (AAPCS64 6.1.1), except x18,
 which is the platform's."""
 
 _MASK = (1 << 64) - 1
@@ -21,8 +21,8 @@ _ZERO = 31
 def allowed(insn: Instruction) -> bool:
     """Whether a retarget may use the instruction, whose mnemonic is one of INSTRUCTIONS.
 
-    Its operands are registers and numbers; what it loads or stores is at [register, offset], where
-    the register is not SP, which is the place's, and not changed.
+    Its operands are registers and numbers. It loads or stores at [register, offset]; the register
+    is not SP, which belongs to the place, and is not changed.
     """
     if insn.symbols or insn.row is None:
         return False
@@ -44,7 +44,7 @@ def uses(insn: Instruction, writes: bool) -> Iterator[tuple[str, int]]:
 def perform(insn: Instruction, x: list[int], load: Callable[[int, int], int]) -> Step | None:
     """Does what an instruction does, with `x` for the registers, and gives the Step that it takes.
 
-    A `dc cvau` and an `ic ivau` take one, too, and a barrier, whose op is its text.
+    `dc cvau`, `ic ivau` and barriers are Steps too; the op of a barrier is its text.
     """
 
     def get(field: str) -> int:
@@ -75,4 +75,4 @@ def perform(insn: Instruction, x: list[int], load: Callable[[int, int], int]) ->
 
 
 PATCHER = Patcher(INSTRUCTIONS, allowed, REGISTERS, uses, perform, ("dc cvau", "ic ivau"))
-"""What an A64 retarget may be made of."""
+"""What an A64 retarget may consist of."""

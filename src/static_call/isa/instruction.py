@@ -8,8 +8,8 @@ Addresses and immediates are ints; a word is an int of 32 bits. PC-relative oper
 addresses (of a page, for `@@`): encoding and decoding take the address `at` of the instruction.
 (Disassemblers write them so; GNU as takes a bare number there for a distance.)
 
-The patterns of assembly are compiled on first use, since a start of the program that only decodes
-should not pay for them.
+The patterns of assembly are compiled on first use, since they would slow the start of a run that
+only decodes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class BadSyntax(CannotEncode):
     """A line of assembly is not one of the table's instructions.
 
     Attributes:
-        column: where in the line, from 0.
+        column: the column in the line, from 0.
     """
 
     def __init__(self, message: str, column: int = 0) -> None:
@@ -61,11 +61,11 @@ class BadSyntax(CannotEncode):
 
 
 class Symbol(NamedTuple):
-    """A name in an operand, whose value comes later.
+    """A name in an operand. Its value is not known yet.
 
     Attributes:
         name: the name.
-        lo12: the operand takes the value's low 12 bits alone.
+        lo12: whether the operand takes only the value's low 12 bits.
     """
 
     name: str
@@ -84,9 +84,9 @@ class Kind(NamedTuple):
 
     Attributes:
         what: what it is, for an error's text.
-        names: what its values are called; of several names of one value, the first is printed.
-        size: bytes of the register; 0 where it is not a register.
-        bits: bits of an address, where it is PC-relative.
+        names: the names of its values; if a value has several, the first is printed.
+        size: bytes in the register; 0 if it is not a register.
+        bits: bits in an address, if it is PC-relative.
     """
 
     what: str
@@ -104,9 +104,9 @@ KINDS: Mapping[str, Kind] = {
 }
 """The kinds of operand that every instruction set has, by how the rows write them.
 
-`#i` and `#i*8` are an unsigned immediate, in units of 8; `%i*8` the same, printed in decimal;
-`~i*8` a signed one; `@i*4` a PC-relative address, in units of 4; `@@il` a PC-relative page, in the
-fields i and l joined.
+`#i` is an unsigned immediate, and `#i*8` is one in units of 8; `%i*8` is the same, printed in
+decimal; `~i*8` is a signed one; `@i*4` is a PC-relative address, in units of 4; `@@il` is a
+PC-relative page, in the fields i and l joined.
 """
 
 # Patterns, for re to compile when it first needs them.
@@ -124,11 +124,11 @@ class Operand(NamedTuple):
     """One operand of a row.
 
     Attributes:
-        kind: what it is, as KINDS and the instruction set's own kinds have it.
+        kind: its kind, one of KINDS or of the instruction set's own kinds.
         name: the letters of its fields.
         bits: where its bits are in the word: the lowest bit and the width of each part, most
             significant part first.
-        unit: what it counts in.
+        unit: the unit that it counts in.
         about: the kind's names and sizes.
     """
 
@@ -177,7 +177,7 @@ class Operand(NamedTuple):
         return low, high + self.unit - 1 if self.kind == "@@" else high
 
     def known(self, symbol: Symbol) -> int:
-        """The bits of a symbol's value, as a mask, that the operand says when it holds it."""
+        """A mask of the bits of a symbol's value that the operand encodes."""
         if symbol.lo12:
             return PAGE - 1
         full = (1 << self.about.bits) - 1
@@ -231,7 +231,7 @@ class Operand(NamedTuple):
 
         Raises:
             ValueError: the text cannot be such an operand.
-            CannotEncode: it is one that never fits.
+            CannotEncode: the value can never fit.
         """
         value = self.about.names.get(text.lower())
         if value is not None:
@@ -262,14 +262,14 @@ class Operand(NamedTuple):
 class Row:
     """One instruction of a table. A set with its own kinds of operand has a subclass.
 
-    Where its bits are is found out when it is first used: most programs use few rows.
+    The positions of its bits are worked out when it is first used: most runs use few rows.
 
     Attributes:
         name: its mnemonic, with the words that are part of it ("dc cvau", "bti c").
-        cmodx: "every" if it is on the list of instructions that may be modified while they may
-            execute in every edition of the manual, "newer" if in newer ones, "" if in none: see
+        cmodx: "every" if every edition of the manual has it on the list of instructions that may be
+            modified while they may execute, "newer" if only newer editions do, "" if none does: see
             Isa.cmodx.
-        alias: the row is only another way to write what another row decodes to.
+        alias: whether the row is only another way to write what another row decodes to.
         kinds: the kinds of operand, by how the rows write them.
     """
 
@@ -298,7 +298,7 @@ class Row:
         return pattern
 
     def may_begin(self, bits: str) -> bool:
-        """Whether a word that begins with these bits, 0 and 1, high to low, may be of the row."""
+        """Whether a word that begins with these bits (0 and 1, high to low) may be of this row."""
         first = self._bits.partition(" ")[0][: len(bits)]
         return first[0] not in "01" or bits.startswith(first)
 
@@ -309,7 +309,7 @@ class Row:
 
     @cached_property
     def value(self) -> int:
-        """What the bits of `mask` are."""
+        """The values of the bits of `mask`."""
         return int(self._pattern.replace("-", "0"), 2)
 
     @cached_property
@@ -326,7 +326,7 @@ class Row:
         return tuple(self._operand(text, fields) or text for text in texts)
 
     def _operand(self, text: str, fields: Mapping[str, tuple[int, int]]) -> Operand | None:
-        """The operand that a text of the assembly is: its kind, letters of fields, and a unit."""
+        """The operand that a piece of the assembly describes: its kind, its fields and its unit."""
         for kind, about in self.kinds.items():
             letters, _, unit = text.removeprefix(kind).partition("*")
             if text.startswith(kind) and letters.isalpha():
@@ -344,12 +344,12 @@ class Row:
 class Instruction:
     """An instruction: a row of a table and its operands' values.
 
-    A word that is not in the table is one too: its row is None.
+    A word that is not in the table is an Instruction too: its row is None.
 
     Attributes:
         row: the row, or None.
         fields: the operands' values, by their names.
-        word: the word, where the row is None.
+        word: the word, if the row is None.
     """
 
     __slots__ = ("fields", "row", "word")
@@ -391,7 +391,7 @@ class Instruction:
         return self.cmodx in ("every", edition)
 
     def __getitem__(self, field: str) -> int:
-        """A field's value, where it is a number. Raises KeyError where there is no such field."""
+        """A field's value, which must be a number. Raises KeyError if there is no such field."""
         if field not in self.fields:
             raise KeyError(field)
         return self.get(field)
@@ -407,7 +407,7 @@ class Instruction:
 
     @property
     def size(self) -> int:
-        """The bytes of its first operand, a register; 0 where it has none, or it is not one."""
+        """The size in bytes of its first operand, if that is a register; else 0."""
         return self.row.operands[0].about.size if self.row and self.row.operands else 0
 
     @property
@@ -443,7 +443,7 @@ class Instruction:
         return word
 
     def format(self, symbolise: Callable[[int], str] = hex) -> str:
-        """The instruction as GNU as takes it, where `symbolise` names addresses."""
+        """The instruction as GNU as takes it; `symbolise` gives names to addresses."""
         if self.row is None:
             return f".inst {self.word:#010x}"
         texts = [
@@ -461,8 +461,8 @@ class Table:
     """The rows of an instruction set, or some of them, for decoding and parsing.
 
     Attributes:
-        rows: the rows. The first that matches decodes a word, so the special case comes before the
-            general one.
+        rows: the rows. The first that matches decodes a word, so special cases come before the
+            general case.
     """
 
     def __init__(self, *rows: Row) -> None:
@@ -497,7 +497,7 @@ class Table:
     def parse(self, line: str, more: Sequence[Row] = ()) -> Instruction:
         """The instruction that a line of assembly is, by the table and `more` rows.
 
-        Upper or lower case; its names stay Symbols.
+        Upper or lower case is accepted; names in it stay Symbols.
 
         Raises:
             BadSyntax: with the column where the line stops making sense.

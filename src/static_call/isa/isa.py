@@ -1,8 +1,7 @@
-"""What the rest of the program must know of an instruction set, and the words for it.
+"""What the rest of the program must know about an instruction set, and the types for it.
 
-Sizes, the order of bytes, and what a literal is are the instruction set's: nothing may tell a slot
-from a literal by its size, since there are sets where both have 4 bytes. The sets that there are
-are in sets.py.
+The instruction set decides on sizes, the order of bytes, and what a literal is. Nothing may tell a
+slot from a literal by its size, since in some sets both have 4 bytes. sets.py lists the sets.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ if TYPE_CHECKING:
     """The order of the bytes of a number in memory, as int.from_bytes takes it."""
 
 Read = Callable[[int, int], bytes]
-"""Reads memory: called with an address and a size in bytes; gives fewer where memory ends."""
+"""Reads memory: called with an address and a size in bytes; returns fewer bytes if memory ends."""
 
 
 class Executed(NamedTuple):
-    """One executed instruction: where it was, what it was, where execution goes on.
+    """One executed instruction: its address, what it was, and where execution continues.
 
     Attributes:
-        address: where it is.
+        address: its address.
         insn: the instruction.
-        next: the address executed next; None after a return and where that cannot be known.
+        next: the address executed next; None after a return, and if it cannot be known.
         load: the address that it loaded from, or None.
         writes: the register that it wrote, or None.
-        branch: "direct" if it branched, "indirect" if it did to an address in a register, "return"
-            if it did and is predicted as a return; else "".
+        branch: "direct" if it took a direct branch, "indirect" if it branched to an address in a
+            register, "return" if that is predicted as a return; else "".
     """
 
     address: int
@@ -62,7 +61,7 @@ class Step(NamedTuple):
         address: the store's address, or one in the line that is maintained.
         value: what a store writes, as a number.
         size: how many bytes it writes.
-        order: in which order.
+        order: the order of these bytes.
     """
 
     op: str
@@ -73,7 +72,7 @@ class Step(NamedTuple):
 
     @property
     def data(self) -> bytes:
-        """The bytes that a store writes; none for another step."""
+        """The bytes that a store writes; none for other steps."""
         return self.value.to_bytes(self.size, self.order)
 
     def __str__(self) -> str:
@@ -85,18 +84,18 @@ class Step(NamedTuple):
 
 
 class Patcher(NamedTuple):
-    """What the code of a retarget may be made of: see design/retarget.py.
+    """What the code of a retarget may consist of: see design/retarget.py.
 
     Attributes:
         instructions: the mnemonics that it may use.
-        allowed: whether it may use an instruction, whose mnemonic is one of these.
+        allowed: whether it may use an instruction that has one of these mnemonics.
         registers: the registers that it may use, in order: cell k, counted from 0, has its address
             in register 2k of them, and its new contents in register 2k+1.
-        uses: the registers that an instruction writes (`writes` true) or reads, each as the text
-            names it, and as an index in `registers`; one that is beyond them has -1. A register
-            that always holds 0 is not among them.
-        perform: does what an instruction does, on the registers' values, and gives the Step that it
-            takes outside of them, or None. It loads by `load(address, size)`.
+        uses: the registers that an instruction writes (`writes` true) or reads, each by its name in
+            the text and its index in `registers`, -1 if it is not one of them. A register that
+            always holds 0 is left out.
+        perform: executes an instruction on the registers' values, and returns the Step that it
+            makes, or None if it changes registers alone. It loads by `load(address, size)`.
         maintains: the ops of the Steps that maintain a cache line.
     """
 
@@ -112,9 +111,9 @@ class Cmodx(NamedTuple):
     """The list of instructions that may be modified while another PE may execute them.
 
     Attributes:
-        rule: where the manual has it.
-        editions: what Instruction.modifiable's editions are in words.
-        listed: the mnemonics that are on it by an edition, in alphabetical order.
+        rule: the section of the manual that has it.
+        editions: Instruction.modifiable's editions in words.
+        listed: the mnemonics on an edition's list, in alphabetical order.
     """
 
     rule: str
@@ -126,20 +125,20 @@ class Isa(NamedTuple):
     """An instruction set, as designs, places and the checker need it.
 
     Attributes:
-        name: as a design's `.isa` says it.
+        name: its name in a design's `.isa`.
         word: bytes in an instruction.
         pointer: bytes in an address, and so in a literal.
         order: the order of the bytes of a word and of a literal in memory.
         literal: the directive that makes a literal in assembly.
         parse: the instruction that a line of assembly is; raises BadSyntax.
         decode: the instruction that a word at an address is.
-        walk: executes straight code from an address, by what `read` gives, for at most `limit`
+        walk: executes straight-line code from an address, which `read` reads, for at most `limit`
             instructions; ends at a return and at what it cannot follow.
-        patcher: what the code of a retarget may be made of.
+        patcher: what the code of a retarget may consist of.
         pads: the landing pads that an indirect branch needs, by mnemonic; None for an instruction
             that needs none.
         cmodx: the list of what may be modified while it may execute.
-        common: instructions that code is full of, which find no trampoline.
+        common: instructions too frequent in code to search for trampolines by.
     """
 
     name: str
@@ -160,13 +159,13 @@ class Isa(NamedTuple):
 
     @property
     def addresses(self) -> int:
-        """The highest address, which is a mask of all."""
+        """The highest address, which is also a mask of an address's bits."""
         return (1 << 8 * self.pointer) - 1
 
     def number(self, data: bytes | bytearray) -> int:
-        """The number that a word's or a literal's bytes are."""
+        """The value of a word's or a literal's bytes."""
         return int.from_bytes(data, self.order)
 
     def data(self, number: int, size: int) -> bytes:
-        """A word's or a literal's bytes."""
+        """The bytes of a word's or a literal's value."""
         return number.to_bytes(size, self.order)

@@ -1,4 +1,4 @@
-"""The instruction sets that there are, by name. A new one is a row here, and its files."""
+"""The instruction sets by name. A new one is a row here, and its own files."""
 
 from __future__ import annotations
 
@@ -28,4 +28,4 @@ A64 = Isa(
 """The 64-bit instruction set of Arm, with little-endian data."""
 
 SETS: dict[str, Isa] = {A64.name: A64}
-"""The instruction sets by what a design's `.isa` says; the first is that of a design without it."""
+"""The instruction sets by their names in a design's `.isa`; the first is the default."""

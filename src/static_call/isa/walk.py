@@ -1,6 +1,6 @@
-"""Follows straight A64 code: trampolines, linker veneers, PLT entries, stubs.
+"""Follows straight-line A64 code: trampolines, linker veneers, PLT entries, stubs.
 
-Runs the few instructions that such code is made of on known register values, without a machine.
+Executes the few instructions that such code consists of on known register values, with no machine.
 The cost of a call, a trampoline's destination and a veneer's are all found this way.
 """
 
@@ -15,12 +15,12 @@ from static_call.records import NamedTuple
 __all__ = ["Detour", "Executed", "Read", "detour", "walk"]
 
 _MASK = (1 << 64) - 1
-# autia1716 is in PLT entries linked with -z pac-plt; what is signed is taken to be right.
+# autia1716 is in PLT entries linked with -z pac-plt; signatures are assumed to be right.
 _SKIPPED = frozenset({"nop", "bti", "bti c", "bti j", "bti jc", "autia1716"})
 
 
 def walk(read: Read, start: int, limit: int = 64) -> Iterator[Executed]:
-    """Executes from `start`: ends at RET, at what it cannot follow, or after `limit` of them."""
+    """Executes from `start` to RET, what it cannot follow, or `limit` instructions."""
     known: dict[int, int] = {}
     pc: int | None = start
     for _ in range(limit):
@@ -34,7 +34,7 @@ def walk(read: Read, start: int, limit: int = 64) -> Iterator[Executed]:
 
 
 def _execute(insn: a64.Instruction, pc: int, known: dict[int, int], read: Read) -> Executed | None:
-    """One instruction on the registers in `known`; None for one that cannot be followed."""
+    """Executes one instruction on the registers in `known`; None if it cannot be followed."""
     after = pc + a64.WORD
     match insn.name:
         case name if name in _SKIPPED:
@@ -97,7 +97,7 @@ class Detour(NamedTuple):
 
 
 def detour(read: Read, address: int) -> Detour | None:
-    """Where the code at an address leads, if it does nothing else; None if it does more.
+    """Where the code at an address leads, if it does nothing but branch; else None.
 
     GNU ld's and lld's veneers and PLT entries use x16 and x17 alone, as AAPCS64 6.1.1 says.
     """

@@ -1,9 +1,9 @@
-"""What a design becomes in a Linux tree, as far as the header and the transform share it.
+"""What a design becomes in a Linux tree: the part that the header and the transform share.
 
 header.py makes the assembly of the trampoline, transform.py the C that retargets it. The templates
 have what every design shares. The rest comes from the design: the trampoline's words from its
-items, the transform's steps from what its retarget code does, in that order. The C carries the
-design's text in its first comment, so a tree says by itself what was put into it.
+items, the transform's steps from what its retarget code does, in that order. The C has the design's
+text in its first comment, so the tree itself says what was put into it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def unportable(design: Design, why: str) -> Unportable:
 
 
 def check(design: Design) -> None:
-    """Raises Unportable, with the reason, for a design that has no place in the kernel."""
+    """Raises Unportable, with the reason, for a design that cannot be in the kernel."""
     if design.isa != A64:
         raise unportable(design, f"its instructions are {design.isa}'s, and the kernel's are a64's")
     if len(design.slots) > 1:
@@ -54,7 +54,7 @@ def check(design: Design) -> None:
 
 
 def _check_contents(design: Design, form: str, contents: Contents) -> None:
-    """Refuses what the kernel could not write, or would have to know an address for."""
+    """Refuses contents that the kernel could not write, or could not know the address for."""
     if isinstance(contents, Quad):
         if contents.value in design.outside:
             raise unportable(design, f"{contents} is the address of a literal")
@@ -71,12 +71,12 @@ def _check_contents(design: Design, form: str, contents: Contents) -> None:
 
 
 def reaches_all(design: Design) -> bool:
-    """Whether every target has a form: a module can be out of a branch's reach."""
+    """Whether there is a form for every target: a module can be out of a branch's reach."""
     return "far" in design.forms or not has_branch(design)
 
 
 def is_branch(contents: Contents | None) -> bool:
-    """Whether contents are B to the target."""
+    """Whether contents are a B to the target."""
     return isinstance(contents, a64.Instruction) and any(
         symbol.name == "target" for _, symbol in contents.symbols
     )
@@ -87,7 +87,7 @@ def has_branch(design: Design) -> bool:
     return any(is_branch(slot.holds("near")) for slot in design.slots)
 
 
-# The design's text, which the generated C carries.
+# The design's text in the generated C.
 
 
 def text(design: Design) -> str:
@@ -115,9 +115,9 @@ def text(design: Design) -> str:
 
 
 def design_of(source: str) -> Design | None:
-    """The design whose text a generated C file carries; None where it carries none.
+    """The design whose text a generated C file contains; None if it contains none.
 
-    Raises NotationError for a text that was changed beyond reading.
+    Raises NotationError for a text that was changed so that it cannot be read.
     """
     found = re.search(r"^ \* The design (.+):\n \*\n((?: \*.*\n)+?) \*/", source, re.MULTILINE)
     if found is None:
@@ -127,12 +127,12 @@ def design_of(source: str) -> Design | None:
 
 
 def known(design: Design, label: str) -> str:
-    """A label's name, where it is one of the trampoline's; else the label."""
+    """A label's name, if it is one of the trampoline's; else the label."""
     return name_at(design, design.labels[label]) if label in design.labels else label
 
 
 def name_at(design: Design, offset: int) -> str:
-    """One name for an offset that may have several, or a number; "" for one that has none."""
+    """A single name for an offset that may have several, or a number; "" if it has no name."""
     names = sorted(label for label, at in design.labels.items() if at == offset)
     if "entry" in names:
         return "entry"
@@ -171,7 +171,7 @@ class Outside(NamedTuple):
     Attributes:
         adrp: the offset of the ADRP, in bytes.
         low: the offset of the instruction that has the low 12 bits.
-        unit: bytes that those count in.
+        unit: the unit of these bits, in bytes.
     """
 
     adrp: int
@@ -180,7 +180,7 @@ class Outside(NamedTuple):
 
 
 def where_outside(design: Design, label: str) -> Outside:
-    """How the literal of this label is found. Raises Unportable where nothing says it."""
+    """How the literal with this label is found. Raises Unportable if no code gives its address."""
     adrp = low = None
     unit = 1
     for item in design.items:
@@ -198,12 +198,12 @@ def where_outside(design: Design, label: str) -> Outside:
 
 
 class CellStep(NamedTuple):
-    """A step of the retarget, by the cell that it is about.
+    """A step of the retarget, and the cell that it concerns.
 
     Attributes:
         op: what it does: see Step.
-        cell: the cell's number; -1 for a step that is about none.
-        line: how the design writes it.
+        cell: the cell's number; -1 for a step that concerns no cell.
+        line: the design's line of assembly.
     """
 
     op: str
@@ -212,9 +212,9 @@ class CellStep(NamedTuple):
 
 
 def retarget_steps(design: Design) -> list[CellStep]:
-    """The retarget's steps, found by running it on numbers that say which cell they belong to.
+    """The retarget's steps, found by running it on numbers that identify the cells.
 
-    Raises Unportable for a step that is not about one cell, or that the kernel cannot do.
+    Raises Unportable for a step that does not concern one cell, or that the kernel cannot do.
     """
     spans = {}
     registers: list[int] = []

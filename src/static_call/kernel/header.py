@@ -10,7 +10,7 @@ from static_call.isa import a64
 from static_call.kernel.code import RETURN0, fill, parameters, renamed
 
 _HINTS = {name: hint for hint, name in a64.HINTS.items() if name in {"bti", *a64.PADS["br x16"]}}
-"""What an assembler may only know with a later -march than the kernel asks for, as hints."""
+"""Instructions that an assembler may not know with the kernel's -march, as hints."""
 _COLUMN = 72
 """The column of a macro's backslashes."""
 
@@ -61,7 +61,7 @@ def trampoline(design: Design) -> str:
 
 
 def _define(design: Design, kind: str, form: str, func: str) -> list[str]:
-    """ARCH_DEFINE_STATIC_CALL_TRAMP, or the one of the same with NULL_ or RET0_ in its name."""
+    """ARCH_DEFINE_STATIC_CALL_TRAMP, or the same macro with NULL_ or RET0_ in its name."""
     head = f"#define ARCH_DEFINE_STATIC_CALL_{kind}TRAMP({', '.join(filter(None, ['name', func]))})"
     if form not in design.forms:
         return [head, f"\tARCH_DEFINE_STATIC_CALL_TRAMP(name, {RETURN0})"]
@@ -75,7 +75,7 @@ def _define(design: Design, kind: str, form: str, func: str) -> list[str]:
 
 
 def _nothing(item: Item) -> Contents:
-    """What a cell holds that no form has written yet."""
+    """What a cell holds before any form has been written to it."""
     return Quad(0) if item.is_literal else a64.decode(0)
 
 
@@ -89,12 +89,12 @@ def _index(design: Design, label: str) -> int:
 
 
 def _apart(design: Design, index: int) -> tuple[bool, int]:
-    """Where an item is in the macro: what is in another section comes last."""
+    """An item's position in the macro: items in other sections come last."""
     return design.items[index].offset is None, index
 
 
 def _numbers(design: Design) -> dict[int, int]:
-    """The local labels, 1 and on, of the items that others name."""
+    """The local labels, from 1, of the items that other items refer to."""
     used = set()
     for item in design.items:
         for contents in item.contents.values():
@@ -126,8 +126,8 @@ def _hint(line: str) -> str:
 def _align(design: Design) -> int:
     """The trampoline's alignment, in bytes.
 
-    The design's; more where an ADRP could lie in the last 8 bytes of a page, since the module
-    loader replaces one that does by ADR or a branch, for Cortex-A53's erratum 843419.
+    The design's alignment, or more if an ADRP could be in the last 8 bytes of a page: the module
+    loader replaces such an ADRP with ADR or a branch, for Cortex-A53 erratum 843419.
     """
     adrps = [
         item.offset

@@ -45,7 +45,7 @@ def author(tree: Tree) -> tuple[str, str]:
 
 
 def summary(before: Tree, after: Tree) -> list[list[object]]:
-    """By file: what happens to it, and how many lines are added and removed."""
+    """For each file, what happens to it, and how many lines are added and removed."""
     rows: list[list[object]] = []
     for name in after.changes:
         added, removed = _counts(before, after, name)
@@ -55,7 +55,7 @@ def summary(before: Tree, after: Tree) -> list[list[object]]:
 
 
 def series(tree: Tree, parts: Iterable[Part], by: tuple[str, str], design: Design) -> str:
-    """The parts as mails, one after the other, in git's mailbox format."""
+    """The parts as consecutive mails in git's mailbox format."""
     those = list(parts)
     mails = []
     for number, part in enumerate(those, 1):

@@ -1,9 +1,9 @@
-"""What the port changes in a Linux tree: applying it, taking it out, and telling which is there.
+"""The port's changes of a Linux tree: applying them, taking them out, and finding a port.
 
-A change is a text that goes after exact lines of a file, or replaces them. Where those lines are
-not there exactly once, the file is not one that the port knows, and nothing is done. No record is
-kept in the tree: what the port would write is worked out again and compared, from the design whose
-text is in the transform's first comment.
+A change replaces exact lines of a file, or adds text after them. If those lines are not there
+exactly once, the port does not know the file, and nothing is done. No record is kept in the tree:
+the transform's first comment has the design's text, from which the port is worked out again and
+compared.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Part(NamedTuple):
     """A logical change: what one patch does.
 
     Attributes:
-        name: of its commit message: see patches.py.
-        edits: of the tree's files.
-        files: those that it creates, with their text.
+        name: the name of its commit message: see patches.py.
+        edits: the changes of the tree's files.
+        files: the files that it creates, with their text.
     """
 
     name: str
@@ -153,11 +153,11 @@ _BUILD = (
     ),
 )
 _EDITS = (*_LITERAL, *_RODATA, *_LINK, *_BUILD, *_KPROBES, *_SELECT)
-"""The edits that a port of any design to any tree may have made."""
+"""All edits that a port of any design to any tree may have made."""
 
 
 class _Needs(NamedTuple):
-    """A text that a file of the tree must have.
+    """A text that a file of the tree must contain.
 
     Attributes:
         file: its path in the tree.
@@ -192,7 +192,7 @@ _RODATA_NEEDED = _Needs(
 
 
 def _patching(tree: Tree) -> str:
-    """The header that declares the functions that write text."""
+    """The header that declares the functions that write to kernel text."""
     for name in ("patching.h", "text-patching.h"):  # renamed in Linux 6.13
         if "aarch64_insn_write(" in (tree.read(f"arch/arm64/include/asm/{name}") or ""):
             return name
@@ -203,7 +203,7 @@ def _patching(tree: Tree) -> str:
 
 
 def doubt(design: Design) -> str | None:
-    """Why the design should not run in a kernel, or None; --force ports it all the same."""
+    """Why the design should not run in a kernel, or None; --force ports it anyway."""
     from static_call.check import report
 
     if not code.reaches_all(design):
@@ -271,7 +271,7 @@ def parts(tree: Tree, design: Design) -> Iterator[Part]:
 def applied(tree: Tree, part: Part) -> Tree:
     """The tree with a part's changes.
 
-    Raises CannotPort where the lines that a change is about are not there exactly once.
+    Raises CannotPort if the lines that a change replaces or follows are not there exactly once.
     """
     changes: dict[str, str | None] = {}
     for edit in part.edits:
@@ -291,7 +291,7 @@ def applied(tree: Tree, part: Part) -> Tree:
 
 
 def ported(tree: Tree, design: Design) -> Tree:
-    """The tree with the port of a design; it has none yet. Raises CannotPort."""
+    """The tree with the port of a design; it must not have one yet. Raises CannotPort."""
     for part in list(parts(tree, design)):
         tree = applied(tree, part)
     return tree
@@ -310,7 +310,7 @@ def reverted(tree: Tree) -> Tree:
 def installed(tree: Tree) -> Design | None:
     """The design whose port is in the tree; None where there is none.
 
-    Raises CannotPort for a port that is not whole, or was changed since it was written.
+    Raises CannotPort for a port that is incomplete, or was changed since it was written.
     """
     base = reverted(tree)
     if not base.changes:

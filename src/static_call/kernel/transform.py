@@ -69,7 +69,7 @@ def _word(design: Design, item: Item, contents: a64.Instruction) -> int:
 
 
 def _slots(design: Design) -> str:
-    """The rest of is_trampoline(): whether the slot holds what it may hold."""
+    """The rest of is_trampoline(): whether the slot holds one of its possible contents."""
     if not design.slots:
         return "\treturn true;"
     (slot,) = design.slots
@@ -119,7 +119,7 @@ def _contents_of(name: str) -> str:
 
 
 def _forms(design: Design) -> Iterator[str]:
-    """Decides on the form, and so on what the cells are to hold."""
+    """The code that decides on the form, and so on the new contents of the cells."""
     for item, name in zip(design.cells, parameters(design)):
         if item.offset is None:
             yield f"\t{name} = {name}_of(tramp);"
@@ -180,7 +180,7 @@ def _fill_cells(design: Design, form: str) -> Iterator[str]:
 
 
 def _performed(design: Design) -> Iterator[str]:
-    """The steps in C: a statement for each, whatever comes before and after it."""
+    """The steps in C: one statement for each, independent of the others."""
     cells = list(zip(design.cells, parameters(design)))
     for step in retarget_steps(design):
         yield f"\t/* {step.line} */"

@@ -21,15 +21,15 @@ class Tree:
 
     Attributes:
         path: its folder.
-        version: as its Makefile says it: "6.12.117".
-        changes: new texts by file, None for a file that is to be removed. `read` gives them before
-            `write` writes them.
+        version: its version, as its Makefile gives it: "6.12.117".
+        changes: new texts by file, None for a file to be removed. `read` returns them even before
+            `write` has written them.
     """
 
     version: str
 
     def __init__(self, path: str) -> None:
-        """A tree by its folder. Raises NotATree for a folder that is not one."""
+        """The tree in a folder. Raises NotATree if the folder does not have one."""
         self.path = path
         self.changes: dict[str, str | None] = {}
         makefile = self.read("Makefile") if os.path.isdir(path) else None
@@ -41,7 +41,7 @@ class Tree:
         self.version = f"{found[1]}.{found[2]}.{found[3]}{found[4].strip()}"
 
     def read(self, name: str) -> str | None:
-        """A file's text; None where there is no such file. Raises NotATree for what isn't text."""
+        """A file's text; None if there is no such file. Raises NotATree if it isn't text."""
         if name in self.changes:
             return self.changes[name]
         try:
@@ -59,7 +59,7 @@ class Tree:
         return tree
 
     def write(self) -> None:
-        """Makes the changes in the files: all of them or, where that fails, none.
+        """Writes the changes to the files: all of them or, if that fails, none.
 
         Raises NotATree for a file that is a symbolic link, and OSError.
         """
