@@ -1,7 +1,7 @@
 """File descriptors that are never one of the standard three.
 
-A program may run with stdin, stdout or stderr closed. The next file that is opened gets its number,
-and the program, or a library of it, then reads or writes it as its stdout.
+A program may run with stdin, stdout or stderr closed. The next file that is opened then gets that
+number, and the program, or one of its libraries, uses it as its stdin, stdout or stderr.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ def above_standard(fd: int) -> int:
 class Held:
     """A file that this process keeps open for reading and writing.
 
-    Other code may close a descriptor that is not its own (os.closerange, a daemon that cleans up),
-    or put another file at its number. So the file is recognised by its inode, and opened again if
-    it is not there. In the child of a fork, /proc/thread-self names another file, so it is opened
-    again there too.
+    Other code may close descriptors that it did not open (os.closerange, a daemon that cleans up),
+    or open another file with the same number. So the file is recognised by its inode, and opened
+    again if it is not there. In the child of a fork, /proc/thread-self is another file, so it is
+    opened again there too.
 
     Attributes:
         path: The file's path.
     """
 
     def __init__(self, path: str) -> None:
-        """Nothing is opened yet."""
+        """Opens nothing yet."""
         self.path: str = path
         self._lock = Lock()
         self._known: _Known | None = None
 
     def fileno(self) -> int:
-        """The descriptor. Raises OSError where the file cannot be opened."""
+        """The descriptor. Raises OSError if the file cannot be opened."""
         if (known := self._known) is not None and known.holds():
             return known.fd
         with self._lock:
@@ -55,7 +55,7 @@ class Held:
             return known.fd
 
     def close(self) -> None:
-        """Closes it, if it still is what was opened."""
+        """Closes it, if it is still the file that was opened."""
         known, self._known = self._known, None
         if known is not None and known.inode == _inode(known.fd):
             os.close(known.fd)
@@ -90,7 +90,7 @@ class _Known(NamedTuple):
     fd: int
 
     def holds(self) -> bool:
-        """Whether it still is that, and this process's."""
+        """Whether it is still that file, and belongs to this process."""
         return self.process == os.getpid() and self.inode == _inode(self.fd)
 
 

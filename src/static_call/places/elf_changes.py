@@ -1,7 +1,7 @@
 """What stores into the memory of an ELF image change in its file: bytes, and relocations.
 
-A loader may make a pointer from a relocation: then that is what changes. A pointer to somewhere new
-may need a relocation that is not there. And what more than one thing depends on does not change.
+If a loader makes a pointer from a relocation, the relocation changes. A new pointer may need a
+relocation that the file does not have. What more than one thing depends on is never changed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from static_call.elf.relocation import RELA, Relocation
 from static_call.elf.structure import structure
 
 IN_PROCESS = "set it in the running process"
-"""A way out, for messages."""
+"""A remedy, for messages."""
 
 _PAGE = 1 << 12  # the smallest that arm64 has
 _WIDEST = 16  # bytes that a relocation stores: R_AARCH64_TLSDESC
@@ -24,11 +24,11 @@ _CHANGEABLE = (arm64.NONE, arm64.RELATIVE, arm64.ABS64, arm64.GLOB_DAT)
 
 
 class NeedsRelocation(ElfError):
-    """A pointer would have to be relocated when the file is loaded, and no relocation is there."""
+    """A pointer must be relocated when the file is loaded, and there is no relocation for it."""
 
 
 class Unsafe(ElfError):
-    """A change would reach further than it should, or a loader might undo it."""
+    """A change would affect more than was asked, or a loader might undo it."""
 
 
 Patch = tuple[int, bytes]
@@ -39,7 +39,7 @@ Store = tuple[int, int]
 
 
 class Stores:
-    """The memory of an image with stores into it.
+    """The memory of an image with stores made into it.
 
     Attributes:
         image: the image; its file does not change here.
@@ -47,13 +47,13 @@ class Stores:
     """
 
     def __init__(self, image: Image) -> None:
-        """Nothing is stored yet."""
+        """Starts without stores."""
         self.image: Image = image
         self.stores: set[Store] = set()
         self._bytes: dict[int, int] = {}  # by address
 
     def read(self, address: int, size: int) -> bytes:
-        """Memory of the program with the stores made so far; fewer bytes where memory ends."""
+        """The program's memory with the stores made so far; fewer bytes if memory ends."""
         data = self.image.read(address, size)
         if not self._bytes:
             return data
@@ -71,9 +71,10 @@ class Stores:
         return int.from_bytes(self.read(address, size), self.image.order)
 
     def must_move(self, value: int, size: int) -> bool:
-        """Whether a stored number must be relocated: a pointer into an image that may be anywhere.
+        """Whether a stored number must be relocated: it points into an image that may move.
 
-        No two instructions look like one: the upper half of an address is not an instruction.
+        Two instructions never look like a pointer: the upper half of an address is not an
+        instruction.
         """
         image = self.image
         return (
@@ -88,8 +89,8 @@ class Changes:
     """What stores change in the file.
 
     Attributes:
-        patches: of memory, and of relocations.
-        relr: the addresses that the RELR table then relocates.
+        patches: the patches of memory and of relocations.
+        relr: the addresses that the RELR table relocates afterwards.
     """
 
     def __init__(self, memory: Stores) -> None:
@@ -135,7 +136,7 @@ class Changes:
     # What may not change
 
     def _check_safe(self, memory: list[Patch], entries: list[Patch]) -> None:
-        """Refuses what changes more than was asked, or what a loader may undo."""
+        """Refuses changes that affect more than was asked, or that a loader may undo."""
         image = self._image
         if why := dynamic.unchangeable(image.loader.dynamic):
             raise Unsafe(f"{image.path}: {why}")
@@ -159,7 +160,7 @@ class Changes:
         self._check_copied()
 
     def _check_one_segment(self, offset: int, size: int) -> None:
-        """Refuses bytes of the file that are in memory twice, or not where they seem to be."""
+        """Refuses bytes of the file that are in memory twice, or at an unexpected address."""
         path, segments = self._image.path, self._image.segments
         having = [
             one
@@ -182,7 +183,7 @@ class Changes:
                 )
 
     def _check_agreement(self, patches: list[Patch]) -> None:
-        """Refuses patches that undo each other: pointers that are in the relocation tables."""
+        """Refuses patches that contradict each other: pointers in the relocation tables."""
         contents: dict[int, int] = {}
         for offset, data in patches:
             for at, byte in enumerate(data, offset):
@@ -225,11 +226,11 @@ class Changes:
                 yield one
 
     def _changeable(self, entry: Relocation) -> Relocation:
-        """The relocation. Raises NeedsRelocation where it must stay.
+        """The relocation. Raises NeedsRelocation if it must stay.
 
-        A loader takes R_AARCH64_RELATIVE and R_AARCH64_NONE anywhere in DT_RELA's table,
-        whatever was there before. Only of the first DT_RELACOUNT ones it assumes that they are
-        RELATIVE: see _leading. In DT_JMPREL's table neither may be.
+        A loader accepts R_AARCH64_RELATIVE and R_AARCH64_NONE anywhere in DT_RELA's table. But it
+        assumes that the first DT_RELACOUNT relocations are RELATIVE: see _leading. DT_JMPREL's
+        table may have neither.
         """
         loader = self._image.loader
         pointer = f"{self._image.path}: the pointer at {entry.address:#x} is made by"
@@ -257,21 +258,21 @@ class Changes:
         return entry
 
     def _relocate(self, entry: Relocation, at: int, value: int) -> Patch:
-        """Makes a RELA entry, which is at `at`, store a value; R_AARCH64_NONE does for 0."""
+        """Makes the RELA entry at `at` store a value; for 0 it becomes R_AARCH64_NONE."""
         kind = arm64.RELATIVE if value else arm64.NONE
         return at, RELA.pack(entry.address, kind, 0, value - (value >> 63 << 64))
 
     def _counts(self, entry: Relocation, value: int, offset: int) -> bool:
-        """Whether the pointer's own bytes change, too, when a RELA entry makes it.
+        """Whether the pointer's own bytes change too, if a RELA entry makes it.
 
-        A linker leaves 0 there or the addend (--apply-dynamic-relocs); a loader stores over it.
-        Where nothing is stored any more, what is there counts.
+        A linker leaves 0 or the addend there (--apply-dynamic-relocs), and a loader overwrites it.
+        If the entry no longer stores anything, these bytes are the pointer.
         """
         held = int.from_bytes(os.pread(self._image.fileno(), self._word, offset), self._image.order)
         return not value or held == entry.addend % (1 << 64)
 
     def _leading(self, unused: Iterable[int]) -> list[Patch]:
-        """What DT_RELACOUNT becomes: it counts the R_AARCH64_RELATIVE at the table's start."""
+        """The new DT_RELACOUNT, the number of R_AARCH64_RELATIVE at the table's start."""
         start, size = self._image.loader.tables.rela
         count, at = self._image.loader.dynamic.get(dynamic.RELACOUNT, (0, 0))
         indexes = ((offset - start) // RELA.size for offset in unused if offset < start + size)
@@ -280,7 +281,7 @@ class Changes:
         return [patch] if 0 <= first < count else []
 
     def _new_address(self, address: int, value: int) -> int:
-        """The address, if a RELR table may relocate it, where nothing did before."""
+        """The address, if a RELR table may relocate it and nothing did before."""
         segment, (_, size) = self._image.segments.at(address), self._image.loader.tables.relr
         if not size or not segment or not segment.writable or address % self._word:
             raise NeedsRelocation(

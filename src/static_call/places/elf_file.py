@@ -1,6 +1,6 @@
 """An ELF file as a place: retargets are collected in memory, and then the file is replaced whole.
 
-Nothing runs here, so of a retarget's steps only the stores count.
+Nothing runs here, so only the stores of a retarget's steps matter.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _BIAS = 1 << 36  # a load address to try
 
 
 class NotAsAsked(ElfError):
-    """The file that was written does not say what was asked. It is gone; the old one stays."""
+    """The new file does not say what was asked. It has been deleted; the old file stays."""
 
 
 class ElfFile(Stores):
-    """The place that an image's file is.
+    """The file of an image, as a place.
 
     Attributes:
-        live: False, as nobody executes it while it is changed.
+        live: False, as no thread executes it while it is changed.
         shared: what the StaticCall objects of its static calls share.
         image: the image; its file changes with commit.
     """
@@ -39,14 +39,14 @@ class ElfFile(Stores):
     live: bool = False
 
     def __init__(self, image: Image) -> None:
-        """Nothing changes yet. Raises NotLinked."""
+        """Changes nothing yet. Raises NotLinked."""
         image.require_linked()
         super().__init__(image)
         self.shared: Sharing = Sharing()
         self._relr: set[int] = set()  # the addresses that a RELR table relocates with the changes
 
     def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
-        """Stores into the key, and takes a retarget's stores in their order.
+        """Stores into the key, and performs a retarget's stores in order.
 
         Raises Unsafe for a key that is in the middle of code.
         """
@@ -86,7 +86,7 @@ class ElfFile(Stores):
         return symbol.value
 
     def _entry(self, name: str, error: NoSuchSymbol) -> int:
-        """The PLT entry of this name. Else raises the error, which names an entry that would do."""
+        """The PLT entry with this name; else raises the error, which names an alternative."""
         if name.endswith(plt.SUFFIX):
             return plt.resolve(self.image, name)
         if self.image.names.named(name):
@@ -124,11 +124,12 @@ class ElfFile(Stores):
     ) -> None:
         """Replaces the file by one with the changes, or writes that to `output`.
 
-        Before the new file takes its name it is read again: memory and relocations have to be what
-        was asked for. If this raises, the file is as it was. whole_file.py has what else it keeps.
+        Before the new file takes its name it is read back: memory and relocations must be what was
+        asked for. If this raises, the file is as it was. whole_file.py says what else is preserved.
 
         Args:
-            output: the path of a new file, which gets the permission bits alone.
+            output: the path of a new file. Of the old file's status it gets the permission bits
+                alone.
             check: looks at the new file, too, and may raise NotAsAsked.
 
         Raises:
@@ -174,7 +175,7 @@ class ElfFile(Stores):
             ) from None
 
     def _compare(self, copy: Image) -> None:
-        """Everything that was stored is there, at any load address, and the rest is as it was."""
+        """Checks that all stores are there, at any load address, and the rest is as it was."""
         old = self.image
         if (copy.type, copy.entry, [*copy.segments], [*copy.sections]) != (
             old.type, old.entry, [*old.segments], [*old.sections]
@@ -198,7 +199,7 @@ class ElfFile(Stores):
 def _loaded(image: Image, address: int, size: int, bias: int) -> int:
     """What a loader leaves at an address, from the file's bytes and the relocations alone.
 
-    Raises NotAsAsked where there is a relocation that it does not know.
+    Raises NotAsAsked if there is a relocation that it does not know.
     """
     try:
         held = os.pread(image.fileno(), size, image.segments.offset(address, size))

@@ -1,4 +1,4 @@
-"""A function in a place that runs code, and what it can be called with."""
+"""A function in a place that runs code, and the arguments that it takes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _FULL = (1 << 64) - 1
 class Function:
     """A function in a place: callable, with integers and bytes.
 
-    Bytes are passed by the address of a copy; a bytearray has afterwards what the function left
-    there. The result is x0, an unsigned integer of `bits` bits.
+    Bytes are copied, and the copy's address is passed. A bytearray afterwards has what the function
+    left there. The result is x0, an unsigned integer of `bits` bits.
 
     Attributes:
         place: The place that runs it.
@@ -39,7 +39,7 @@ class Function:
 
 
 def arguments(args: Iterable[object]) -> list[Argument]:
-    """The arguments of a call, integers as 64 bits without a sign.
+    """The arguments of a call, integers as unsigned 64-bit values.
 
     Raises StaticCallError for one that is neither an integer nor bytes.
     """

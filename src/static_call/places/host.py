@@ -1,6 +1,6 @@
-"""The default place: this process on arm64 Linux, an emulated machine elsewhere. Chosen here alone.
+"""The default place: this process on arm64 Linux, an emulated machine elsewhere.
 
-`from static_call import StaticCall` gets it from here, so that it has its default place.
+It is chosen only here. `from static_call import StaticCall` imports this module.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def loaded(designs: Sequence[str] = ()) -> list[LoadedObject]:
         designs: Files with your own designs that they may have.
 
     Raises:
-        NotHere: This computer is not an arm64 one, or what host() raises.
+        NotHere: This is not an arm64 computer, or for the reasons that host() has.
     """
     from static_call.places.own_process import NotHere, OwnProcess
 
@@ -53,7 +53,7 @@ def loaded(designs: Sequence[str] = ()) -> list[LoadedObject]:
 def host() -> OwnProcess | Emulator:
     """This process on arm64 Linux; elsewhere an emulated machine, with the same interface.
 
-    It returns the same one each time, and never emulates unasked on arm64 Linux.
+    It always returns the same place, and never emulates on arm64 Linux unless asked to.
 
     Raises:
         NotHere: The kernel or the configuration of an arm64 Linux lacks what the process needs.

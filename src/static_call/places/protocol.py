@@ -2,8 +2,8 @@
 
 - Memory: trampolines in it can be read and retargeted. A machine at the other end of a debug stub
   has this part alone.
-- Code: it knows the addresses of symbols, and what is code. An ELF file has this part too, and can
-  answer for a memory that the file was loaded into.
+- Code: it knows the addresses of symbols, and what is code. An ELF file also has this part, and can
+  answer for memory that the file was loaded into.
 - Runs: code in it can be called, and new static calls can be made.
 - Native: its code runs in this process, so C functions of this process can be called there.
 """
@@ -28,7 +28,7 @@ class Piece(Protocol):
     """Memory that a place gave for a static call."""
 
     def give(self) -> None:
-        """Gives it back, if it was taken. A second time does nothing."""
+        """Gives it back, if it was taken. Doing so again has no effect."""
         ...
 
 
@@ -37,13 +37,13 @@ class HasAddress(Protocol):
 
     @property
     def address(self) -> int:
-        """Where it is."""
+        """Its address."""
         ...
 
 
 @runtime_checkable
 class Memory(Protocol):
-    """Somewhere that trampolines are.
+    """Somewhere that trampolines live.
 
     Attributes:
         live: Whether threads may be running in it while it is changed.
@@ -58,13 +58,13 @@ class Memory(Protocol):
         ...
 
     def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
-        """Stores into the key, then runs a retarget's code or takes its steps in their order."""
+        """Stores into the key, then runs a retarget's code or performs its steps in order."""
         ...
 
 
 @runtime_checkable
 class Code(Protocol):
-    """What knows the symbols and the code of a memory."""
+    """Knows the symbols and the code of a memory."""
 
     def resolve(self, name: str) -> int:
         """The address of a symbol. Raises a StaticCallError for one that is not there."""
@@ -75,7 +75,8 @@ class Code(Protocol):
 
         Args:
             address: The address.
-            held: An object keeps the code where it is, so an earlier answer may be given again.
+            held: Whether an object keeps the code where it is, so that an earlier answer may be
+                given again.
         """
         ...
 
@@ -99,7 +100,7 @@ class Runs(Protocol):
         ...
 
     def callable(self, address: int, prototype: type) -> Callable[..., Any]:
-        """What calls a function at an address with arguments of a ctypes prototype."""
+        """A callable that calls the function at an address, by a ctypes prototype."""
         ...
 
     def reserve(
@@ -116,7 +117,7 @@ class Runs(Protocol):
             design: The trampoline's design.
             pieces: Gets each piece of memory before it is taken, so that a caller who is
                 interrupted at any moment can give back what was taken.
-            near: An address that the trampoline should have in reach.
+            near: An address that the trampoline should reach.
             at: The trampoline's address, where it can be chosen.
         """
         ...
@@ -124,7 +125,8 @@ class Runs(Protocol):
     def create(self, trampoline: Trampoline, key: int, target: Target, function: int) -> None:
         """Puts a trampoline that calls `target` into memory, and `function` into its key.
 
-        A thread that then gets the trampoline's address from data runs it, and its target's code.
+        Any thread that then reads the trampoline's address from memory can execute it and its
+        target's code.
         """
         ...
 
@@ -136,12 +138,12 @@ class Native(Protocol):
     def pointer(self, target: object, prototype: type | None) -> tuple[int, object]:
         """The address of a function that is not Python's, and the object that keeps it alive.
 
-        Raises BadTarget for anything else, and for a function of another prototype.
+        Raises BadTarget for anything else, and for a function with another prototype.
         """
         ...
 
     def parameter(self, address: int, prototype: type | None) -> object:
-        """What ctypes passes to a C function for a function at an address."""
+        """What ctypes passes to a C function for the function at an address."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Retargets static calls of an ELF file by name: all or none, and reads back what it did."""
+"""Retargets static calls of an ELF file by name, all or none, and reads back the result."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def set_calls(
 ) -> list[Found]:
     """Changes the file, or writes a changed copy; returns what was read from the new file.
 
-    What is returned is in the order of `changes`, and was read before the new file took its name.
-    If this raises, the file is as it was.
+    The result is in the order of `changes`, and was read before the new file took its name. If this
+    raises, the file is as it was.
 
     Args:
-        image: of the file.
-        designs: what trampolines may be, the longest first: see image_calls.longest_first.
+        image: the image of the file.
+        designs: the designs to look for, the longest first: see image_calls.longest_first.
         changes: what StaticCall.update takes, by a static call's name or its trampoline's address
             as text, 0x...
         output: the path of the copy; None to change the file.
@@ -70,9 +70,9 @@ def set_calls(
 
 
 def _check(call: StaticCall, wanted: Target, place: ElfFile) -> None:
-    """Right after its update, a static call is what was asked for. Raises NotAsAsked."""
+    """Checks that a static call is what was asked for. Raises NotAsAsked."""
     if not isinstance(wanted, int) and call.key is None:
-        # Without a key, a design without a form for None or RET0 does not tell them apart.
+        # Without a key, a design that has no form for None or RET0 does not tell them apart.
         form = "null" if wanted is None else "ret0"
         if form not in call.design.forms:
             wanted = place.resolve(RETURN0)

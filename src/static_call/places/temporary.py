@@ -1,7 +1,7 @@
-"""A temporary file that will take another one's name, and those that killed processes left.
+"""A temporary file that will take another file's name, and those left by killed processes.
 
 The process that writes a temporary file keeps it locked (flock) as long as it runs. So a file that
-nobody has locked is left over, and the next process that wants to write here deletes it.
+is not locked is left over, and the next process that writes in this folder deletes it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def beside(target: str) -> Iterator[tuple[int, str]]:
 
 
 def _make(folder: str, prefix: str) -> tuple[int, str]:
-    """A new file that is locked, and that no other process took for one that was left over."""
+    """A new, locked file that no other process has taken for one that was left over."""
     while True:
         fd, path = tempfile.mkstemp(prefix=prefix, dir=folder)
         try:
@@ -49,7 +49,7 @@ def _make(folder: str, prefix: str) -> tuple[int, str]:
             if os.path.samestat(os.stat(path), os.fstat(fd)):
                 return fd, path
         except (BlockingIOError, FileNotFoundError):
-            pass  # another process has looked at it before it was locked, and deletes it
+            pass  # another process looked at it before it was locked, and deletes it
         except BaseException:
             os.unlink(path)
             os.close(fd)
@@ -58,7 +58,7 @@ def _make(folder: str, prefix: str) -> tuple[int, str]:
 
 
 def _clear(folder: str, prefix: str) -> None:
-    """Deletes what killed processes left; what cannot be deleted stays."""
+    """Deletes what killed processes left, as far as it can."""
     left = re.compile(re.escape(prefix) + "[a-z0-9_]{8}")  # as tempfile ends names
     with suppress(OSError):
         for name in os.listdir(folder):

@@ -1,8 +1,8 @@
 """Replaces a file whole by a changed copy, or leaves it as it was.
 
-The new file is made beside the old one, complete, and then takes its name: with the old one's mode,
-owner and extended attributes. Others find the old file or the new one at the path, and nothing in
-between. Other hard links keep the old one; a symbolic link stays one.
+The new file is written in full beside the old one, with the same mode, owner and extended
+attributes, and then takes its name. At the path, others find the old file or the new one, never
+anything in between. Other hard links keep the old file; a symbolic link stays a symbolic link.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from static_call.elf.image import Image
 from static_call.places import temporary
 
 _COPY = 1 << 20
-"""Bytes that are copied at once, where the file system does not share blocks: 1 MiB."""
+"""Bytes that are copied at once if the file system cannot share blocks: 1 MiB."""
 
 
 class ReadOnly(ElfError):
@@ -30,11 +30,12 @@ class Changed(ElfError):
 
 
 class NotWritten(ElfError):
-    """The new file could not be written: a full disk, or missing permission. The old one stays."""
+    """The new file could not be written: the disk is full, or permission is missing. The old
+    file stays."""
 
 
 def check_writable(path: str) -> None:
-    """Refuses to replace what may not be written, even where replacing it would be allowed.
+    """Refuses to replace what may not be written, even if replacing it would be allowed.
 
     Raises:
         NotWritten: it is not a regular file.
@@ -52,9 +53,9 @@ def check_writable(path: str) -> None:
 
 @contextmanager
 def locked(image: Image, path: str) -> Iterator[None]:
-    """Keeps others like us away, once it is sure that the file is still the one that was read.
+    """Keeps other static-call processes away, and checks that the file was not replaced.
 
-    The lock is on the file that was opened: a process that waited for it finds another one at the
+    The lock is on the file that was opened: a process that waited for it finds another file at the
     path. Raises Changed.
     """
     try:
@@ -76,12 +77,12 @@ def replace(
     *,
     keep: bool,
 ) -> None:
-    """A copy of an image's file with patches takes a name.
+    """Makes a patched copy of an image's file, which takes a name.
 
     Args:
-        image: of the file.
+        image: the image of the file.
         target: the name.
-        patches: offsets in the file, and the bytes that will be there.
+        patches: offsets in the file, and the new bytes there.
         check: looks at the new file, at this path, before it takes the name. May raise.
         keep: whether to keep the old file's owner, attributes and all bits of its mode; if not,
             the permission bits alone.
@@ -111,12 +112,12 @@ def _check_unchanged(image: Image, now: os.stat_result) -> None:
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
-    """What tells one state of a file from another."""
+    """What distinguishes one state of a file from another."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _copy(image: Image, fd: int) -> None:
-    """Copies the image's file; where the file system shares blocks, without writing them."""
+    """Copies the image's file; if the file system can share blocks, without writing them."""
     source, size, at = image.fileno(), image.stat.st_size, 0
     with suppress(OSError, AttributeError):  # not on this system, or not on this file system
         while at < size and (count := os.copy_file_range(source, fd, size - at, at, at)):
@@ -136,7 +137,7 @@ def _write_at(fd: int, offset: int, data: bytes) -> None:
 
 
 def _keep_owner(image: Image, fd: int, path: str) -> None:
-    """Owner and extended attributes: the first must be kept, the others where it is allowed."""
+    """Copies owner and extended attributes: the owner must be kept, the others if allowed."""
     owner = (image.stat.st_uid, image.stat.st_gid)
     made = os.fstat(fd)
     if owner != (made.st_uid, made.st_gid):
@@ -154,7 +155,7 @@ def _keep_owner(image: Image, fd: int, path: str) -> None:
 
 
 def _sync(folder: str) -> None:
-    """Makes a rename last. Where folders cannot be synced, it lasts when the system likes."""
+    """Makes a rename durable, if the file system can sync folders."""
     with suppress(OSError):
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,7 +1,6 @@
 """An emulated machine, by unicorn: functions, static calls, retargets, and loaded ELF files.
 
-This is emulation, of one PE and without caches: it shows what code does, never what another PE may
-still see.
+One PE is emulated, without caches: this shows what code does, never what another PE may still see.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Emulator(Machine):
         return image
 
     def resolve(self, name: str) -> int:
-        """The address of a symbol: of the files in the order of loading, then of own functions.
+        """The address of a symbol: of the files, in the order loaded, or of a function made here.
 
         Raises StaticCallError.
         """

@@ -1,8 +1,8 @@
 """An ELF file in the emulated machine: its functions can be called, its static calls updated.
 
-There is no kernel and no dynamic linker there. Functions of other files are missing: calling one is
-a fault that names it. Constructors (DT_INIT_ARRAY) are not run. Thread-local variables start as the
-file says. A program's come first, as it is linked for that, so only one program may have some.
+There is no kernel and no dynamic linker. Functions of other files are missing: calling one is a
+fault that names it. Constructors (DT_INIT_ARRAY) are not run. Thread-local variables start as the
+file says. A program is linked so that its own come first, so only one program may have any.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from static_call.places.function import Function
 _PAGE = 0x1000
 _LIMIT = 1 << 32  # bytes of memory that an image may take
 _PIECE = 1 << 20
-_HWCAP = 0  # AT_HWCAP, which ifunc resolvers are told: nothing optional
+_HWCAP = 0  # the AT_HWCAP that ifunc resolvers are given: nothing optional
 _RESOLVED = (arm64.ABS64, arm64.GLOB_DAT, arm64.JUMP_SLOT)
 
 
@@ -58,7 +58,7 @@ class EmulatedElf:
 
     @cached_property
     def static_calls(self) -> dict[str, StaticCall]:
-        """Its static calls whose design is known: by name, or where several have it by address."""
+        """Its static calls with a known design, by name, or by address if several have the name."""
         found = [one for one in image_calls.find(self.image, self._designs) if one.state]
         names = Counter(one.name for one in found)
         return {
@@ -82,8 +82,8 @@ class EmulatedElf:
         Raises what image_calls.lookup_to_change and StaticCall.update raise.
 
         Args:
-            changes: Their targets, by their names or their addresses in the file as text, 0x...; a
-                target that is an address is one in the file too.
+            changes: Their targets, by name or, as text, 0x..., by address in the file. A target
+                that is an address is one in the file too.
         """
         found = image_calls.lookup_to_change(self.image, self._designs, changes)
         for one, target in zip(found, changes.values()):
@@ -91,7 +91,7 @@ class EmulatedElf:
             one.static_call(self.machine, self.bias, self.resolve).update(moved)
 
     def address(self, name: str) -> int:
-        """Where a static call, a function or an address in the file, 0x..., is in the machine."""
+        """Where a static call, a function or a file's address, 0x..., is in the machine."""
         if name.startswith("0x"):
             return self.static_call(name).address
         try:
@@ -135,7 +135,7 @@ class EmulatedElf:
         bias = self.machine.room(high - low) - low if self.image.position_independent else 0
         mapped = low
         for one in segments:
-            # Segments may share a page: then the earlier one's page has both one's rights.
+            # Segments may share a page, which then has the rights of both.
             start, end = max(one.address & -_PAGE, mapped), one.end + _PAGE - 1 & -_PAGE
             if one.address & -_PAGE < mapped:
                 page = mapped - _PAGE + bias
@@ -150,7 +150,7 @@ class EmulatedElf:
         return bias
 
     def _reserve_thread_locals(self) -> int:
-        """Where its thread-local variables are, in bytes from the thread pointer; 0 for none."""
+        """Its thread-local variables' offset from the thread pointer, in bytes; 0 for none."""
         segment = self.image.thread_locals
         if segment is None or not segment.size:
             return 0

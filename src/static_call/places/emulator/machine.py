@@ -1,7 +1,6 @@
 """The emulated machine without what is loaded into it: functions, static calls and retargets.
 
-This is emulation, of one PE and without caches: it shows what code does, never what another PE may
-still see.
+One PE is emulated, without caches: this shows what code does, never what another PE may still see.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class Machine(Processor):
         Args:
             code: Machine code, or assembly of the a64 table's instructions, one on each line.
             name: The name for resolve() and for errors.
-            at: Its address, a multiple of 4; where there is room, if None.
+            at: Its address, a multiple of 4; if None, an unused address.
             bits: The bits of the result that count: 32 for a C int.
         """
         if at is not None and at % a64.WORD:
@@ -108,7 +107,7 @@ class Machine(Processor):
             name: Its name.
             target: What StaticCall.update takes.
             design: A Design, a shipped design's name, or the path of a file with your own.
-            at: The trampoline's address; where there is room, if None.
+            at: The trampoline's address; if None, an unused address.
         """
         return StaticCall(name, target, design=design, place=self, at=at)
 
@@ -124,7 +123,7 @@ class Machine(Processor):
     ) -> tuple[Trampoline, int]:
         """Takes memory for a trampoline and its key: see places/protocol.py.
 
-        Where it is, the room decides, or `at`.
+        It is at `at`, or where there is room.
         """
 
         def take(size: int, align: int, at: int | None, executable: bool = False) -> int:
@@ -137,7 +136,7 @@ class Machine(Processor):
         key = self.allocate(KEY_SIZE)
         outside: dict[str, int] = {}
         if design.outside:
-            # If the caller chose the trampoline's address, after it: ADRP reaches that.
+            # After the trampoline, if the caller chose its address: ADRP reaches that.
             literals = take(8 * len(design.outside), 8, None if at is None else entry + _LITERALS)
             outside = {label: literals + 8 * n for n, label in enumerate(design.outside)}
         return Trampoline(design, entry, outside), key
@@ -149,7 +148,7 @@ class Machine(Processor):
             self.write(address, piece)
 
     def callable(self, address: int, prototype: type) -> Callable[..., Any]:
-        """What calls a function at an address, its result as a ctypes prototype has it."""
+        """A callable for the function at an address; a ctypes prototype gives the result's type."""
         restype: Any = getattr(prototype, "_restype_", None)
 
         def call(*args: Argument) -> Any:
@@ -161,12 +160,12 @@ class Machine(Processor):
     def perform(self, retarget: Retarget, key: KeyStore | None = None) -> None:
         """Stores into the key, runs a retarget: the machine code assembled from its design's text.
 
-        There is one PE, so cse is an ISB. Text is writable for the retarget alone.
+        There is one PE, so cse is an ISB. Text is writable only during the retarget.
         """
         steps: list[a64.Instruction | Cse] = [*retarget.code, a64.parse("ret")]
         pages = {step.address & -PAGE for step in retarget.steps if step.size}
         if key is not None:
-            # One run changes key and trampoline: no exception of Python's comes between.
+            # One run changes key and trampoline, so no Python exception can come between.
             self.uc.reg_write(REGISTERS[19], key.key)
             self.uc.reg_write(REGISTERS[20], key.function)
             steps.insert(0, a64.parse("str x20, [x19]"))
@@ -192,17 +191,17 @@ class Machine(Processor):
     # What a loaded file needs
 
     def reserve_thread_locals(self, segment: Segment, path: str, *, first: bool) -> int:
-        """Takes memory for thread-local variables; returns where, in bytes from the thread pointer.
+        """Takes memory for thread-local variables; returns its offset from the thread pointer.
 
         Variant 1 of the ELF TLS ABI, as linkers have it in a program's code (addenda to aaelf64).
 
         Args:
             segment: What they are made from (PT_TLS).
             path: The file, for messages.
-            first: They have to be the first ones, as a program's code has their offset in it.
+            first: Whether they must come first, as a program's code has their offset in it.
 
         Raises:
-            StaticCallError: Others are the first ones already, or there is no room.
+            StaticCallError: Others already come first, or there is no room.
         """
         if first and self._thread_locals != _TLS_HEADER:
             raise StaticCallError(

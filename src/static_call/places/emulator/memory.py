@@ -29,7 +29,7 @@ class EmulatedMemory:
     """
 
     def __init__(self) -> None:
-        """Nothing is mapped yet."""
+        """Maps nothing yet."""
         self.uc: Any = Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
         self.uc.ctl_set_cpu_model(arm64.UC_CPU_ARM64_MAX)
         self.symbols: dict[str, int] = {}
@@ -42,10 +42,10 @@ class EmulatedMemory:
         """Takes zeroed memory; returns its address.
 
         Args:
-            size: Bytes.
-            align: The address is a multiple of it, where `at` is None.
-            at: The address. If None, it is where there is room, code and data within reach of each
-                other.
+            size: The size in bytes.
+            align: The address is a multiple of it, if `at` is None.
+            at: The address. If None, there is room at the address that is chosen, and code and data
+                are within reach of each other.
             executable: Whether it is for code; else it is for data, and writable.
         """
         if at is not None:
@@ -71,9 +71,9 @@ class EmulatedMemory:
             raise StaticCallError(f"cannot map {high - low:#x} bytes at {low:#x}") from None
 
     def new_pages(self, address: int, size: int) -> tuple[int, int]:
-        """Where the pages begin and end that are to be mapped for `size` bytes at an address.
+        """Where the pages to map for `size` bytes at an address begin and end.
 
-        Raises StaticCallError where one of them is mapped already.
+        Raises StaticCallError if one of them is already mapped.
         """
         if not size:
             raise StaticCallError("nothing to map: no bytes")
@@ -84,7 +84,7 @@ class EmulatedMemory:
         return low, high
 
     def unmap(self, low: int, high: int) -> None:
-        """Gives back pages that were mapped at once, if they were."""
+        """Gives back pages that were mapped together, if they were."""
         if any((low, high) == (start, end + 1) for start, end, _ in self.uc.mem_regions()):
             self.uc.mem_unmap(low, high - low)
 
@@ -145,14 +145,14 @@ class EmulatedMemory:
         self._guarded.append(pages)
 
     def _rights(self, page: int) -> int | None:
-        """What may be done with a page; None for one that is not mapped."""
+        """The rights of a page; None if it is not mapped."""
         regions = self.uc.mem_regions()
         return next((rights for low, high, rights in regions if low <= page <= high), None)
 
 
 @dataclass(frozen=True)
 class Pages:
-    """Pages that a static call has for itself, as its address was asked for.
+    """Pages used by one static call alone, whose address the caller chose.
 
     Attributes:
         memory: The memory that they are in.

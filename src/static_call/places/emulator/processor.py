@@ -48,7 +48,7 @@ class Processor(EmulatedMemory):
     """
 
     def __init__(self, *, instructions: int = 100_000_000, seconds: float = 30.0) -> None:
-        """There is a stack, and no code yet."""
+        """Makes a stack; there is no code yet."""
         super().__init__()
         self.instructions: int = instructions
         self.seconds: float = seconds
@@ -65,8 +65,8 @@ class Processor(EmulatedMemory):
         Bytes are copied into the machine and their address is passed; a bytearray is copied back.
 
         Raises:
-            EmulatorFault: The code does what it may not; the text has the address, the instruction
-                and its registers.
+            EmulatorFault: The code does something that it may not; the text has the address, the
+                instruction and its registers.
             OutOfBounds: It does not return within the bounds.
         """
         address = self.resolve(function) if isinstance(function, str) else function
@@ -79,7 +79,7 @@ class Processor(EmulatedMemory):
             if isinstance(arg, int):
                 registers[n] = arg
                 continue
-            # Buffers lie on the stack, above the function's own frame.
+            # Buffers are on the stack, above the function's frame.
             sp = sp - len(arg) & -16
             if sp < self._stack - _STACK_SIZE // 2:
                 raise StaticCallError(f"argument {n} is too long: {len(arg)} bytes")
@@ -93,15 +93,15 @@ class Processor(EmulatedMemory):
         return result
 
     def preempt(self, function: int, *args: int, after: int, then: Callable[[], None]) -> int:
-        """Calls a function, stops it after `after` instructions, runs `then`, lets it go on.
+        """Calls a function, stops it after `after` instructions, runs `then`, and continues it.
 
-        It shows what a thread sees that is preempted there while another one retargets.
+        This shows what a thread sees if it is preempted there while another one retargets.
 
         Args:
             function: The function's address.
             args: Integers.
             after: How many instructions are executed first.
-            then: What is done then: it may retarget but not call.
+            then: Called at that point; it may retarget but not call.
         """
         registers = dict(enumerate(args))
         self._enter(registers, self._stack)
@@ -127,7 +127,7 @@ class Processor(EmulatedMemory):
             self.uc.ctl_flush_tb()
 
     def missing(self, name: str) -> int:
-        """An address without memory, for a function of a file that is not loaded."""
+        """An address without memory, for a function in a file that is not loaded."""
         address = _MISSING + 16 * len(self._missing)
         self._missing[address] = name
         return address
@@ -157,7 +157,7 @@ class Processor(EmulatedMemory):
         return result
 
     def _step(self, pc: int, count: int) -> int:
-        """Executes `count` instructions from `pc`, or to the return; where it then is."""
+        """Executes `count` instructions from `pc`, or up to the return; returns the new pc."""
         self._fault = None
         try:
             self.uc.emu_start(pc, _RETURN, count=count)

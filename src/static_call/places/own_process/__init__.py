@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class OwnProcess(Process):
     """This process: static calls that its threads call while they are retargeted.
 
-    OwnProcess(weak=True) accepts that an update gives no context synchronisation event on other
-    CPUs, where the kernel has no membarrier: see Process.
+    OwnProcess(weak=True) accepts that an update causes no context synchronisation event on other
+    CPUs if the kernel has no membarrier: see Process.
     """
 
     def loaded(self, designs: Sequence[str] = ()) -> list[LoadedObject]:
@@ -41,7 +41,7 @@ class OwnProcess(Process):
             seconds: How long it may take.
 
         Raises:
-            NotSynchronized: Of some thread it could not be found out where it is.
+            NotSynchronized: It could not be found out where some thread is.
             NotHere: This is user-mode emulation.
         """
         if self.translated:

@@ -1,4 +1,4 @@
-"""Functions of ctypes and cffi: their addresses, and whether they fit a prototype."""
+"""Functions of ctypes and cffi: their addresses, and whether they match a prototype."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def pointer(target: object, prototype: Any) -> tuple[int, object]:
 
 
 def _ctypes_shapes(function: Any) -> list[Shape] | None:
-    """Result and arguments of a ctypes function; None if nobody said what they are."""
+    """The result and arguments of a ctypes function; None if they were not given."""
     if function.argtypes is None:
         return None
     return [_shape(function.restype), *map(_shape, function.argtypes)]
@@ -76,7 +76,7 @@ def _shape(type_: Any) -> Shape:
 
 
 def _cffi(backend: Any, target: Any) -> tuple[int, list[Shape] | None]:
-    """Address, result and arguments of a cffi function."""
+    """The address, result and arguments of a cffi function."""
     type_ = backend.typeof(target)
     if type_.kind == "pointer" and type_.item.kind == "function":
         type_ = type_.item

@@ -9,10 +9,10 @@ SYNC_CORE, REGISTER_SYNC_CORE = 1 << 5, 1 << 6
 (include/uapi/linux/membarrier.h)."""
 
 AT_HWCAP2 = 26
-"""What getauxval is asked for the CPU's capabilities by (include/uapi/linux/auxvec.h)."""
+"""getauxval's argument for the CPU's capabilities (include/uapi/linux/auxvec.h)."""
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-"""What dlsym finds in this process; ctypes.get_errno() is its errno."""
+"""The symbols that dlsym finds in this process; ctypes.get_errno() is their errno."""
 
 LIBC.syscall.restype = ctypes.c_long
 LIBC.mmap.restype = ctypes.c_void_p
@@ -45,12 +45,12 @@ def mprotect(address: int, size: int, protection: int) -> None:
 
 
 def membarrier(command: int) -> int:
-    """membarrier(2), which glibc has no function for: 0, or -1 and errno."""
+    """membarrier(2), for which glibc has no function: 0, or -1 and errno."""
     result: int = LIBC.syscall(_SYS_MEMBARRIER, command, 0, 0)
     return result
 
 
 def capabilities() -> int:
-    """AT_HWCAP2: what the kernel says of the CPU."""
+    """AT_HWCAP2: what the kernel says about the CPU."""
     result: int = LIBC.getauxval(AT_HWCAP2)
     return result

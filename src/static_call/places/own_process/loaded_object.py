@@ -1,9 +1,10 @@
 """The programs and libraries that are loaded into this process, and their static calls.
 
-/proc/self/maps has a path for each, and another file may be at that path now: an upgrade, a file
-that was moved, one that somebody put there. So the file that is read is the mapped one, through
-/proc/self/map_files if the kernel allows that, or one with the same inode. Its symbols, notes and
-strings are compared with memory, and only what points to its trampoline is taken for a key.
+/proc/self/maps has a path for each, but another file may be at that path now: after an upgrade or a
+move, or because somebody put it there. So the file that is read is the mapped one, through
+/proc/self/map_files if the kernel allows that, or else a file with the same inode. Its symbols,
+notes and strings are compared with memory, and only what points to its trampoline is accepted as a
+key.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class LoadedObject:
         path: The file's path, as /proc/self/maps has it.
         bias: What was added to its link addresses.
         static_calls: Its static calls, by name, if their trampolines were found in memory too.
-        unreadable: "", or why its file cannot be read: then nothing is known of its static calls.
+        unreadable: "", or why its file cannot be read: then its static calls are not known.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class LoadedObject:
                 self.static_calls[one.name] = call
 
     def _wrong(self, call: StaticCall) -> str:
-        """Why a static call of the file is not one in memory; "" if it is."""
+        """Why a static call of the file is not one in memory too; "" if it is."""
         try:
             _ = call.state
         except StaticCallError as error:
@@ -137,7 +138,8 @@ class LoadedObject:
 def loaded(process: Process, designs: Sequence[str] = ()) -> list[LoadedObject]:
     """The objects of this process that have static calls, in order of address.
 
-    After them come those whose files cannot be read, so that nobody can say: see `unreadable`.
+    After them come the objects whose files cannot be read, so nothing is known about them: see
+    `unreadable`.
 
     Args:
         process: This process.
@@ -167,7 +169,7 @@ class Trampolines:
     """The addresses of the trampolines of what is loaded, kept for as long as it is mapped."""
 
     def __init__(self, process: Process) -> None:
-        """Nothing is looked up yet."""
+        """Looks up nothing yet."""
         self._process = process
         self._known: dict[tuple[object, ...], list[range]] = {}
 
@@ -189,7 +191,7 @@ class Trampolines:
 
 
 def _state(mapping: Mapping) -> tuple[object, ...]:
-    """What tells a mapping from another one that may be at its address later."""
+    """What distinguishes a mapping from another one that may be at its address later."""
     try:
         status = os.stat(mapping.path)
         changed = status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
@@ -228,7 +230,7 @@ def _object(process: Process, mapping: Mapping, designs: Sequence[str] = ()) -> 
 def _open(process: Process, mapping: Mapping) -> Image | None:
     """The file that is mapped. Raises Unreadable, and elf.ElfError."""
     if not process.translated:
-        # The very file, whatever is at its path. It takes CAP_CHECKPOINT_RESTORE.
+        # The mapped file itself, whatever is at its path. This takes CAP_CHECKPOINT_RESTORE.
         try:
             image = Image.open(f"/proc/self/map_files/{mapping.start:x}-{mapping.end:x}")
             if image.stat.st_ino == mapping.inode:
@@ -248,7 +250,7 @@ def _open(process: Process, mapping: Mapping) -> Image | None:
         except OSError as error:
             why = f"its file cannot be read: {error.strerror}"
             continue
-        # The device is another one under btrfs and overlayfs: then code is compared, too.
+        # Under btrfs and overlayfs the device differs: then code is compared, too.
         if image.stat.st_ino == mapping.inode:
             return image
         image.close()
@@ -258,7 +260,7 @@ def _open(process: Process, mapping: Mapping) -> Image | None:
 
 
 def _spellings(path: str) -> Iterator[str]:
-    """The names that a file may have that has this path in /proc/self/maps.
+    """The possible names of a file with this path in /proc/self/maps.
 
     A line feed is written there as \\012, and " (deleted)" follows the name of a file that is gone;
     a file's own name may contain either.
@@ -270,7 +272,7 @@ def _spellings(path: str) -> Iterator[str]:
 
 
 def _differs(process: Process, image: Image, bias: int, *, code: bool) -> str:
-    """Why memory is not known to be the file's, in words; "" if all that should be the same is.
+    """Why memory may not be the file's, in words; "" if everything is equal that should be.
 
     Args:
         process: This process.
@@ -294,7 +296,7 @@ def _differs(process: Process, image: Image, bias: int, *, code: bool) -> str:
 
 
 def _start(process: Process, mapping: Mapping, now: Sequence[Mapping]) -> int | None:
-    """Where the ELF header of a mapped file is in memory; None if there is none, or not arm64's."""
+    """Where a mapped file's ELF header is in memory; None if there is none for arm64."""
     heads = [
         one.start
         for one in now

@@ -39,7 +39,7 @@ class Mapping(NamedTuple):
 
     @property
     def file(self) -> tuple[str, int, str]:
-        """What tells its file from others."""
+        """What distinguishes its file from others."""
         return self.device, self.inode, self.path
 
     def __contains__(self, address: object) -> bool:
@@ -64,7 +64,7 @@ def mappings() -> list[Mapping]:
 
 
 def executable(known: Sequence[Mapping], address: int) -> bool:
-    """Whether there is code at an address, by all mappings, in order of address."""
+    """Whether there is code at an address, given all mappings in order of address."""
     number = bisect_right(known, address, key=attrgetter("start")) - 1
     return number >= 0 and address < known[number].end and "x" in known[number].permissions
 
@@ -98,7 +98,7 @@ def room(taken: Sequence[Mapping], size: int, near: int, reach: int) -> int | No
     best: int | None = None
     low = _LOWEST
     for high, end in [*((one.start, one.end) for one in taken), (1 << 47, 0)]:
-        # The gap from low to high: its place that is closest to `near`.
+        # In the gap from low to high, the address closest to `near`.
         start = -(-max(low, min(near, high - size)) // size) * size
         if start + size > high:
             start -= size

@@ -19,7 +19,7 @@ _HWCAP2_BTI, _HWCAP2_MOPS = 1 << 17, 1 << 43  # arch/arm64/include/uapi/asm/hwca
 
 
 class NotHere(StaticCallError):
-    """The kernel or the process's configuration lacks what static calls in a process need."""
+    """The kernel or the process's configuration lacks something that static calls need."""
 
 
 class UpdateFailed(StaticCallError):
@@ -30,12 +30,12 @@ class ProcessMemory:
     """The memory of this process, and the symbols and the code in it.
 
     Attributes:
-        weak: Whether no context synchronisation event is given on other CPUs.
+        weak: Whether updates cause no context synchronisation event on other CPUs.
         translated: Whether this is user-mode emulation by qemu-user.
     """
 
     def __init__(self, *, weak: bool) -> None:
-        """Nothing is opened yet. Raises NotHere on a CPU where a store may be torn."""
+        """Opens nothing yet. Raises NotHere on a CPU where a store may be torn."""
         self.weak: bool = weak
         self.translated: bool = False
         capabilities = libc.capabilities()
@@ -68,14 +68,14 @@ class ProcessMemory:
 
         Args:
             address: The address.
-            held: An object keeps it mapped, so that what /proc said earlier still holds.
+            held: Whether an object keeps it mapped, so that what /proc said earlier still holds.
         """
         if held and maps.executable(self._maps, address):
             return True
         if (now := maps.mappings()) != self._maps:
             self._maps, self._guarded = now, {}
         if self.translated and held:
-            # qemu-user's maps lack some, and show others with a neighbour's rights.
+            # qemu-user's maps lack some mappings, and show others with a neighbour's rights.
             return bool(self.read(address, a64.WORD))
         return maps.executable(self._maps, address)
 
@@ -89,9 +89,9 @@ class ProcessMemory:
         return known[page]
 
     def resolve(self, name: str) -> int:
-        """The address of a symbol: of functions made here, then what dlsym finds.
+        """The address of a symbol: a function made here, or else what dlsym finds.
 
-        For a library's own one give `library.function`. Raises StaticCallError.
+        For the symbol of a certain library give `library.function`. Raises StaticCallError.
         """
         if name in self._symbols:
             return self._symbols[name]
@@ -101,7 +101,7 @@ class ProcessMemory:
             raise StaticCallError(f"no symbol {name} that dlsym finds in this process") from None
 
     def _store(self, address: int, data: bytes) -> None:
-        """Writes new memory, which nobody uses yet; caches are the kernel's business.
+        """Writes new memory, which is not in use yet; the kernel maintains caches.
 
         Raises UpdateFailed.
         """
@@ -130,9 +130,9 @@ class ProcessMemory:
             raise NotHere(f"membarrier: {os.strerror(ctypes.get_errno())}")
 
     def _retranslate(self, addresses: set[int]) -> None:
-        """Makes qemu-user drop its translation of pages, which it does where one becomes writable.
+        """Makes qemu-user drop its translation of pages, which it does when they become writable.
 
-        It does not look at whether the page is executable then, so other threads see no gap.
+        It does not check that a page is executable then, so other threads see no gap.
         """
         size = os.sysconf("SC_PAGESIZE")
         for page in {address & -size for address in addresses}:

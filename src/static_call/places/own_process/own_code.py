@@ -3,7 +3,7 @@
 Text is read-only for the process, so a store is a pwrite to /proc/self/mem: the kernel stores
 aligned 4 or 8 bytes at once (arch/arm64/lib/memcpy.S; not by FEAT_MOPS, which OwnProcess refuses),
 and maintains caches for itself (arch/arm64/mm/flush.c, copy_to_user_page). Everything else of the
-design's text is executed as it is. cse is membarrier(2) with PRIVATE_EXPEDITED_SYNC_CORE, which
+design's text is executed unchanged. cse is membarrier(2) with PRIVATE_EXPEDITED_SYNC_CORE, which
 interrupts every CPU that runs a thread of this process. An interrupt between two steps may move the
 updater to another CPU: the kernel's context switch completes its maintenance (dsb in __switch_to).
 """
@@ -27,7 +27,7 @@ HELD = 1
 """The result if another thread holds the lock."""
 
 _P = {name: f"[x19, #{8 * number}]" for number, name in enumerate(PARAMETERS)}
-_LAST = 17  # x18 is the platform's, and from x19 on they are this code's own
+_LAST = 17  # x18 is the platform's, and x19 and up are used by this code
 
 SIZE = 8 * (REGISTERS + _LAST + 1)
 """Bytes of the parameters."""
@@ -113,16 +113,17 @@ not:    ret
 
 
 class Unperformable(StaticCallError):
-    """The design's retarget does something that cannot be done in a running process."""
+    """The design's retarget does something that is not possible in a running process."""
 
 
 def retarget(code: Code, name: str) -> bytes:
     """The machine code for a retarget, which is called as long code(parameters).
 
-    It takes the key's lock, stores the key, does what `code` says, and lets go of the lock. Its
-    result is 0; or HELD if somebody other than `owner` holds the lock: then it has only stored in
-    `owner` who does; or a negative errno, after `stores` of the design's stores. If these are fewer
-    than `keep`, calls still go to the old function, and the key is as it was.
+    It takes the key's lock, stores the key, does what `code` says, and releases the lock. The
+    result is 0, HELD or a negative errno. HELD means that a thread other than `owner` holds the
+    lock; then it has only stored that thread's id in `owner`. After an error, `stores` of the
+    design's stores were made. If these are fewer than `keep`, calls still go to the old function,
+    and the key is as it was.
 
     Args:
         code: The design's retarget.
@@ -141,7 +142,7 @@ def retarget(code: Code, name: str) -> bytes:
         lines += _lines(_membarrier(_SYNC_CORE))
         code = code[1:]
     elif Cse() in code:
-        # If there is no membarrier, we must know before anything is stored.
+        # Fails before anything is stored if there is no membarrier.
         lines += _lines(_membarrier(_REGISTER_SYNC_CORE))
     lines += _lines(_KEY)
     lines += [f"ldr x{n}, [x19, #{8 * (REGISTERS + n)}]" for n in sorted(used - {31})]
@@ -184,7 +185,7 @@ def _of(insn: a64.Instruction) -> list[a64.Operand]:
 
 
 def _store(insn: a64.Instruction) -> str:
-    """A str of the design: its value goes into the buffer, and the kernel stores it from there."""
+    """A `str` of the design: its value goes into the buffer, and the kernel stores it from there."""
     width = "w" if insn.size == a64.WORD else "x"
     value = f"{width}{insn['t']}" if insn["t"] != 31 else f"{width}zr"
     return f"""

@@ -16,8 +16,8 @@ ARENA = 1 << 20
 """Bytes of an arena. Only the pages that are used take memory."""
 
 REACH = (1 << 27) - ARENA
-"""How far a direct branch gets at least, from any piece of an arena, counted from the arena's
-address: B reaches 128 MiB (Arm ARM C6.2.26)."""
+"""The least reach of a direct branch from any piece of an arena, counted from the arena's address:
+B reaches 128 MiB (Arm ARM C6.2.26)."""
 
 _PROT_READ, _PROT_WRITE, _PROT_EXEC, _PROT_BTI = 1, 2, 4, 0x10
 _MAP_PRIVATE, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0x02, 0x20, 0x100000
@@ -32,7 +32,7 @@ class Kind(NamedTuple):
     """Pieces of the same kind can be used for each other.
 
     Attributes:
-        size: Bytes.
+        size: Their size in bytes.
         align: What their address is a multiple of.
     """
 
@@ -41,7 +41,7 @@ class Kind(NamedTuple):
 
 
 class Piece:
-    """A piece of a pool: it belongs to the caller from when `take` returned until `give`.
+    """A piece of a pool. It belongs to the caller from the return of `take` until `give`.
 
     Attributes:
         address: Where it is.
@@ -57,15 +57,15 @@ class Piece:
         self._pool, self.address, self.kind = pool, address, kind
 
     def give(self) -> None:
-        """Gives it back: it will be the last of its kind to be used again. Twice does nothing."""
+        """Gives it back, to be the last of its kind that is used again. Twice does nothing."""
         self._pool.give(self)
 
 
 class Pool:
-    """Memory with the same rights, which are never both to write and to execute.
+    """Memory with the same rights, never both writable and executable.
 
-    An exception such as KeyboardInterrupt may come at any moment. `_owner` alone says who has a
-    piece, and changes by one store; the rest says what to look at next, and may be out of date.
+    An exception such as KeyboardInterrupt may come at any moment. Only `_owner` says who has a
+    piece, and it changes by one store. The rest says where to look next, and may be out of date.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Pool:
         )
         self._lock = Lock()
         self._owner: dict[int, Piece] = {}
-        # Addresses, the oldest first: a dict takes long to find its first where many are gone.
+        # Addresses, the oldest first. A dict would be slow to find its first after many are gone.
         self._free: dict[Kind, OrderedDict[int, None]] = {}
         self._last: dict[int, tuple[int, Kind]] = {}  # by arena, the piece that was cut last
 
@@ -103,14 +103,14 @@ class Pool:
     def take(
         self, size: int, align: int, near: int | None = None, *, into: MutableSequence[Any]
     ) -> int:
-        """Takes a piece; returns its address. It has zeros, or what was given back.
+        """Takes a piece; returns its address. It holds zeros, or what was in it when given back.
 
         Args:
-            size: Bytes.
+            size: Its size in bytes.
             align: What its address is a multiple of.
             near: An address that it should be within REACH of; it is further away if there is no
                 room.
-            into: Gets the Piece before it is taken, so that an exception cannot come between.
+            into: The Piece is added to it before it is taken, so no exception can come between.
 
         Raises:
             NoRoom: The kernel gives no more memory.
@@ -153,7 +153,7 @@ class Pool:
         return self._last[arena][0]
 
     def _cut(self, arena: int, kind: Kind) -> bool:
-        """Makes the next piece of an arena a free one; False where it has no room."""
+        """Makes the next piece of an arena a free one; False if the arena has no room."""
         last, before = self._last[arena]
         if last not in self._owner and before.size:  # the thread that cut it was interrupted
             self._free[before].setdefault(last)
@@ -169,7 +169,7 @@ class Pool:
             raise NoRoom(f"{size} bytes are more than an arena of the pool has")
         address = None
         for _ in range(_ATTEMPTS if near is not None else 0):
-            # The farthest piece of the arena has to reach `near`, and somewhat further.
+            # The farthest piece of the arena must reach `near`, and somewhat further.
             where = maps.room(maps.mappings(), ARENA, near or 0, REACH)
             if where is None:
                 break
@@ -180,7 +180,7 @@ class Pool:
                 libc.munmap(address, ARENA)
                 address = None
         if address is None:
-            # Far: anywhere. Aligned, so that pieces know their arena.
+            # Far away, anywhere. Aligned, so that a piece's address gives its arena.
             address = self._mmap_aligned()
         self._last[address] = address, Kind(0, 1)
         return address

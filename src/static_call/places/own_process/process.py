@@ -45,7 +45,7 @@ _NEAR = foreign.address(libc.LIBC.syscall)  # where code and trampolines are by 
 
 
 class Unproved(UserWarning):
-    """A design that was asked for by name does not claim all that this place promises."""
+    """A design that was asked for by name does not claim everything that this place promises."""
 
 
 class Process(ProcessMemory):
@@ -63,12 +63,12 @@ class Process(ProcessMemory):
     translated: bool
 
     def __init__(self, *, weak: bool = False) -> None:
-        """Opens /proc/self/mem, registers for membarrier, and tries that a change takes effect.
+        """Opens /proc/self/mem, registers for membarrier, and checks that a change takes effect.
 
         Args:
-            weak: Accept that an update gives no context synchronisation event on other CPUs, where
-                the kernel has no membarrier. A call still goes to the old target or to the new one,
-                if the new one's code is older than every thread's last such event; but there is no
+            weak: Accept that an update causes no context synchronisation event on other CPUs if the
+                kernel has no membarrier. A call still goes to the old target or to the new one, if
+                the new one's code is older than every thread's last such event; but there is no
                 limit to how long a thread may go on starting the old one (Arm ARM B2.7.4.2).
 
         Raises:
@@ -111,12 +111,12 @@ class Process(ProcessMemory):
         Args:
             design: The trampoline's design.
             pieces: Gets each piece of memory before it is taken.
-            near: An address that it should have in reach; this process's C library if None.
-            at: Must be None: the pool decides where it is.
+            near: An address that it should reach; this process's C library if None.
+            at: Must be None: the pool chooses the address.
 
         Raises:
             NoRoom: The kernel gives no more memory.
-            Unperformable: The design's retarget cannot be done in a running process.
+            Unperformable: The design's retarget is not possible in a running process.
             StaticCallError: `at` was given.
         """
         if at is not None:
@@ -208,7 +208,7 @@ class Process(ProcessMemory):
         Args:
             code: Machine code, or assembly of the a64 table's instructions, one on each line.
             name: The name for resolve(), which no other function has; one is made up if "".
-            near: An address that should have it in reach; this process's C library if None.
+            near: An address that it should be in reach of; this process's C library if None.
             bits: The bits of the result that count: 32 for a C int.
         """
         data = own_code.assemble(code) if isinstance(code, str) else code
@@ -232,7 +232,7 @@ class Process(ProcessMemory):
         return Function(self, address, symbol, bits)
 
     def _store(self, address: int, data: bytes) -> None:
-        """Writes new memory, which nobody uses yet. Raises UpdateFailed."""
+        """Writes new memory, which is not in use yet. Raises UpdateFailed."""
         super()._store(address, data)
         code = (*self._text.ranges(), *self._code.ranges())
         if self.translated and any(address in one for one in code):
@@ -269,7 +269,7 @@ class Process(ProcessMemory):
             raise
 
     def _waited(self, owner: int, deadline: float) -> int:
-        """Waits; returns whom the lock may then be taken from: 0, or a thread that has ended."""
+        """Waits; returns whom the lock may be taken from: 0 (none), or a thread that has ended."""
         if owner == threading.get_native_id():
             raise Deadlock("this thread is in an update of the static call already")
         if not is_thread(owner):
@@ -280,7 +280,7 @@ class Process(ProcessMemory):
         return 0
 
     def _failed(self, number: int, stores: int, retarget: Retarget) -> UpdateFailed:
-        """What to say of a step that the kernel refused."""
+        """What to say about a step that the kernel refused."""
         why = os.strerror(number)
         total = sum(step.op == "store" for step in retarget.steps)
         if number == errno.EIO:
@@ -296,7 +296,7 @@ class Process(ProcessMemory):
         )
 
     def _try(self) -> None:
-        """Tries that changed code runs; user-mode emulation must be told of it. Raises NotHere."""
+        """Checks that changed code runs; user-mode emulation must be told. Raises NotHere."""
         pieces: list[Piece] = []
         address = self._code.take(16, 16, _NEAR, into=pieces)
         run = _Code(address)

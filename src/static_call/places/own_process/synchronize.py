@@ -1,10 +1,9 @@
 """Waiting until no thread of this process is in a trampoline.
 
-An update decides where calls go that start after it. A thread that was interrupted in a trampoline
-may still go to a former target. After `synchronize` none does. It cannot know whether a thread is
-*in* a former target, or whether a signal handler is running that interrupted its thread in a
-trampoline. Before a former target's memory is freed, the caller must know that: by a join, a count,
-an RCU grace period.
+An update decides where later calls go. A thread that was interrupted in a trampoline may still go
+to a former target; after `synchronize`, none does. It cannot know whether a thread is *in* a former
+target, or is running a signal handler that interrupted it in a trampoline. The caller must know
+that before a former target's memory is freed: by a join, a count, an RCU grace period.
 
 A thread that waits in the kernel is not disturbed: /proc/self/task/TID/syscall says where it is. A
 thread that runs is asked by a real-time signal, whose handler stores where it was. The signal and
@@ -32,7 +31,7 @@ _SYS_TGKILL = 131
 _SA_SIGINFO, _SA_ONSTACK, _SA_RESTART = 0x4, 0x08000000, 0x10000000
 _LISTINGS = 100
 _LOOKS = 2  # at a running thread, before it is interrupted
-_SELDOM = 16  # times that an answer is waited for, to one look at where an asked thread is
+_SELDOM = 16  # waits for an answer, for each look at where a thread that was asked is
 _PAUSE = 100e-6  # seconds
 
 
@@ -54,7 +53,7 @@ class Asker:
     """Asks threads where they are."""
 
     def __init__(self, handler: int) -> None:
-        """No signal is taken yet.
+        """Takes no signal yet.
 
         Args:
             handler: The address of own_code.HANDLER.
@@ -71,7 +70,7 @@ class Asker:
         self._cells.clear()
 
     def synchronize(self, trampolines: Sequence[range], seconds: float) -> None:
-        """Returns when every other thread has been seen outside of some addresses, or has ended.
+        """Returns when every other thread has been seen outside some addresses, or has ended.
 
         All threads are asked, and then their answers are collected.
 
@@ -80,7 +79,7 @@ class Asker:
             seconds: How long it may take.
 
         Raises:
-            NotSynchronized: It took longer, or there is no signal to ask by.
+            NotSynchronized: It took longer, or there is no signal to ask with.
         """
         deadline = time.monotonic() + seconds
         for at, (thread, cell) in list(self._cells.items()):
@@ -89,7 +88,7 @@ class Asker:
         seen = {threading.get_native_id()}
         looks: dict[int, int] = {}
         asked: dict[int, ctypes.c_uint64] = {}
-        # A thread that is not seen yet may have been started by one that was seen.
+        # A thread that has not been seen yet may have been started by one that has.
         for turn in itertools.count():
             if not (left := _threads() - seen):
                 return
@@ -113,7 +112,7 @@ class Asker:
                 time.sleep(_PAUSE)
 
     def _answer(self, thread: int, asked: dict[int, ctypes.c_uint64]) -> int | None:
-        """Where a thread was, if it has answered since it was asked; it can then be asked again."""
+        """Where a thread was, if it has answered; it can then be asked again."""
         if thread not in asked or not (pc := asked[thread].value):
             return None
         self._cells.pop(ctypes.addressof(asked.pop(thread)), None)
@@ -144,7 +143,7 @@ class Asker:
         return self._number
 
     def _take(self) -> int:
-        """Takes a signal that nobody uses, for as long as the process runs, and its handler."""
+        """Takes a signal that is not in use, and its handler, for as long as the process runs."""
         statuses = [one for thread in _threads() if (one := _status(thread))]
         for number in _candidates():
             if not any(_uses(one, number) for one in statuses):
@@ -156,12 +155,12 @@ class Asker:
 
 
 def _candidates() -> Iterator[int]:
-    """The signals to choose from: what the C library gives away, or all if it gives none."""
+    """The signals to choose from: those the C library allots, or all if it allots none."""
     allocate = getattr(LIBC, "__libc_allocate_rtsig", None)
     if allocate is None:
         yield from range(signal.SIGRTMAX, signal.SIGRTMIN - 1, -1)
         return
-    # From the upper end: programs count from SIGRTMIN, which must stay what it is.
+    # From the upper end: programs count from SIGRTMIN, which must not change.
     while (number := allocate(0)) > 0:
         yield number
 
@@ -169,8 +168,8 @@ def _candidates() -> Iterator[int]:
 def _uses(status: dict[str, int], number: int) -> bool:
     """Whether a thread or its process uses a signal, as far as /proc/self/task/TID/status says.
 
-    A thread that blocks it may wait for it by sigwait or a signalfd. A thread that blocks every
-    real-time signal does not count: it may just want none, and could not be asked by any of them.
+    A thread that blocks it may wait for it with sigwait or a signalfd. A thread that blocks every
+    real-time signal does not count: it may just want none, and none of them could reach it.
     """
     every = _mask(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
     waits = status["SigBlk"] if status["SigBlk"] & every != every else 0
@@ -190,7 +189,7 @@ def _handler(number: int) -> int:
 
 
 def _threads() -> set[int]:
-    """All threads. A listing may miss some if another one ends: then they are listed again."""
+    """All threads. A listing may miss some while another ends: then they are listed again."""
     found: set[int] = set()
     for _ in range(_LISTINGS):
         found |= {int(name) for name in os.listdir("/proc/self/task")}
@@ -219,7 +218,7 @@ def _status(thread: int) -> dict[str, int] | None:
 
 
 def _where(thread: int) -> int | None:
-    """Where a thread that waits in the kernel will go on; None if it runs, or has just ended."""
+    """Where a thread that waits in the kernel will continue; None if it runs or has just ended."""
     try:
         with open(f"/proc/self/task/{thread}/syscall", encoding="ascii") as file:
             fields = file.read().split()
