@@ -37,8 +37,8 @@ class Misuse(StaticCallError):
 class Help(argparse.RawDescriptionHelpFormatter):
     """Help that keeps the lines of descriptions and epilogs.
 
-    argparse makes one for each argument that is added, and would import shutil for the width of the
-    terminal each time it is not told: a third of a verb's start-up.
+    argparse makes one for each argument that is added. Unless it is given a width, it imports
+    shutil each time to find the terminal's: a third of a verb's start-up.
     """
 
     def __init__(self, prog: str) -> None:
@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
     """A parser with our help; its verbs' parsers are Parsers too.
 
     Attributes:
-        verbs: The parsers of verbs by name, of the one for all.
+        verbs: The parsers of the verbs by name, if this is the main parser.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def arguments(self) -> list[argparse.Action]:
-        """What it takes, in order: argparse keeps that, but has no public name for it."""
+        """Its arguments, in order: argparse keeps them, but has no public name for them."""
         return self._actions
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
-        """Prints the help; raises OSError where argparse says nothing of one."""
+        """Prints the help; raises OSError, which argparse would ignore."""
         print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
@@ -87,7 +87,7 @@ class Version(argparse.Action):
 
 
 def design_option(parser: argparse.ArgumentParser) -> None:
-    """Adds -d, and the name that it had in 0.1, which in `kernel` means another thing."""
+    """Adds -d, and its name in 0.1, which in `kernel` means something else."""
     parser.add_argument(
         "-d", "--add-design", action="append", default=[], metavar="FILE", dest="design",
         help="also recognise the design in FILE (may be repeated)",
@@ -115,7 +115,7 @@ def _count(text: str) -> int:
 
 
 def given_limits(options: argparse.Namespace) -> Limits:
-    """The bounds that a command line gives; the checker's own for the others."""
+    """The bounds that a command line gives; the checker's defaults for the others."""
     from static_call.memory_model.program import Limits
 
     given = {name: getattr(options, name) for name in BOUNDS}
@@ -158,7 +158,7 @@ def parse_changes(texts: Sequence[str]) -> dict[str, str]:
 
 
 def parse_target(text: str) -> Target | str:
-    """What TARGET stands for; a symbol's name is itself. Raises Misuse."""
+    """The target that TARGET means; a symbol's name means itself. Raises Misuse."""
     from static_call.design.target import RET0
 
     if text in ("null", "ret0"):

@@ -1,4 +1,4 @@
-"""Completion in shells, by argcomplete: an optional dependency, which knows the shells' ways."""
+"""Completion in shells, by argcomplete: an optional dependency, which knows the shells."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def answer(parser: Parser) -> None:
 
 
 def script(shell: str) -> str:
-    """What a shell has to read once so that it asks us. Raises StaticCallError."""
+    """The code that a shell must read once so that it asks us. Raises StaticCallError."""
     try:
         from argcomplete.shell_integration import shellcode
     except ImportError:
@@ -57,5 +57,5 @@ def static_calls(parsed_args: argparse.Namespace, **_: object) -> list[str]:
 
 
 def changes(parsed_args: argparse.Namespace, **_: object) -> list[str]:
-    """The same with the = after which a target comes."""
+    """The same, each followed by the = that comes before a target."""
     return [f"{name}=" for name in static_calls(parsed_args)]

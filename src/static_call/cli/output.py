@@ -1,4 +1,4 @@
-"""What the verbs print with: tables, JSON, colour, one line on stderr, progress."""
+"""How the verbs print: tables, JSON, colour, one line on stderr, progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def width() -> int:
 
 
 def colour() -> bool:
-    """Whether standard output is a terminal that wants more than plain text."""
+    """Whether standard output is a terminal that takes more than plain text."""
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
@@ -31,9 +31,9 @@ def table(
     """Prints aligned columns, numbers to the right; on a terminal with bold heads.
 
     Args:
-        rows: The cells, as many in each row as in `head`.
+        rows: The cells; each row has as many as `head`.
         head: The columns' heads.
-        colours: By the first word of a cell, for a terminal: ANSI's numbers.
+        colours: For a terminal: ANSI colour numbers by the first word of a cell.
     """
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *texts)]
@@ -65,7 +65,7 @@ def print_json(value: object) -> None:
 
 
 NO, TROUBLE = 1, 2
-"""The exit statuses beside 0: the answer is no; the question has no answer, or nothing was done."""
+"""The exit statuses other than 0: the answer is no; there is no answer, or nothing was done."""
 
 
 def say(message: str) -> None:
@@ -74,17 +74,17 @@ def say(message: str) -> None:
     try:
         print(f"static-call: {line}", file=sys.stderr)
     except OSError:
-        sys.stderr = None  # it is full: the exit status has to do
+        sys.stderr = None  # it is full: the exit status must suffice
 
 
 def refuse(message: str, status: int = TROUBLE) -> int:
-    """Says why not, in one line on stderr; returns the exit status."""
+    """Prints the reason in one line on stderr; returns the exit status."""
     say(message)
     return status
 
 
 def bug(error: Exception) -> str:
-    """The text for an exception that is an error of the program itself."""
+    """The text for an exception that is a bug of the program itself."""
     return (
         f"an error of static-call itself: {type(error).__name__}: {error}: please report it, with "
         "what STATIC_CALL_TRACEBACK=1 adds"
@@ -92,7 +92,7 @@ def bug(error: Exception) -> str:
 
 
 def show_traceback() -> None:
-    """Prints the traceback of the present exception, if the environment asks for it."""
+    """Prints the traceback of the current exception, if the environment asks for it."""
     if os.environ.get("STATIC_CALL_TRACEBACK"):
         from traceback import print_exc
 
@@ -121,7 +121,7 @@ class Progress:
         self.clear()
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        """Shows how many are done, of how many, and what is being done; ten times a second."""
+        """Shows how many are done, how many there are, and what is next; ten times a second."""
         if self._terminal and self._clock() >= self._next:
             self._next = self._clock() + 0.1
             line = f"{done}/{total} {what}"[: width() - 1]

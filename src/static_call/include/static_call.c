@@ -42,8 +42,9 @@ extern "C" {
 #endif
 
 /*
- * What this copy knows about its process. It is alone on its pages, which the kernel fills with zeros
- * in a child: locks of threads that the child does not have, and a file for the parent's memory.
+ * What this copy knows about its process. It has its pages to itself, and the kernel fills them with
+ * zeros in a child, which would otherwise have locks of threads that do not exist there, and a file
+ * for the parent's memory.
  */
 static struct {
 	unsigned int lock; /* for the fields below and `memory`; taken after a key's */
@@ -1169,7 +1170,7 @@ static int look_at(struct thread *thread, const struct trampoline *trampoline,
 		pc = sleeps_at(thread->id);
 	if (!pc && thread->question && (looks < 16 || looks & (looks - 1)))
 		return 0;
-	/* It runs. Or, at times: whoever took the signal from us may have got the question. */
+	/* It runs; or, rarely, the program took the signal from us and got the question itself. */
 	if (!pc && proc_tells(self)) {
 		if (!looks)
 			return 0; /* it may be about to sleep */

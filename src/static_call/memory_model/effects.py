@@ -366,5 +366,5 @@ class PE:
         if self.thread.any and not state.x[SP] <= address <= top - size:
             raise Unmodelled(
                 f"{state.pc - a64.WORD:#x}: {decode(state.trace[-1].word, state.pc)} writes to "
-                f"{address:#x}, which is not in a stack frame of its own"
+                f"{address:#x}, which is not in its own stack frame"
             )

@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--explain", nargs=2, metavar=("DESIGN", "CHANGE"),
-        help="say what happens, or what forbids it; CHANGE is as near-far or farA-null-farB",
+        help="say what happens, or what forbids it; CHANGE is written near-far or farA-null-farB",
     )  # fmt: skip
     parser.add_argument(
         "--property", metavar="NAME", help="the property to explain (default: the first that fails)"

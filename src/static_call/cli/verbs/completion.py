@@ -12,8 +12,8 @@ Completes verbs, options, files, designs, and the static calls of the file that
 is on the command line. It needs argcomplete, which this installs:
   pip install 'static-call[completion]'
 
-The example is for this session of bash; put it into ~/.bashrc for every one. In
-zsh it is the same with zsh and ~/.zshrc. In fish:
+The example is for the current bash session; put it into ~/.bashrc for all of
+them. For zsh, replace bash by zsh and use ~/.zshrc. For fish:
   static-call completion fish > ~/.config/fish/completions/static-call.fish"""
 EXAMPLE = """\
 $ eval "$(static-call completion bash)\""""

@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _patches(design: Design) -> str:
     """Which instructions it patches, and which of them no edition of Arm's text, or only newer
-    ones, allow to be patched live."""
+    editions, allow to be patched live."""
     held = {insn.name.upper(): insn for insn in design.patched}
     if not held:
         return "patches no instruction"
@@ -100,7 +100,7 @@ def _cost(design: Design, costs: dict[str, Cost], form: str) -> object:
 
 
 def _costs(design: Design) -> dict[str, Cost]:
-    """What a call costs in each form; without those whose code cannot be followed."""
+    """What a call costs in each form, except forms whose code cannot be followed."""
     costs = {}
     for form in design.forms:
         with suppress(StaticCallError):

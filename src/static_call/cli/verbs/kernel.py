@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ports, or takes the port out."""
+    """Ports a design, or takes the port out."""
     from static_call.design import notation
     from static_call.kernel import code, patches, port
     from static_call.kernel.tree import Tree

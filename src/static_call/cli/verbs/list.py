@@ -12,9 +12,9 @@ SUMMARY = "list the static calls of an ELF file"
 DESCRIPTION = """\
 FILE is an arm64 executable, shared object, relocatable object or kernel
 image. For each static call the table has its trampoline's address, design and
-form, the target that it goes to now, and what its key holds. The exit status
-is 1 if the file has no static call. The symbols of a stripped file are looked
-for where gdb looks."""
+form, its current target, and what its key holds. The exit status is 1 if the
+file has no static call. The symbols of a stripped file are looked for where
+gdb looks for them."""
 EXAMPLE = """\
 $ static-call list program
 $ static-call list --json --sites program"""

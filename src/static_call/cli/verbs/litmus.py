@@ -21,7 +21,7 @@ SUMMARY = "run litmus tests in herd's format"
 DESCRIPTION = """\
 Prints a report for each test, as herd7 does. Ok means that the test's
 condition holds (exit status 0), No that it does not (1), Undecided that a
-bound was met first (2)."""
+bound was reached first (2)."""
 EXAMPLE = """\
 $ static-call check mainline --litmus questions
 $ static-call litmus questions/mainline+fresh+farA-farB.litmus"""
@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="+", metavar="FILE", help="a litmus test for AArch64")
     parser.add_argument(
         "--cache-type", choices=("none", "IDC", "IDC,DIC"),
-        help="run all tests with this cache type, not with their headers' own",
+        help="run all tests with this cache type, not those in their headers",
     )  # fmt: skip
     parser.add_argument("--lse2", action="store_true", help="for a processor with FEAT_LSE2")
     bounds(parser)
@@ -62,12 +62,12 @@ def run_files(
 
     Args:
         files: Their paths.
-        model: To run them under; by default each has the cache type that its header names.
+        model: The model to run them under; by default the one for each header's cache type.
         out: Where the reports go, by default standard output.
         err: Where everything else goes, by default standard error.
         limits: The bounds, by default the checker's own.
         lse2: Whether FEAT_LSE2 is there.
-        progress: Called with how many files are done, of how many, and which one is run.
+        progress: Called with how many files are done, how many there are, and the current one.
 
     Returns:
         0 if all conditions hold, NO if one does not, TROUBLE if a file could not be read or run, or

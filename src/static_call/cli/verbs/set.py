@@ -27,7 +27,7 @@ EXAMPLE = """\
 $ static-call set program policy=fast hook=null
 $ static-call set program policy=slow -o changed"""
 
-_WORDS = {"-": "null", "0": "ret0"}  # what a table's short forms are called
+_WORDS = {"-": "null", "0": "ret0"}  # the words for the short forms in a table
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +37,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "change", nargs="+", metavar="NAME=TARGET",
         help="TARGET is a symbol, 0xADDR, null or ret0; NAME may be a trampoline's 0xADDR",
     )  # fmt: skip
-    parser.add_argument("-o", "--output", metavar="OUT", help="write a copy, leave FILE as it is")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="write a changed copy, leave FILE unchanged"
+    )
     design_option(parser)
     debug_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Retargets all of them or none, and prints what the file then says."""
+    """Retargets all of them or none, and prints what the new file says."""
     from static_call.key import RETURN0
     from static_call.places.set_calls import set_calls
 

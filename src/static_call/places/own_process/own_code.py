@@ -185,7 +185,7 @@ def _of(insn: a64.Instruction) -> list[a64.Operand]:
 
 
 def _store(insn: a64.Instruction) -> str:
-    """A `str` of the design: its value goes into the buffer, and the kernel stores it from there."""
+    """A `str` of the design: its value goes into a buffer, and the kernel stores it from there."""
     width = "w" if insn.size == a64.WORD else "x"
     value = f"{width}{insn['t']}" if insn["t"] != 31 else f"{width}zr"
     return f"""
