@@ -22,6 +22,44 @@ collect_ignore = [
 """What runs on arm64 only, as test_arm64.py starts it; the interface of host() is everywhere."""
 
 
+SLOW = [
+    "arm64",
+    "c_builds",
+    "c_header",
+    "c_runtime",
+    "c_runtime_steps",
+    "c_synchronize",
+    "c_update",
+    "check_model",
+    "check_output",
+    "check_random",
+    "ctrl_c_everywhere",
+    "debian",
+    "docs",
+    "elf",
+    "elf_file",
+    "elf_mutations",
+    "halfway",
+    "kernel_image",
+    "kernel_port",
+    "litmus",
+    "new_kernels",
+    "package",
+    "relocatable",
+    "scan",
+    "set",
+    "torture",
+]
+"""The files of tests that compile, boot or search for long: `make quick` leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of slow files."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Shows the texts that tests recorded as their property `report`."""
     for reports in terminalreporter.stats.values():

@@ -178,7 +178,7 @@ class Design:
 
     @cached_property
     def pads(self) -> frozenset[str]:
-        """For each of its branches to an address in a register, the mnemonics it may land on."""
+        """The mnemonics that all its branches to an address in a register may land on."""
         held = (one for item in self.items for one in item.contents.values())
         found = [self.isa.pads(one) for one in held if isinstance(one, Instruction)]
         pads = [one for one in found if one is not None]
