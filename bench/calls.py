@@ -1,4 +1,4 @@
-"""Executed instructions a call, by design and form, counted by the emulated machine.
+"""Executed instructions per call, by design and form, counted by the emulated machine.
 
 Beyond a direct call of the same target; beside it what the design's text says (Design.cost).
 Emulation counts instructions exactly; it says nothing of time on hardware.

@@ -2,7 +2,7 @@
 
     python bench/check.py [--two] [--plot FILE]
 
-Times are of this process on one core, its start apart, which comes first.
+Times are those of this process on one core; the time of its start is separate, and printed first.
 """
 
 from __future__ import annotations

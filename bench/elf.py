@@ -1,6 +1,6 @@
-"""Listing and changing static calls in a large ELF file, beside the tools that people have.
+"""Listing and changing static calls in a large ELF file, compared with the usual tools.
 
-Whole processes, which take turns, so that whatever else the machine does is shared; medians. The
+Medians of whole processes, which take turns, so that other load affects all of them alike. The
 file is in the page cache. Peak memory and bytes written are the kernel's counts: ru_maxrss, and
 ru_oublock, which is 0 on a file system in memory. The file is what make_elf.py makes, or one that
 is given. With --list, only `list` is measured, beside `readelf -sW` and an empty Python program, on
@@ -69,7 +69,7 @@ def measure(command: Sequence[str], output: Path | None = None, others: Sequence
     Args:
         command: a program and its arguments.
         output: the file.
-        others: exit statuses besides 0 that it may have.
+        others: exit statuses other than 0 that are allowed.
     """
     # As an installed program runs: with its bytecode cached.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}

@@ -3,8 +3,8 @@
 What a kernel with debug information looks like to a tool: some hundred thousand functions of
 plausible code, a thousand static calls of the default design, several calls of each, and more
 debug information than code. The code between the calls is made of random words in the proportions
-of compiled code, with BL and B as frequent as there, so that a search for call sites has something
-to search. The same size makes the same file.
+of compiled code, with BL and B as frequent as there, so that a search for call sites has work to
+do. The same size gives the same file.
 
     python bench/make_elf.py FILE [--text MB] [--debug MB]
 """

@@ -3,9 +3,9 @@
 There is no arm64 hardware here. The environments are those of the tests: user-mode emulation
 (qemu-aarch64), and a guest with two CPUs (qemu-system-aarch64), each CPU a thread of this host.
 Instructions are counted and exact: in the guest by single steps, under user-mode emulation in the
-emulator's log. Times are the emulator's, and say nothing of an arm64 CPU: a system call, a barrier
-and changed code cost an emulator something else. Ratios of ways that make the same system calls say
-more.
+emulator's log. Times are the emulator's, and say nothing about an arm64 CPU: the costs of a system
+call, a barrier and changed code are different there. Ratios between methods that make the same
+system calls say more.
 
     PYTHONPATH=tests python bench/process.py [--only guest|user-mode]
 """
@@ -86,7 +86,7 @@ def build(folder: Path) -> None:
 
 
 def commands(programs: Path, script: Path, where: str) -> list[list[str]]:
-    """What is run in each environment: lines of names and numbers come out."""
+    """What is run in each environment; it prints lines of names and numbers."""
     python = ["python3.11", str(script)]
     library = str(programs / "callers.so")
     return [
@@ -112,7 +112,7 @@ def figures(text: str) -> Figures:
 
 
 def title(command: list[str]) -> str:
-    """What stands before the figures of a command: the program's name, for the programs of C."""
+    """The prefix of a command's figures: the program's name, for C programs."""
     name = Path(command[0]).name
     return name if name.startswith("calls-") else ""
 

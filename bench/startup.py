@@ -1,4 +1,4 @@
-"""Start-up of the command line beside Python's own: whole processes, medians."""
+"""Start-up of the command line compared with Python's own: medians of whole processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def small_elf(folder: Path) -> Path:
 
 
 def median_ms(commands: dict[str, list[str]]) -> dict[str, float]:
-    """Milliseconds of each command; the commands take turns, so that they share the weather."""
+    """Milliseconds of each command; the commands take turns, so other load affects all alike."""
     # As an installed program runs: with its bytecode cached.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     taken: dict[str, list[float]] = {name: [] for name in commands}

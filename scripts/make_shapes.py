@@ -1,6 +1,6 @@
 """Prints src/static_call/design/shapes.py: the shapes of the shipped designs, from their texts.
 
-`make shapes` puts them there.
+`make shapes` writes them to that file.
 """
 
 from __future__ import annotations

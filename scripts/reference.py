@@ -2,8 +2,8 @@
 
     python scripts/reference.py
 
-What it writes goes between the page's two markers; tests/test_docs.py compares. Public is what
-`static_call.__all__` has, and in it what does not begin with an underscore.
+The text goes between the page's two markers; tests/test_docs.py compares. Public are the names in
+`static_call.__all__`, and of their members those that do not begin with an underscore.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _constant(name: str, value: object) -> str:
 
 
 def updated(text: str) -> str:
-    """A page with what is between its markers written anew. Raises ValueError without markers."""
+    """A page with new text between its markers. Raises ValueError if it has no markers."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{page()}\n{END}{after}"

@@ -2,15 +2,15 @@
 
 Two ways to run arm64 programs here, an arm64 Python among them:
 
-- user-mode emulation (qemu-aarch64): fast; this host's kernel does the system calls. The QEMU that
-  Debian's stable releases had until 2025, 7.2, gets wrong what goes past the translator: a write
-  through /proc/self/mem, what another CPU fetches;
+- user-mode emulation (qemu-aarch64): fast; this host's kernel does the system calls. QEMU 7.2,
+  which Debian stable had until 2025, gets wrong what its translator does not see: a write through
+  /proc/self/mem, what another CPU fetches;
 - a guest (qemu-system-aarch64) with an arm64 Linux kernel and as many CPUs as asked for: slower,
   and real but for the CPUs.
 
-Both use one root directory: Debian's packages, unpacked. The guest's QEMU is of the cache too, as
-the one that is installed may be too old to be trusted. Nothing here needs root, or an arm64 package
-system on this host.
+Both use one root directory: Debian's packages, unpacked. The guest's QEMU is in the cache too, as
+the installed one may be too old to be trusted. Nothing here needs root, or an arm64 package system
+on this host.
 
     python tests/arm64_linux.py         builds what is not in the cache, and says where it is
 """
@@ -39,7 +39,7 @@ PYTHONS = {"3.11": RELEASE, "3.13": "trixie", "3.14": "forky"}
 """The Pythons that Debian has for arm64, with pytest and cffi, by the releases that have them."""
 
 VERSION = os.environ.get("STATIC_CALL_TEST_PYTHON", "3.11")
-"""The one that tests run with; tests/newer_pythons.py asks for the others."""
+"""The Python that tests run with; tests/newer_pythons.py asks for the others."""
 
 UNUSED = tuple(f"./usr/share/{folder}/*" for folder in ("doc", "man", "locale"))
 """What no test reads."""
@@ -57,7 +57,7 @@ QEMU = Packages(
 )
 """QEMU 10. Before 8.1 (deba78709a, "accel/tcg: Always lock pages before translation") a CPU with a
 thread of its own may go on with a translation of code that another one changed while it was made:
-calls are stale then that no arm64 CPU makes."""
+then calls are stale that no arm64 CPU would make stale."""
 
 KERNEL = Packages(
     ("linux-image-arm64",), (RELEASE,), "arm64", only="^linux-(image|binary)-", omit=UNUSED
@@ -212,7 +212,7 @@ def in_guest(
     own: dict[str, bytes | Path] = {"/init": init, "/job": job.encode(), "/tmp/.here": b""}
     own |= {f"/{empty}/.here": b"" for empty in ("proc", "sys")}
     initrd = guest.initramfs(folder / "initramfs", own, files, archives=[image()])
-    # loglevel: the kernel's messages would stand in the middle of the job's.
+    # loglevel: the kernel's messages would be mixed with the job's.
     console = guest.boot(
         kernel(),
         initrd,
@@ -233,8 +233,8 @@ def in_guest(
 def _cached(name: str, make: Callable[[Path], object], *parts: str) -> Path:
     """What `make` makes at the path it is given, from the cache if it is there.
 
-    The key is made of what it is made from, and of this file's revision of how. Whoever comes
-    second waits; what has its name is whole.
+    The key is made from the inputs and this file's revision of how to build it. A second process
+    waits; what has the final name is complete.
     """
     key = hashlib.sha256("\0".join((REVISION, *parts)).encode()).hexdigest()[:12]
     target = cache() / f"{name}-{key}"
@@ -304,7 +304,7 @@ def _run(*command: str) -> None:
 
 
 def main() -> None:
-    """Builds what is not there. What cannot be built is no error: it is said, and tests skip."""
+    """Builds what is missing. What cannot be built is reported, not an error: its tests skip."""
     for make in (emulator, root, image, kernel, kernel_new):
         start = time.monotonic()
         try:

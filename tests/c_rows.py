@@ -48,7 +48,7 @@ class Row:
     skip       tests of the program that this setting cannot run, with the reason
     libraries  what is given to the linker at the end
     variables  of the program's environment
-    run        False where the emulator cannot run it: then it is built, and its file looked at
+    run        False if the emulator cannot run it: then it is built, and its file is looked at
     """
 
     compiler: Compiler
@@ -86,8 +86,8 @@ class Row:
 
     @property
     def checks_pointers(self) -> bool:
-        """Whether a call by a pointer traps where the function has no mark of its type, as one that
-        is written in assembly has none."""
+        """Whether a call by pointer traps if the function has no mark of its type, as functions
+        written in assembly have none."""
         return "cfi-icall" in self.flags or "kcfi" in self.flags
 
     @property

@@ -44,10 +44,10 @@ USED = {
     ),
 }
 """By release, package and architecture: the version that the tests were last seen to pass with, and
-the SHA256 of its file. Where a release has another version by now that one is taken, and said."""
+the SHA256 of its file. If a release has another version by now, that is used, and reported."""
 
 TRIES = 4
-"""Before a download is given up: a mirror may be busy, or change between its list and its files."""
+"""Tries before a download is given up: a mirror may be busy, or change between list and files."""
 
 
 class Unavailable(Exception):
@@ -60,7 +60,7 @@ class Packages:
 
     names         what is asked for
     releases      Debian's names of where they are from; the last one is preferred
-    architecture  Debian's name of it; None is this machine's
+    architecture  Debian's name for it; None means this machine's
     only          if not empty, a regular expression: of all those packages the ones it matches
     omit          files that are not unpacked: patterns as for tar's --exclude
     """
@@ -72,7 +72,7 @@ class Packages:
     omit: tuple[str, ...] = ()
 
     def key(self) -> tuple[str, ...]:
-        """What tells these from others."""
+        """What distinguishes these packages from others."""
         return (*self.names, "", *self.releases, "", str(self.architecture), self.only, *self.omit)
 
     def unpack(self, target: Path) -> None:
@@ -198,7 +198,7 @@ class _Apt:
 
 
 def say(text: str) -> None:
-    """One line to whoever waits."""
+    """Prints one line, for people who wait."""
     print(text, file=sys.stderr, flush=True)
 
 

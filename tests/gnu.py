@@ -1,4 +1,4 @@
-"""The GNU tools for arm64, asked by the tests what they make of text and words."""
+"""The GNU tools for arm64: the tests ask them what they make of text and words."""
 
 from __future__ import annotations
 

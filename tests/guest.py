@@ -1,4 +1,4 @@
-"""An arm64 Linux of one's own: an initramfs made of files, booted in QEMU.
+"""An arm64 Linux guest: an initramfs made of files, booted in QEMU.
 
 The machine is emulated: what it shows about order and caches is QEMU's, which keeps no caches. Its
 kernel is real, and so are its threads: each CPU is a thread of this host.

@@ -38,7 +38,7 @@ KNOWN = re.compile(r".*\bsvc\b|MP\+(dmb|dsb|dmb\.st|dsb\.st|rel|swpl)\+br-isb|th
 
 
 class Answer(NamedTuple):
-    """What one of the two says of a test.
+    """What one of the two says about a test.
 
     Attributes:
         states: the final states, a line each.

@@ -1,6 +1,6 @@
 """A linked arm64 ELF file as it is in memory, read with pyelftools alone.
 
-Tests hold what they find in files against it.
+Tests compare what they find in files with it.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class Linked:
         self.write(address, value.to_bytes(8, "little"))
         for one in self.relocations:
             if one.offset == address:
-                assert one.type == R_AARCH64_RELATIVE, f"{one} is no R_AARCH64_RELATIVE"
+                assert one.type == R_AARCH64_RELATIVE, f"{one} is not R_AARCH64_RELATIVE"
                 self.write(one.entry + 16, value.to_bytes(8, "little"))
 
     def save(self, path: Path) -> Path:

@@ -1,7 +1,7 @@
 """The files of Debian's Linux sources that the port concerns, without the rest of the tree.
 
 They are taken out of /usr/src/linux-source-*.tar.xz, which takes some 20 s, and kept in the user's
-cache for the next time: no part of Linux lies in this project.
+cache for the next time: this project contains no part of Linux.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FOLDERS = ("Documentation", "drivers", "fs", "init", "ipc", "kernel", "lib")
 
 
 def tree(version: str, folder: Path) -> Path:
-    """A tree of these files in a folder of its own. Skips the test where the source is missing."""
+    """A tree of these files in a new folder. Skips the test if the source is missing."""
     return Path(shutil.copytree(_cached(version), folder))
 
 

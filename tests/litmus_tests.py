@@ -326,7 +326,7 @@ def _by_pointer(reader: str, publish: str = _clean) -> tuple[str, str]:
 _pointer_stale = "1:X5=P1:fresh /\\ 1:X9=0"
 
 IFETCH = [
-    # Data, then an instruction: who fetches the new one sees the data.
+    # Data, then an instruction: a PE that fetches the new one sees the data.
     case("data+dmb.st+insn", "F", _code, _new_then_old_data, *_data("DMB ISHST; ")),
     case("data+dmb+insn", "F", _code, _new_then_old_data, *_data("DMB ISH; ")),
     case("data+dsb+insn", "F", _code, _new_then_old_data, *_data("DSB ISH; ")),

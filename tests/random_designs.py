@@ -1,7 +1,7 @@
-"""Designs at random. Most are nonsense, and for each of them the checker must have an answer.
+"""Random designs. Most are nonsense, and the checker must have an answer for each of them.
 
 A design has 1 to 4 slots, 0 to 3 literals, any of the forms, and a retarget that stores its cells
-in some order with some maintenance; then lines of it are lost, doubled or changed.
+in some order with some maintenance; then some lines are dropped, doubled or changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The A64 table, held against GNU as, objdump and capstone, its limits against the Arm ARM."""
+"""The A64 table compared with GNU as, objdump and capstone, and its limits with the Arm ARM."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def plain(text: str) -> str:
 
 
 def for_capstone(insn: a64.Instruction) -> str:
-    """The instruction in capstone's words: it knows no way to ask for less aliases."""
+    """The instruction in capstone's words, which cannot be asked to use fewer aliases."""
     text = str(insn)
     match insn.name:
         case "ldp" | "stp" if unpredictable(insn):
@@ -165,7 +165,7 @@ def test_words_to_text_is_as_objdump_and_capstone_have_it(tmp_path: Path) -> Non
 
 
 def test_any_word_is_read_as_objdump_and_capstone_read_it_or_as_unknown(tmp_path: Path) -> None:
-    """Random words and words one bit off a row: the same instruction, or none of the table's."""
+    """Random words and words one bit off a row: the same instruction, or none in the table."""
     hold(tmp_path, neighbours())
 
 
@@ -239,7 +239,7 @@ def test_encode_refuses_one_step_beyond_every_limit() -> None:
 
 
 def test_addresses_wrap_at_64_bits() -> None:
-    """A branch over the end of the address space reaches the other end, both ways."""
+    """A branch past the end of the address space reaches the other end, both ways."""
     top = (1 << 64) - 8
     assert a64.assemble("b start", top, {"start": 8}) == 0x14000004
     assert a64.decode(0x14000004, top)["i"] == 8

@@ -41,7 +41,7 @@ SECONDS = 300
 
 @dataclass
 class Result:
-    """What became of one test: `passed`, `skipped` or `failed`, and its text."""
+    """The result of one test: `passed`, `skipped` or `failed`, and its text."""
 
     name: str
     outcome: str
@@ -71,12 +71,12 @@ def tree(folder: Path, at: str) -> dict[str, Path]:
 
 
 def here() -> tuple[str, str]:
-    """Options of pytest that keep it from what stands above tests/arm64."""
+    """Options that keep pytest from using what is above tests/arm64."""
     return f"--rootdir={TESTS / 'arm64'}", f"--confcutdir={TESTS / 'arm64'}"
 
 
 def in_user_mode(programs: Path, folder: Path, *, new: bool = False) -> str:
-    """Runs the tests under user-mode emulation, by a `new` QEMU or by the one that is installed;
+    """Runs the tests under user-mode emulation, by a `new` QEMU or by the installed one;
     returns the JUnit report."""
     report = folder / "report.xml"
     tests = TESTS / "arm64"
@@ -192,7 +192,7 @@ def test_arm64(
 
 @pytest.mark.parametrize("name", ["guest", ""])
 def test_the_wrong_environment_ends_the_run(name: str, tmp_path: Path) -> None:
-    """No test in tests/arm64 runs elsewhere than where it was told to."""
+    """Tests in tests/arm64 run only in the environment that they were started for."""
     try:
         done = arm64_linux.python(
             *("-m", "pytest", *OPTIONS, *here(), TESTS / "arm64" / "test_environment.py"),

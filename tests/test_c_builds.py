@@ -59,7 +59,7 @@ class Built:
     image: Path
 
     def results(self, *tests: str) -> list[str]:
-        """What the tests say, each in a line without its time; with what ended the program."""
+        """What the tests print, each in a line without its time, and how the program ended."""
         row = self.row
         done = run_qemu(
             self.program, *tests, ok=False, sysroot="/" if row.compiler is MUSL else None,
@@ -102,7 +102,7 @@ def build(row: Row, folder: Path) -> Built:
     row.compiler(
         *flags, *row.compile_flags, *row.link_flags, *sources, *more, "-o", library, cxx=row.cxx
     )
-    # The program is as ordinary as can be, but for what a library asks of its program.
+    # The program is quite ordinary, except for what a library requires of its program.
     asks = [flag for flag in row.flags.split() if flag.startswith("-fsanitize=")]
     asks = [flag for flag in asks if flag.partition("=")[2] in ("address", "thread", "undefined")]
     finds = [f'-DLIBRARY="{library}"', "-ldl"] if row.kind == "dlopen" else [library]
@@ -180,7 +180,7 @@ def listed_in(path: Path, *options: str) -> list[dict[str, Any]]:
 
 
 def check_list(built: Built) -> None:
-    """`static-call list` shows the names that nm does, the form and the target that slot has."""
+    """`static-call list` shows nm's names, and the form and the target of each slot."""
     image = Linked(built.image)
     symbols = by_nm(built.image)
     listed = {one["name"]: one for one in listed_in(built.image)}
@@ -194,7 +194,7 @@ def check_list(built: Built) -> None:
         if name in EMPTY:
             assert (name, form) == (name, EMPTY[name])
         elif name in CALLS:
-            # By way of a PLT entry or a veneer, it is what is reached that is shown.
+            # If it goes through a PLT entry or a veneer, what that reaches is shown.
             assert one["target"]["address"] in functions[CALLS[name]], one
         if form == "near" and not one["target"]["via"]:
             assert one["target"]["address"] == target, one
@@ -227,8 +227,8 @@ def check_set(built: Built) -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
 def test_builds(row: Row, tmp_path: Path) -> None:
-    """Each way to build the program: it compiles without a warning; it does what it should; `list`
-    and `list --scan` show of its file what binutils do, and `set` changes what it does."""
+    """In each way to build the program, it compiles without a warning and does what it should;
+    `list` and `list --scan` show the same as binutils, and `set` changes what it does."""
     built = build(row, tmp_path)
     checks = [check_run, check_list, check_scan, check_set]
     if row.stripped:

@@ -78,7 +78,7 @@ GC = "-ffunction-sections -fdata-sections -Wl,--gc-sections"
 
 @dataclass(frozen=True)
 class Row:
-    """One way to build the test program: every pair of compiler and kind stands in the table."""
+    """One way to build the test program: the table has every pair of compiler and kind."""
 
     compiler: Compiler
     kind: str
@@ -136,7 +136,7 @@ class Built:
         return {int(at, 16): (int(to, 16), name) for at, to, name in found}
 
     def symbol(self, name: str) -> int:
-        """A function's address, whatever link-time optimisation has put behind its name."""
+        """A function's address, whatever link-time optimisation has added to its name."""
         return next(
             one.value
             for one in self.image.symbols.values()
@@ -338,7 +338,7 @@ def test_gc_sections(compiler: Compiler, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compiler", [GCC, CLANG_LLD], ids=str)
 def test_lto_does_not_take_the_key_for_a_constant(compiler: Compiler, tmp_path: Path) -> None:
-    """An optimiser that sees nobody write the key must still read it, as a patched file shows."""
+    """An optimiser that sees no write to the key must still read it, as a patched file shows."""
     flags = [*WARNINGS, "-O3", "-flto", "-fno-pie", "-static"]
     compiler(*flags, HERE / "constant.c", *LINK, "-o", tmp_path / "program")
     assert qemu(tmp_path / "program") == "1 1\n"
@@ -350,7 +350,7 @@ def test_lto_does_not_take_the_key_for_a_constant(compiler: Compiler, tmp_path: 
 
 @pytest.mark.parametrize("compiler", [GCC, CLANG_LLD], ids=str)
 def test_archive(compiler: Compiler, tmp_path: Path) -> None:
-    """A call alone draws the defining file out of a static library."""
+    """A call alone pulls the defining file out of a static library."""
     need("aarch64-linux-gnu-ar")
     source = tmp_path / "main.c"
     source.write_text(
@@ -411,7 +411,7 @@ def test_landing_pads(compiler: Compiler, tmp_path: Path) -> None:
         image.write(slot, NOP)
     patched = image.save(tmp_path / "patched")
     assert run_qemu(patched, ok=False).returncode == 99
-    # The same without the target's pad, so that the above says something.
+    # The same without the target's pad: else the test above would prove nothing.
     image.write(image.symbols["nine"].value, NOP)
     assert run_qemu(image.save(patched), ok=False).returncode not in (0, 99)
 

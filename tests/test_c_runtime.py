@@ -217,7 +217,7 @@ def test_torture(kind: str, updaters: int, tmp_path: Path) -> None:
     ids=["no-maintenance", "not-done", "literal-late"],
 )  # fmt: skip
 def test_torture_finds(line: str, instead: str, column: str, tmp_path: Path) -> None:
-    """The torture finds what is wrong with an update that is."""
+    """The torture finds the fault in an update that has one."""
     text = SOURCE.read_text()
     assert text.count(line) == 1
     source = tmp_path / "static_call.c"
@@ -344,7 +344,7 @@ def test_pkg_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("compiler", [GCC, CLANG], ids=str)
 def test_needs_no_heap(compiler: Compiler, tmp_path: Path) -> None:
-    """An update calls nothing of the C library but what asks for the page size."""
+    """An update calls nothing in the C library except to ask for the page size."""
     part = tmp_path / "static_call.o"
     compiler("-O2", "-std=c11", *WARNINGS, "-c", SOURCE, "-o", part)
     need("aarch64-linux-gnu-objdump")

@@ -219,7 +219,7 @@ def test_steps_are_the_designs(machine: Machine) -> None:
 
 
 def test_the_first_one_checks_writes(machine: Machine) -> None:
-    """Before anything else it is tried whether code that is written runs; then it is registered."""
+    """First of all it checks that written code runs; then it registers for membarrier."""
     target = machine.program.resolve("second")
     steps = expected(machine, target, 0)
     assert machine.update(target) == 0
@@ -254,8 +254,8 @@ def test_key_lock_and_signals(machine: Machine) -> None:
 @pytest.mark.parametrize("flags", [0, OLD_CODE, OLD_CODE | UNSETTLED])
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_failing_system_call(machine: Machine, warm: bool, flags: int) -> None:
-    """Whichever fails: its errno is returned, or it does not matter; the trampoline works; the key
-    says what it calls; and nothing has changed unless the literal could be written."""
+    """Whichever step fails: its errno is returned, or it does not matter; the trampoline works; the
+    key says what it calls; and nothing has changed unless the literal could be written."""
     near, near2, *_, far, null, ret0 = every = targets(machine)
     for (_, given), (new, wanted) in itertools.pairwise((near, near2, far, null, ret0, far, near)):
         failing = 0

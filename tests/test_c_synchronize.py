@@ -51,7 +51,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_signals_and_threads(row: Row, tmp_path: Path) -> None:
-    """The program keeps its signals, and synchronize its word: whoever blocks, leaves, ends."""
+    """The program keeps its signals, and synchronize its promise, when threads block or end."""
     program = row.build(tmp_path / "synchronize", HERE / "synchronize.c")
     done = run("qemu-aarch64", "-cpu", "max", "-L", sysroot(program), program, *IN_USER_MODE,
                ok=False, timeout=280)  # fmt: skip
@@ -97,7 +97,7 @@ def test_copies(tmp_path: Path) -> None:
 
 
 def test_in_a_guest(tmp_path: Path) -> None:
-    """All of it with a real kernel: sleeping threads are not disturbed, children have their own."""
+    """All of this with a real kernel: sleeping threads are not disturbed; children have theirs."""
     for row, name in ((ROWS[0], "static"), (ROWS[-1], "musl")):
         row.build(tmp_path / name, HERE / "synchronize.c")
     folder = example(tmp_path)

@@ -47,7 +47,7 @@ EXPORTED = f"{OWN} -DEXPORTS"
     ],
 )
 def test_own_ones_of_one_name(compiler: Compiler, binding: str, tmp_path: Path) -> None:
-    """Programs and libraries that have each their own: each update is of the object's own, and none
+    """Programs and libraries that each have one: an update is of the object's own, and none
     is refused, whether they are exported or not, and however they are loaded."""
     first = same_name(compiler, tmp_path / "first.so", 1, f"{OWN} {binding}")
     second = same_name(compiler, tmp_path / "second.so", 2, f"{EXPORTED} {binding}")
@@ -337,7 +337,7 @@ def test_control_flow_integrity(flags: str, cxx: bool, tmp_path: Path) -> None:
     ],
 )
 def test_a_weak_function(compiler: Compiler, kind: str, cxx: bool, tmp_path: Path) -> None:
-    """One that nobody defines is none: the static call returns at once, its query gives NULL. One
+    """One without a definition is none: the static call returns at once, its query gives NULL. One
     that the program or a library defines is called."""
     source, program = tmp_path / "main.c", tmp_path / "main"
     source.write_text(
@@ -412,7 +412,7 @@ def test_results_that_cannot_be_zero(
 
 
 def test_a_null_that_is_not_known_when_it_is_compiled(tmp_path: Path) -> None:
-    """Is refused when it is given, and nothing has changed."""
+    """It is refused when it is given, and nothing has changed."""
     source, program = tmp_path / "main.c", tmp_path / "main"
     source.write_text(
         '#include <errno.h>\n#include "static_call.h"\n'
@@ -449,8 +449,8 @@ def test_a_cpu_that_copies_by_other_instructions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compiler", COMPILERS, ids=str)
 def test_the_probe_is_not_a_function(compiler: Compiler, tmp_path: Path) -> None:
-    """What is tried out whether written code runs has no function's symbol, and no call by name: so
-    an optimiser of linked files takes nothing out of it, although nothing seems to reach that."""
+    """The code that tests whether written code runs has no function symbol, and is not called by
+    name: so an optimiser of linked files drops none of it, although nothing seems to reach it."""
     source = tmp_path / "main.c"
     source.write_text("int main(void) { return 0; }\n")
     compiler("-O2", *WARNINGS, "-static", source, SOURCE, "-o", tmp_path / "main")

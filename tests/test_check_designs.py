@@ -114,7 +114,7 @@ def test_two_changes_in_a_row_keep_what_the_default_designs_claim(name: str) -> 
 
 
 def test_changes_name_each_pair_once() -> None:
-    """6 x 5 changes are 14 where A and B are alike; of two in a row, 150 are 56."""
+    """6 x 5 changes become 14 if A and B are equivalent; of two in a row, 150 become 56."""
     assert (len(changes(2)), len(changes(2, alike=False))) == (14, 30)
     assert (len(changes(3)), len(changes(3, alike=False))) == (56, 150)
     assert canonical(("far B", "near B", "far B", "far A")) == ("far A", "near B", "far A", "far B")
@@ -122,7 +122,7 @@ def test_changes_name_each_pair_once() -> None:
 
 @pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "literal-before-entry"])
 def test_a_and_b_are_alike(name: str) -> None:
-    """Every one of the 30 changes gets the verdicts of the one that is asked instead."""
+    """Each of the 30 changes gets the verdicts of the change that is asked about instead."""
     design = notation.load(name)
     known = {c: [v.holds for v in verdicts.check(design, c)] for c in SINGLE}
     for change in changes(2, alike=False):
@@ -172,8 +172,8 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", ["adrp-add", "inline-stub", "local-stub", *BROKEN])
 def test_a_retarget_that_stops_does_nothing_that_it_could_not_do_if_it_went_on(name: str) -> None:
-    """Each stop allows no more wrong calls than the next, none more than the whole retarget, and
-    one after a barrier no more than one after the store or CSE before it: live, fresh, cmodx."""
+    """No stop allows more wrong calls than the next stop or the whole retarget, and a stop after a
+    barrier no more than one after the store or CSE before it: live, fresh, cmodx."""
     mine = edited(BROKEN[name]) if name in BROKEN else notation.load(name)
     whole = len(mine.retarget)
     found = 0
@@ -250,7 +250,7 @@ def test_slot_before_literal_is_not_live_where_the_literal_is_invalid() -> None:
 
 
 def test_the_rule_that_a_story_adds_is_the_barrier_that_was_left_out() -> None:
-    """Literal and slot without the DMB between: what is proposed is DMB ISHST there."""
+    """Literal and slot without the DMB between: DMB ISHST is proposed there."""
     text = STUB.replace("| null: .quad null }", "| null: .quad 0 }")
     verdict = verdicts.check(
         design(text + ORDER.replace("dmb ishst\n", "")), ("null", "far A"), ["live"]
@@ -376,8 +376,8 @@ def test_every_story_can_be_told(name: str) -> None:
 
 
 def test_what_forbids_a_wrong_call_is_named_as_arm_names_it() -> None:
-    """The old slot after a CSE: the fetch comes after the CSE, so after the IC, and must see what
-    the DC before that cleaned."""
+    """The old slot after a CSE: the fetch comes after the CSE, and so after the IC; it must see
+    what the DC before that cleaned."""
     told = tell(notation.load("inline-stub"), ("near A", "far B"), "live")
     assert told.execution is not None
     axioms = {edge.axiom for edge in told.cycle}

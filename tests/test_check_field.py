@@ -1,4 +1,4 @@
-"""Sequences from the field, as docs/field.md has them: what comes out was worked out by hand."""
+"""Sequences from the field, as docs/field.md has them: the expected answers were found by hand."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_a_sequence_gets_the_verdict_worked_out_by_hand(
 
 
 def test_a_sled_is_mended_by_cleaning_it_before_its_first_word_is_stored() -> None:
-    """What is proposed is maintenance of the word that could be stale."""
+    """Maintenance of the word that could be stale is proposed."""
     proposed = remedies(verdict("xray-sled", "null-far", "live"))
     assert "dc cvau, x2; dsb ish; ic ivau, x2; dsb ish between dmb ish and str w1, [x0]" in proposed
 
@@ -79,7 +79,7 @@ def test_a_pointer_to_new_code_needs_a_cse_before_it_is_stored() -> None:
 
 
 def test_maintenance_alone_does_not_settle_an_event_sled() -> None:
-    """It takes a CSE besides; a pair is proposed."""
+    """It also takes a CSE; a pair is proposed."""
     found = remedies(verdict("xray-event", "null-far", "settled"))
     assert found
     assert any("cse" in one or "ISB" in one for one in found)

@@ -1,4 +1,4 @@
-"""The memory model: verdicts by hand, each axiom's need, agreement with a naive model."""
+"""The memory model: verdicts by hand, the need for each axiom, agreement with a naive model."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_shootdown_is_needed(row: str) -> None:
 
 
 def test_cse_is_taken_once_by_each() -> None:
-    """Each other PE takes each CSE once; the sender takes none of its own."""
+    """Every PE but the sender takes each CSE once."""
     for paths in combinations(explore(published_by_pointer(*CLEAN, "isb"))):
         tags = [[e.tag for e in path.events if e.kind == "CSE"] for path in paths]
         assert tags == [["sent", "done"], ["taken"]]
@@ -446,7 +446,7 @@ def test_stronger_caches_add_nothing(program: Program) -> None:
 def test_fences_add_nothing(
     first: list[str], second: list[str], calls: int, fence: str, at: int, model: Model
 ) -> None:
-    """A program with one fence more has no new outcome."""
+    """A program with one more fence has no new outcome."""
     before = finals(build(first, second, calls), model)
     more_first, more_second = first[:], second[:]
     if at <= len(first):

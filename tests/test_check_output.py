@@ -243,7 +243,7 @@ def test_ctrl_c_stops_at_once() -> None:
 
 
 def read_soon(terminal: int) -> bytes:
-    """What a terminal shows next; nothing, once nobody has it open any more."""
+    """What a terminal shows next; nothing, once no process has it open any more."""
     assert select.select([terminal], [], [], patient(20))[0], "nothing was shown"
     try:
         return os.read(terminal, 4096)

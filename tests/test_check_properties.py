@@ -1,4 +1,4 @@
-"""The table of properties: a row is all that a property needs."""
+"""The table of properties: a property needs nothing but a row."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_row_gets_stories_with_its_remedy() -> None:
 
 
 def test_a_row_that_another_implies_is_asked_only_where_that_one_fails() -> None:
-    """It cannot fail where the other holds, so that its own answer is not wanted there."""
+    """It cannot fail where the other holds, so its own answer is not asked for there."""
     implied = replace(TOY, implied_by="live")
     (verdict,) = verdicts.check(STUB, ("near A", "null"), [implied])
     assert (verdict.holds, verdict.says) == (True, "")

@@ -1,4 +1,4 @@
-"""Designs at random: whatever the notation takes gets verdicts or one clear line.
+"""Random designs: everything that the notation accepts gets verdicts or one clear line.
 
 RANDOM_DESIGNS=20000 tries 20,000 (`make random-designs`), RANDOM_FROM=N others.
 """
@@ -66,7 +66,7 @@ def ask(design: Design, change: Change) -> Answer:
 
 
 def holds(answer: Answer) -> object:
-    """What an answer comes to."""
+    """What an answer amounts to."""
     return "refused" if isinstance(answer, str) else [verdict.holds for verdict in answer]
 
 

@@ -1,4 +1,4 @@
-"""What must never be a yes: questions that were not asked, and what a hostile design tries.
+"""What must never be a yes: questions that were not asked, and the tricks of hostile designs.
 
 Each expected answer was worked out by hand from Arm's rules and the procedure call standard.
 """
@@ -83,7 +83,7 @@ ONLY_FAR = (
 def test_a_claim_that_was_asked_of_no_change_does_not_hold(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fresh, where only changes to null are there to ask: exit status 1, and why; JSON too."""
+    """Fresh, with only changes to null to ask about: exit status 1, and why; JSON too."""
     null = [change for change in changes() if change[1] == "null"]
     monkeypatch.setattr(report, "changes", lambda length: null if length == 2 else [])
     assert run(tmp_path / "a.s", CLAIMS + STUB.replace("BODY\n", "") + RETARGET) == 1
@@ -179,8 +179,8 @@ def test_what_depends_on_the_caller_has_no_litmus_file(line: str) -> None:
 
 
 def test_two_changes_in_a_row_are_asked_where_a_claim_depends_on_them() -> None:
-    """null leaves the literal as it is. A new trampoline has the stub in it, a used one the target
-    before, which a call that fetched the new slot goes to, after a CSE: the literal comes late."""
+    """null leaves the literal unchanged. A new trampoline has the stub in it, a used one the last
+    target: a call that fetched the new slot after a CSE goes there, as the literal comes late."""
     mine = notation.read(
         """.claims live
         .align 3
@@ -318,7 +318,7 @@ LANDS = [
     ("adr x16, both\nblr x16", None),
     ("adr x10, both\nbr x10", None),
 ]  # fmt: skip
-"""How a call goes on, and what is said where it lands on no pad (Arm ARM DDI 0487, D8.4)."""
+"""How a call continues, and what is said if it does not land on a pad (Arm ARM DDI 0487, D8.4)."""
 
 
 @pytest.mark.parametrize(("code", "says"), LANDS)
@@ -413,7 +413,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("body", "says"), REFUSED)
 def test_a_body_that_the_checker_does_not_know_is_refused(body: str, says: str) -> None:
-    """In one line; no property gets an answer."""
+    """It is refused in one line; no property gets an answer."""
     with pytest.raises(StaticCallError, match=says) as caught:
         verdicts.check(stub(body), ("far A", "near B"))
     assert "\n" not in str(caught.value)

@@ -250,7 +250,7 @@ def test_misuse_is_one_line(program: Path, arguments: list[str]) -> None:
 
 
 def test_foreign_bytes_under_a_trampolines_symbol(program: Path) -> None:
-    """list shows such a static call as none of a known design; show and set refuse it."""
+    """list shows such a static call as one of no known design; show and set refuse it."""
     entry = calls(program)["policy"]["address"]
     assert isinstance(entry, int)
     data = bytearray(program.read_bytes())
@@ -293,7 +293,7 @@ def test_a_target_without_a_landing_pad(tmp_path: Path) -> None:
 
 
 def test_a_shared_object_calls_others_functions(tmp_path: Path) -> None:
-    """A target behind a PLT entry, and one that another file defines, are named."""
+    """A target that is reached by a PLT entry, and one that another file defines, are named."""
     need("aarch64-linux-gnu-gcc")
     source = tmp_path / "lib.c"
     source.write_text(
@@ -313,7 +313,7 @@ def test_a_shared_object_calls_others_functions(tmp_path: Path) -> None:
 
 
 def test_not_a_file_for_it(program: Path, tmp_path: Path) -> None:
-    """What is no arm64 ELF file gets one line, whatever the verb."""
+    """A file that is not an arm64 ELF file gets one line, whatever the verb."""
     text = tmp_path / "text"
     text.write_text("hello")
     for verb, *more in (["list"], ["show", "x"], ["set", "x=y"], ["call", "x"]):
@@ -400,7 +400,7 @@ def test_a_function_that_the_loader_chooses(tmp_path: Path) -> None:
 
 
 def test_a_design_whose_retarget_does_something_else(program: Path, tmp_path: Path) -> None:
-    """A user's retarget that leaves a cell out, or writes elsewhere, is found out before."""
+    """A user's retarget that leaves a cell out, or writes elsewhere, is refused beforehand."""
     text = Path(notation.SHIPPED, "inline-stub.s").read_text()
     head, _, code = text.partition("retarget:")
     for wrong, says in [
@@ -438,7 +438,7 @@ def _terminal(code: str) -> str:
 
 
 def test_progress_is_a_line_that_goes_away() -> None:
-    """After a second, on a terminal; as long as it is wide; nothing of it stays."""
+    """It appears after a second, on a terminal, fits its width, and is removed at the end."""
     work = (
         "import time; clock = iter({times}); time.monotonic = lambda: next(clock)\n"
         "from static_call.cli.output import Progress\n"
@@ -481,7 +481,7 @@ def test_a_full_disk_under_the_output_is_trouble() -> None:
 
 
 def test_output_that_nobody_reads_ends_it_as_sigpipe_would() -> None:
-    """Exit status 141, as shells say of a program that SIGPIPE ended, and nothing is said: it is
+    """Exit status 141, as shells report for a program that SIGPIPE ended, and no message: there is
     no answer, so neither 0 nor 1."""
     for arguments in (["designs", "--json"], ["--help"]):
         reader, writer = os.pipe()
@@ -496,7 +496,7 @@ def test_output_that_nobody_reads_ends_it_as_sigpipe_would() -> None:
 def test_an_error_of_its_own_is_trouble(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Any other exception is one line that says so, never a "no"; the traceback is to be had."""
+    """Any other exception is one line that says so, never a "no"; the traceback is available."""
 
     def broken(_: object) -> int:
         raise ZeroDivisionError("of something")
@@ -514,7 +514,7 @@ def test_an_error_of_its_own_is_trouble(
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C is one line and the status that shells have for it."""
+    """Ctrl-C gives one line and the status that shells use for it."""
 
     def interrupted(_: object) -> int:
         raise KeyboardInterrupt
@@ -653,5 +653,5 @@ def test_completion_without_argcomplete(
 
 
 def test_python_m_is_the_same_program() -> None:
-    """The module's usage names the program as it is installed."""
+    """The module's usage names the installed program."""
     assert tool("--help").startswith("usage: static-call ")

@@ -1,7 +1,7 @@
 """KeyboardInterrupt at any moment: a constructor leaves nothing, an update is whole, no lock stays.
 
-A trace function raises it at the k-th moment at which CPython looks for signals, for one k after
-another: where a function is entered, after a call, at the end of a loop's turn.
+A trace function raises it at the k-th moment at which CPython checks for signals, for each k in
+turn: where a function is entered, after a call, at the end of a loop's turn.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def test_a_constructor_leaves_nothing(machine: Emulator, design: str) -> None:
     places: set[tuple[int, int | None]] = set()
     finished = 0
     for k in moments(make):
-        machine.names.clear()  # the one that was made to count
+        machine.names.clear()  # the static call that was made to count
         with Interrupter(k) as interrupter:
             make()
         if not interrupter.raised:
@@ -176,7 +176,7 @@ def test_a_constructor_leaves_nothing(machine: Emulator, design: str) -> None:
 def test_a_constructor_that_fails_for_any_reason_leaves_nothing(
     machine: Emulator, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever it is that comes out of the place: a warning that is an error, no memory."""
+    """Whatever the place raises: a warning that is an error, no memory."""
 
     def fail(*_: object, **__: object) -> None:
         raise error
@@ -274,7 +274,7 @@ def test_an_interrupted_release_keeps_what_is_called(machine: Emulator) -> None:
 
 
 def test_a_machine_that_was_interrupted_runs_on() -> None:
-    """A call that ended by KeyboardInterrupt costs the next one nothing."""
+    """A call that KeyboardInterrupt ended does not affect the next one."""
     machine = Emulator()
     f = machine.function("bti c\nadd x0, x0, #1\nret")
     for k in moments(lambda: f(3)):

@@ -1,4 +1,4 @@
-"""debian.py: what becomes of a download, with a mirror made here."""
+"""debian.py: what happens to a download, with a mirror made here."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_the_version_in_the_table(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The one that was used is silent; the next one is taken, and said in a line."""
+    """The version in USED is taken without a word; a newer one is taken, and reported in a line."""
     used = ("1.0", digest(mirror.archive("two", "1.0").read_bytes()))
     monkeypatch.setitem(debian.USED, (RELEASE, "two", ARCHITECTURE), used)
     packages().unpack(tmp_path / "first")
@@ -140,7 +140,7 @@ def test_the_version_in_the_table(
 def test_another_file_of_the_same_version(
     mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Is refused, whatever the mirror's own list says of it."""
+    """It is refused, whatever the mirror's own list says about it."""
     monkeypatch.setitem(debian.USED, (RELEASE, "two", ARCHITECTURE), ("1.0", digest(b"")))
     with pytest.raises(Unavailable, match=r"^two 1\.0 is not the file that it was$"):
         packages().unpack(tmp_path / "root")

@@ -74,7 +74,7 @@ def split(whole: Path, folder: Path, *, linked: bool = False) -> tuple[Path, Pat
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """The one line that is said; a list that finds none is a no, and all else is trouble."""
+    """The one line that is printed; a list that finds none is a no, and all else is trouble."""
     capsys.readouterr()
     status = main([str(one) for one in arguments])
     said = capsys.readouterr().err
@@ -97,7 +97,7 @@ def works(path: Path, capsys: pytest.CaptureFixture[str], *more: str | Path) -> 
 
 def test_symbols_without_code(whole: dict[str, Path], folder: Path,
                               capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
-    """What --only-keep-debug makes is named for what it is, whatever the verb; of objects, too."""
+    """What --only-keep-debug makes is called what it is, whatever the verb; for objects, too."""
     _, debug = split(whole["id"], folder)
     for verb, *more in (["list"], ["list", "--scan"], ["show", "policy"], ["set", "policy=fast"],
                         ["call", "main"]):  # fmt: skip
@@ -148,7 +148,7 @@ def test_the_file_that_is_named(whole: dict[str, Path], kind: str, folder: Path,
 @pytest.mark.parametrize("alone", [True, False])
 def test_an_older_build_of_the_same_layout(alone: bool, folder: Path,
                                            capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
-    """Without a build-id: symbols of a build whose functions changed places are not taken."""
+    """Without a build-id, symbols of a build with functions at other addresses are not taken."""
     plain = ("-Wl,--build-id=none", "-fno-toplevel-reorder")
     old = build(folder, 10, *plain)
     old_symbols = old.rename(folder / "old")
@@ -167,7 +167,7 @@ def test_an_older_build_of_the_same_layout(alone: bool, folder: Path,
 
 def test_a_debuglink_says_it_after_a_set(whole: dict[str, Path], folder: Path,
                                          capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
-    """A program that was set is no longer the same as its unstripped file: what is said helps."""
+    """A program that was set is no longer the same as its unstripped file: the message helps."""
     path, _ = split(whole["plain"], folder)
     works(path, capsys, "--debug-file", whole["plain"])
     again = ("set", path, "policy=slow", "--debug-file", whole["plain"])
@@ -270,7 +270,7 @@ def test_what_is_not_an_elf_file_says_how_to_get_one(
 def test_a_compressed_kernel_is_no_compressed_elf_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Unpacking a vmlinuz gives an Image, which is none either."""
+    """Unpacking a vmlinuz gives an Image, which is not an ELF file either."""
     path = tmp_path / "vmlinuz-6.1.0"
     path.write_bytes(b"\x1f\x8b\x08" + bytes(61))
     said = refused(capsys, "list", path)
@@ -279,7 +279,7 @@ def test_a_compressed_kernel_is_no_compressed_elf_file(
 
 
 def test_images_that_are_dropped_close_their_files(whole: dict[str, Path]) -> None:
-    """Without the garbage collector, whatever they were used for; and those that are refused."""
+    """Without the garbage collector, whatever they were used for, and also if they are refused."""
     program = f"""
 import gc, os
 gc.disable()

@@ -188,7 +188,7 @@ def case(name: str, form: str, base: int, target: int, literal: int) -> Case:
 
 def edges() -> Iterator[Case]:
     """Every design in every form, across a page's end, its targets and its literal at the last
-    place in reach; far targets at the first place beyond a near branch, and at memory's ends."""
+    address in reach; far targets just beyond a near branch, and at memory's ends."""
     page = 0
     for name, hand in BY_HAND.items():
         for form in hand.forms:
@@ -311,7 +311,7 @@ def test_nothing_is_assembled_that_would_not_work() -> None:
 
 
 def test_a_form_that_cannot_be_followed_has_no_cost() -> None:
-    """Rather than the cost of a part."""
+    """It is refused, rather than given the cost of a part."""
     text = "mrs x16, ctr_el0\nslot: { near: b target }\nretarget: str w1, [x0]\n"
     with pytest.raises(Unsupported, match="cannot follow the near form of odd at the entry"):
         notation.read(text, "odd.s", "odd").cost("near")
@@ -361,7 +361,7 @@ def trampolines(draw: st.DrawFn) -> Case:
 
 @given(trampolines())
 def test_the_recogniser_finds_what_was_assembled(one: Case) -> None:
-    """Anywhere, for any target; and no other design as long or longer takes it for its own."""
+    """Anywhere, for any target; and no other design of the same or greater length matches it."""
     pieces = one.assemble()
     assert is_found(one, recognise(one, pieces))
     read = Memory(pieces).read
@@ -390,7 +390,7 @@ FREE = {
 
 
 def test_bytes_with_one_wrong_bit_are_not_a_trampoline() -> None:
-    """Every bit of every form, the bits of addresses apart, is one that the recogniser looks at."""
+    """The recogniser looks at every bit of every form, except the bits of addresses."""
     for one in CASES[::3]:
         hand = BY_HAND[one.name]
         pieces = one.assemble()
@@ -454,8 +454,8 @@ def test_an_offset_beyond_the_page_is_not_a_lo12() -> None:
 
 
 def test_slot_and_literal_that_do_not_agree_are_said_so() -> None:
-    """The slot says where a call goes; a linker's veneer after it, or a retarget that stopped half
-    way, leave a literal that says something else."""
+    """The slot says where a call goes. After a linker's veneer, or a retarget that stopped halfway,
+    the literal says something else."""
     one = case("inline-stub", "near", 0x10000, 0x20000, 0)
     [(base, code)] = one.assemble()
     other = code[:16] + (0x30000).to_bytes(8, "little") + code[24:]

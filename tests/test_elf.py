@@ -1,4 +1,4 @@
-"""ELF images: memory, symbols, relocations and searches, held against the GNU tools; bad files."""
+"""ELF images: memory, symbols, relocations and searches, compared with the GNU tools; bad files."""
 
 import os
 import random
@@ -75,7 +75,7 @@ def symbols(path: Path) -> list[Row]:
 
 
 def relocations(path: Path) -> list[tuple[int, str, str, int]]:
-    """Place, type, symbol and addend of the RELA entries, as readelf prints them."""
+    """Address, type, symbol and addend of the RELA entries, as readelf prints them."""
     found = []
     for line in readelf("-r", path):
         if match := re.fullmatch(r"([0-9a-f]{16})  [0-9a-f]{16} (R_AARCH64_\w+)\s*(.*)", line):
@@ -265,7 +265,7 @@ def test_a_note_with_other_properties_before_bti(tmp_path: Path) -> None:
 
 
 def test_relocations_are_those_that_readelf_lists(built: Path) -> None:
-    """Each one's place, type, symbol and addend, and at its offset the entry itself."""
+    """The address, type, symbol and addend of each, and at its offset the entry itself."""
     image, data = Image.open(built), built.read_bytes()
     expected = relocations(built)
     found = [one for one in image.loader.relocations() if one.offset is not None]
@@ -288,7 +288,7 @@ def test_relocations_are_those_that_readelf_lists(built: Path) -> None:
 
 
 def test_relr_addresses_are_those_that_readelf_lists(tmp_path: Path) -> None:
-    """Each place of the RELR table, and that its relocation is a RELR one."""
+    """Each address of the RELR table, and that its relocation is a RELR one."""
     path = build(tmp_path, "relr")
     lines = readelf("-r", path)
     start = next(at for at, line in enumerate(lines) if ".relr.dyn" in line)
@@ -420,7 +420,7 @@ def test_names_that_end_other_names(tmp_path: Path) -> None:
 
 
 def test_a_name_is_ambiguous_only_among_local_symbols(tmp_path: Path) -> None:
-    """Two files may have a static function of the same name; a global one is the one meant."""
+    """Two files may have a static function of the same name; a global one is preferred."""
     need("aarch64-linux-gnu-as")
     made = []
     for number, text in enumerate(["f: ret\ng: ret", "f: ret\n.globl g\ng: ret"]):
@@ -437,7 +437,7 @@ def test_a_name_is_ambiguous_only_among_local_symbols(tmp_path: Path) -> None:
 
 
 def test_a_symbol_that_is_not_there(pie: Path) -> None:
-    """The error says whether nobody has it or another file does."""
+    """The error says whether no file has it or another one does."""
     image = Image.open(pie)
     with pytest.raises(NoSuchSymbol, match="no symbol nobody: none has this name"):
         image.names.symbol("nobody")
@@ -608,7 +608,7 @@ SEGMENT_SIZE, SECTION_SIZE = 56, 64
 
 
 def use(path: Path) -> None:
-    """Asks an image all that can be asked."""
+    """Asks an image everything that can be asked."""
     with Image.open(path) as image:
         addresses = {image.entry, 0, 1 << 63}
         for segment in image.segments:
@@ -755,7 +755,7 @@ def test_a_dynamic_section_that_names_what_is_not_there(
 
 
 def test_a_relr_table_that_goes_astray(tmp_path: Path) -> None:
-    """Places outside of memory, in .bss, twice, or on each other would have no end."""
+    """Addresses outside memory, in .bss, twice, or overlapping would have no end."""
     path = build(tmp_path, "relr")
     image, good = Image.open(path), path.read_bytes()
     offset, size = image.loader.tables.relr
@@ -854,7 +854,7 @@ def test_a_file_without_sections_that_is_truncated(pie: Path, tmp_path: Path) ->
 
 
 def test_a_file_that_is_truncated_while_it_is_open(pie: Path, tmp_path: Path) -> None:
-    """No signal ends the reader: it gets the error that the file became shorter."""
+    """No signal kills the reader: it gets an error that the file became shorter."""
     path = tmp_path / "shrinks"
     path.write_bytes(pie.read_bytes())
     image = Image.open(path)

@@ -52,7 +52,7 @@ def point(path: Path, output: Path | None = None, **pointers: str | None) -> Non
 
 
 def relocations(path: Path) -> dict[int, tuple[str, str]]:
-    """Type and the rest of each relocation, as readelf prints it, by place."""
+    """Type and the rest of each relocation, as readelf prints it, by address."""
     found = {}
     for line in readelf("-r", path):
         if match := re.fullmatch(r"([0-9a-f]{16})  [0-9a-f]{16} R_AARCH64_(\w+)\s*(.*)", line):
@@ -88,7 +88,7 @@ def test_a_program_calls_what_its_pointers_are_changed_to(tmp_path: Path, kind: 
 
 
 def test_a_shared_object_calls_what_its_pointers_are_changed_to(tmp_path: Path) -> None:
-    """Also where the pointer was another file's to choose: it is this file's function then."""
+    """Also if another file would have chosen the pointer: it is then this file's function."""
     library = build(tmp_path, "shared")
     main = tmp_path / "main.c"
     main.write_text("extern void report(void); int main(void) { report(); return 0; }")
@@ -173,7 +173,7 @@ def test_bytes_count_where_nothing_is_stored_over_them(pie: Path) -> None:
 
 
 def test_bytes_that_follow_the_addend_go_on_doing_so(tmp_path: Path) -> None:
-    """As --apply-dynamic-relocs has it: who doesn't relocate, reads the link address there."""
+    """As with --apply-dynamic-relocs: code that doesn't relocate reads the link address there."""
     path = build(tmp_path, "applied")
     point(path, pointer="three")
     image = Image.open(path)
@@ -218,7 +218,7 @@ def test_a_pointer_without_a_relocation_needs_none_at_a_fixed_address(tmp_path: 
 
 
 def test_a_relr_table_takes_a_new_place_where_there_is_room(tmp_path: Path) -> None:
-    """A pointer that was null at the link can be given a place in a bitmap beside others."""
+    """A pointer that was null at the link can be given a bit in a bitmap with others."""
     path = build(tmp_path, "relr")
     size = Image.open(path).loader.tables.relr[1]
     before = set(Image.open(path).loader.relr_addresses)
@@ -230,7 +230,7 @@ def test_a_relr_table_takes_a_new_place_where_there_is_room(tmp_path: Path) -> N
 
 
 def test_a_relr_table_that_has_no_room(tmp_path: Path) -> None:
-    """Places far from all others would take more entries than there are."""
+    """Addresses far from all others would take more entries than there are."""
     path = build(tmp_path, "relr")
     before = listing(tmp_path)
     with Image.open(path) as image:
@@ -434,7 +434,7 @@ def test_a_copy_leaves_the_file(pie: Path) -> None:
 
 
 def test_a_copy_to_the_file_itself_replaces_it(pie: Path) -> None:
-    """By whatever path."""
+    """Whatever its path."""
     (pie.parent / "sub").mkdir()
     point(pie, pie.parent / "sub" / ".." / "pie", pointer="three")
     assert qemu(pie) == "3 2 -1 -1\n"
@@ -643,7 +643,7 @@ def test_a_file_system_without_shared_blocks(pie: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
 def test_who_cannot_keep_the_owner_is_refused(pie: Path) -> None:
-    """A file of another one's, writable for all: replacing it would take it from its owner."""
+    """A file of another user, writable for all: replacing it would take it from its owner."""
     os.chmod(pie.parent, 0o777)
     os.chown(pie, 1234, 1234)
     pie.chmod(0o777)

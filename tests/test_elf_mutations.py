@@ -1,4 +1,4 @@
-"""Damaged ELF files: every verb ends with an answer or one line, and what set says it did is so.
+"""Damaged ELF files: each verb ends with an answer or one line, and what set reports is true.
 
 MUTANTS=N makes N of them; `make fuzz` makes 20,000.
 """
@@ -141,7 +141,7 @@ class Facts:
 
 
 def facts(path: Path, name: str) -> list[Facts]:
-    """One for each place where the name may be; none where pyelftools cannot read the file."""
+    """One for each address that the name may have; none if pyelftools cannot read the file."""
     try:
         linked = Linked(path)
         symbols: dict[str, set[int]] = {}

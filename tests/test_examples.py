@@ -36,7 +36,7 @@ def with_gcc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def retarget(program: Path, name: str, form: str, function: str) -> Path:
-    """A copy in which the design's bytes stand over a static call's trampoline, and its key."""
+    """A copy in which the design's bytes replace a static call's trampoline, and its key."""
     image = Linked(program)
     design = load("inline-stub")
     target = image.symbols[function].value if function else None

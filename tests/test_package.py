@@ -1,4 +1,4 @@
-"""The package as it is installed: what a wheel has in it."""
+"""The package as installed: the contents of a wheel."""
 
 import re
 import subprocess

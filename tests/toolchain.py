@@ -163,7 +163,7 @@ CLANG_19 = Compiler(
     ("clang++-19", *_LLD),
     ("clang-19", "clang++-19", "ld.lld-19", *_CROSS),
 )
-"""With the lld of its own version. It has what the other clang has not: kCFI."""
+"""With the lld of the same version. It has what the other clang lacks: kCFI."""
 
 MUSL_ROOT = Path("/usr/lib/aarch64-linux-musl")
 """Where Debian puts musl for arm64, in the package musl-dev:arm64."""

@@ -1,4 +1,4 @@
-"""What static calls from Python take: runs in an arm64 Python, as bench/process.py starts it.
+"""What static calls from Python cost: runs in an arm64 Python, as bench/process.py starts it.
 
     in_python.py start                      imports the package, makes the first static call
     in_python.py update LIBRARY             updates, calls, and the memory that static calls take

@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def evidence(environment: str) -> dict[str, bool]:
-    """What must hold in an environment: some of it user-mode emulation cannot fake."""
+    """What must hold in an environment; user-mode emulation cannot fake all of it."""
     arm64 = {
         "the machine is called aarch64": platform.machine() == "aarch64",
         "Python was built for aarch64": "aarch64" in (sysconfig.get_config_var("SOABI") or ""),
@@ -55,7 +55,7 @@ def machine_of(path: str) -> int:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips a test that is marked as the guest's elsewhere."""
+    """Skips a test that is marked for the guest, if this is not the guest."""
     mark = item.get_closest_marker("guest")
     if mark and ENVIRONMENT != "guest":
         pytest.skip(f"in the guest only: {mark.args[0]}")

@@ -1,4 +1,4 @@
-"""What tests of this process share: C functions, prototypes, and children to do harm in."""
+"""What tests of this process share: C functions, prototypes, and children that may be broken."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Callers:
 
 
 def agree(call: StaticCall) -> None:
-    """Key, slot and literal of a static call with the key of static_call.h say the same target."""
+    """Key, slot and literal of a static call with static_call.h's key agree on the target."""
     trampoline, place = call.trampoline, call.place
     assert call.key is not None
     key = int.from_bytes(place.read(call.key, 8), "little")

@@ -10,7 +10,7 @@ from on_arm64 import ENVIRONMENT, evidence
 
 
 def test_evidence_tells_the_environments_apart() -> None:
-    """A run that was told the wrong environment would end before its first test."""
+    """A run that was given the wrong environment ends before its first test."""
     other = "user-mode" if ENVIRONMENT == "guest" else "guest"
     assert all(evidence(ENVIRONMENT).values())
     assert not all(evidence(other).values())

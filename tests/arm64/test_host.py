@@ -76,7 +76,7 @@ def test_names_are_taken_and_given_back(name: str) -> None:
 
 
 def test_one_of_several_threads_gets_a_name(name: str) -> None:
-    """Where threads define the same name at the same time, one does and the others are refused."""
+    """If threads define the same name at the same time, one succeeds and the others are refused."""
     made: list[StaticCall] = []
     refused: list[NameTaken] = []
     ready = threading.Barrier(4)
@@ -113,7 +113,7 @@ def test_ret0_is_for_results_in_x0(name: str) -> None:
 
 @pytest.mark.parametrize("target", [0, True, -8, 1 << 64, 0x1002, 2.5, "no_such_function_anywhere"])
 def test_what_is_no_target_changes_nothing(name: str, target: object) -> None:
-    """A bad target is refused in one line, and the static call calls what it called."""
+    """A bad target is refused in one line, and the static call keeps its target."""
     call = StaticCall(name, RET0)
     with pytest.raises(StaticCallError) as refused:
         call.update(target)

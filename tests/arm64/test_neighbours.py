@@ -100,7 +100,7 @@ def test_ctrl_c_in_the_constructor(callers: Callers) -> None:
 
 @pytest.mark.parametrize("error", [Unproved, UserWarning])
 def test_a_warning_that_is_an_error(callers: Callers, error: type[Warning]) -> None:
-    """-W error, with a design that claims nothing: refused, and the name is free."""
+    """With -W error, a design that claims nothing is refused, and the name is free."""
     import warnings
 
     with warnings.catch_warnings():
@@ -112,7 +112,7 @@ def test_a_warning_that_is_an_error(callers: Callers, error: type[Warning]) -> N
 
 
 def test_a_signal_handler_updates_the_same_static_call(call: StaticCall, callers: Callers) -> None:
-    """Within an update it gets Deadlock, and never waits for itself; outside it just updates."""
+    """Within an update it gets Deadlock and never waits for itself; outside it just updates."""
     outcomes: dict[str, int] = {"refused": 0, "done": 0}
 
     def handler(*_: object) -> None:
@@ -308,7 +308,7 @@ NAMES = ("plain.so", "two words.so", "gone (deleted)", "line\nfeed.so", "carriag
 
 @pytest.mark.parametrize("name", NAMES)
 def test_file_names(programs: Path, tmp_path: Path, name: str) -> None:
-    """A file is found by whatever name it has."""
+    """A file is found whatever its name."""
     path = tmp_path / name
     shutil.copy(programs / "library.so", path)
     loaded: Any = ctypes.CDLL(str(path))
@@ -330,7 +330,7 @@ def unload(library: Any) -> None:
 
 @pytest.mark.parametrize("way", ["deleted", "replaced", "another with the suffix", "in place"])
 def test_a_file_that_is_another_by_now(programs: Path, tmp_path: Path, way: str) -> None:
-    """It is the mapped file that is read, or it is said that it cannot be: never the other one."""
+    """The mapped file is read, or reported as unreadable: the other file is never read."""
     path, other = tmp_path / "library.so", tmp_path / "other"
     shutil.copy(programs / "library.so", path)
     shutil.copy(programs / "callers.so", other)
@@ -370,7 +370,7 @@ def test_a_file_that_is_another_by_now(programs: Path, tmp_path: Path, way: str)
 def test_another_device_of_the_same_inode(
     programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As under overlayfs: it is taken where memory is what the file says, code too."""
+    """As under overlayfs: the file is accepted if memory, code included, is the same as in it."""
     path = tmp_path / "library.so"
     shutil.copy(programs / "library.so", path)
     loaded: Any = ctypes.CDLL(str(path))
@@ -501,7 +501,7 @@ def test_synchronize_takes_nothing_of_the_applications(callers: Callers, call: S
 
 @pytest.mark.guest("user-mode emulation has its own threads")
 def test_synchronize_asks_all_at_once(callers: Callers, call: StaticCall) -> None:
-    """Many threads that run, and one that is late: its answer comes to no harm later."""
+    """Many threads that run, and one that answers late: the late answer does no harm."""
     with callers.running(call.address, 6):
         with suppress(StaticCallError):
             host().synchronize(0)
@@ -534,7 +534,7 @@ def test_updates_until_the_interpreter_ends(programs: Path, flags: list[str]) ->
 
 
 def test_a_static_call_that_nobody_has_lives_on(callers: Callers) -> None:
-    """C code may have its address: it stays as it is, is found by its name, and can be closed."""
+    """C code may have its address: it stays, is found by its name, and can be closed."""
     address = StaticCall("left", callers.two, U64).address
     gc.collect()
     assert callers.call(address) == 2

@@ -266,7 +266,7 @@ def test_synchronize(call: StaticCall, callers: Callers) -> None:
 
 @pytest.mark.guest("user-mode emulation has its own threads")
 def test_synchronize_leaves_no_signal_taken() -> None:
-    """A thread that did not answer costs nothing later: there are more calls than signals."""
+    """A thread that did not answer has no effect later: there are more calls than signals."""
     host: Any = static_call.host()
     flag = bytearray(8)
     spin = host.function("bti c\nagain: ldr x1, [x0]\ncbz x1, again\nret")
@@ -325,7 +325,7 @@ def test_synchronize_finds_a_thread_inside(callers: Callers, name: str) -> None:
 @pytest.mark.guest("user-mode emulation has no seccomp filters")
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM, errno.EINVAL])
 def test_kernel_without_membarrier(callers: Callers, error: int) -> None:
-    """An old kernel, or a filter: refused with the way out, which keeps what it can."""
+    """An old kernel, or a filter: refused with a remedy, which keeps what promises it can."""
 
     def child() -> str:
         deny(MEMBARRIER, error)
@@ -382,7 +382,7 @@ def test_writes_are_denied_later(call: StaticCall, callers: Callers) -> None:
 
 @pytest.mark.guest("user-mode emulation opens files of its own")
 def test_no_file_may_be_opened() -> None:
-    """/proc/self/mem that cannot be opened for want of a file descriptor is said to be that."""
+    """If /proc/self/mem cannot be opened because no file descriptor is left, the error says so."""
 
     def child() -> str:
         used = max(map(int, os.listdir("/proc/self/fd"))) + 1
@@ -419,7 +419,7 @@ def test_no_permission() -> None:
 
 @pytest.mark.guest("it takes root's rights to unmount")
 def test_proc_is_not_mounted() -> None:
-    """Without /proc there is no way to write: said at once, with the remedy."""
+    """Without /proc nothing can be written: this is reported at once, with the remedy."""
     program = (
         "import ctypes\n"
         "libc = ctypes.CDLL(None)\n"
@@ -519,7 +519,7 @@ def test_python_function_without_a_prototype(callers: Callers) -> None:
 
 
 def test_name_is_taken(call: StaticCall, callers: Callers) -> None:
-    """A name is one static call's; once that is closed it is free."""
+    """Only one static call can have a name; once that is closed, the name is free."""
     with pytest.raises(StaticCallError, match="call"):
         StaticCall("call", callers.two, U64)
     assert callers.call(call.address) == 1

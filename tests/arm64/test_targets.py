@@ -92,7 +92,7 @@ def test_nothing_and_zero(make: Make, callers: Callers) -> None:
 
 
 def test_address_and_name(make: Make, callers: Callers) -> None:
-    """An address is called as it is; a name is what the dynamic linker finds."""
+    """An address is called directly; a name is what the dynamic linker finds."""
     call = make(ctypes.cast(callers.three, ctypes.c_void_p).value)
     assert call(7) == 3
     libc = ctypes.CDLL(None)
@@ -102,7 +102,7 @@ def test_address_and_name(make: Make, callers: Callers) -> None:
 
 
 def test_callback_is_kept_alive(make: Make, callers: Callers) -> None:
-    """A callback that nobody else has can be called from C; after release() it is let go."""
+    """A callback that nothing else refers to can be called from C; release() drops it."""
 
     def seven(argument: int) -> int:
         return argument + 7

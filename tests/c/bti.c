@@ -1,5 +1,5 @@
 /*
- * A program of its own, without libc, so that every object in it has landing pads and the kernel
+ * A separate program, without libc, so that every object in it has landing pads and the kernel
  * guards its pages: it calls through trampolines directly and through a register.
  */
 #include "static_call.h"

@@ -1,6 +1,6 @@
 /*
  * One of two objects that have a static call of one name each, `policy`: OBJECT is the prefix of
- * what it exports. With MAIN, the program, which has one of its own too, and asks them all.
+ * what it exports. With MAIN, the program, which also has one, and asks them all.
  */
 #include <stdio.h>
 

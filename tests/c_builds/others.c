@@ -1,4 +1,4 @@
-/* What calls.h declares, in a file of its own; calls and updates from a second file. */
+/* What calls.h declares, in a separate file; calls and updates from a second file. */
 #include "calls.h"
 
 #ifdef __cplusplus
@@ -43,7 +43,7 @@ int call_op(int a)
 	return static_call(op)(a);
 }
 
-/* Not at the end of the function, so that it is no tail call; where that is, call_op is one. */
+/* The static call is not last, so it is not a tail call; the one in call_op is. */
 int call_hook(int *counter)
 {
 	static_call_cond(hook)(counter);

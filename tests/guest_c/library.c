@@ -57,7 +57,7 @@ int EXPORT(update_shared)(int what)
 			     static_call_update(shared, __static_call_return0);
 }
 
-/* For so many milliseconds; 0: as long as it does by itself */
+/* For this many milliseconds; 0: as long as it takes by default */
 int EXPORT(synchronize_shared)(int ms)
 {
 	return ms ? static_call_synchronize_timeout(shared, ms) : static_call_synchronize(shared);

@@ -79,7 +79,7 @@ static void only_the_programs(void)
 	dlclose(second);
 }
 
-/* Loaded and unloaded, with an update meanwhile: no file stays open, nothing is left of it. */
+/* Loaded, updated and unloaded: no file stays open, nothing is left of it. */
 static void cycles(void)
 {
 	int before;

@@ -88,7 +88,7 @@ static int open_alien(void)
 	return file;
 }
 
-/* Whoever closes the file while it is used, and opens another: nothing is said to be done. */
+/* If a thread closes the file while it is used, and opens another, no update reports success. */
 static void stolen(void)
 {
 	uint32_t word = NOP, before = word_at((uintptr_t)STATIC_CALL_TRAMP(op) + 4);

@@ -3,7 +3,7 @@
 All of it is kept under ${XDG_CACHE_HOME:-~/.cache}/static-call/kernel: source trees, object files,
 compiler output. A second run makes what changed.
 
-    linux-VERSION           Debian's source, as it is
+    linux-VERSION           Debian's source, unchanged
     linux-VERSION-DESIGN    the same, ported: hard links, as the port replaces the files it changes
     build-NAME              a kernel's objects
 
@@ -47,7 +47,7 @@ MODES = {
 """How QEMU runs the CPUs, by arguments.
 
 turns     in turns, by one thread
-parallel  each by a thread of its own
+parallel  each by its own thread
 count     one CPU, and its PMU counts instructions exactly
 """
 
@@ -74,7 +74,7 @@ class Kernel:
     compiler   of the kernel and its modules
     fragments  the parts of its configuration, *.config beside this file
     without    the options that this compiler or version hasn't got
-    design     the trampolines' design, a shipped one or a file; None leaves the tree as it is
+    design     the trampolines' design, a shipped one or a file; None leaves the tree unchanged
     force      whether the design may be one that the port refuses for what it does not hold
     path       of a kernel that is built already, in its source tree
     """
@@ -134,7 +134,7 @@ class Kernel:
         run(command, f"{self.name}: {what}", seconds, log=self.folder / f"{what}.log")
 
     def _configure(self) -> None:
-        """Makes .config: what the fragments say, and of all else nothing."""
+        """Makes .config: what the fragments say, and nothing else."""
         wanted = self.folder / "fragments.config"
         text = "".join((HERE / f"{name}.config").read_text() for name in self.fragments)
         config = self.folder / ".config"
@@ -272,7 +272,7 @@ def cache_lock() -> Iterator[None]:
 
 @cache
 def source(version: str) -> Path:
-    """Debian's kernel source, unpacked; it stays as it is. Raises KernelError."""
+    """Debian's kernel source, unpacked and unchanged. Raises KernelError."""
     folder = CACHE / f"linux-{version}"
     if not folder.exists():
         archive = Path(f"/usr/src/linux-source-{version}.tar.xz")
@@ -289,7 +289,7 @@ def source(version: str) -> Path:
 
 @cache
 def tree(version: str, design: str | None, force: bool) -> Path:
-    """The source with static calls of a design, or as it is. Raises KernelError."""
+    """The source with static calls of a design, or unchanged. Raises KernelError."""
     if design is None:
         return source(version)
     name = Path(design).stem

@@ -159,7 +159,7 @@ def run_under_load(kernel: Kernel, mode: str, cpus: int) -> None:
 
 
 def check_log(text: str) -> None:
-    """Nothing in it that a healthy kernel would not say."""
+    """It has nothing that a healthy kernel would not print."""
     lines = [line for line in text.splitlines() if HARMLESS not in line]
     trouble = [line for line in lines if TROUBLE.search(line)]
     assert not trouble, "\n".join(trouble[:20]) + "\n...\n" + text[-3000:]
@@ -231,7 +231,7 @@ def test_list_of_vmlinux(kernel: Kernel) -> None:
         mnemonic, operand = code[entry + 4]
         assert (code[entry][0], mnemonic) == ("bti", "b"), name
         to = int(operand.split()[0], 16)
-        if entry < to < entry + 40:  # a stub of its own: returns, at once or with 0
+        if entry < to < entry + 40:  # one of its stubs: returns, at once or with 0
             form = {"mov": "ret0", "ret": "null"}[code[to + 4][0]]
             assert (call["form"], call["target"]) == (form, None), name
         else:

@@ -7,7 +7,7 @@
  *	-t	threads that call (4)
  *	-u	threads that update (1)
  *	-c, -n	how many calls and updates each mode makes at least (1,000,000 and 10,000)
- *	-s	a mode that has not made them after so many seconds has failed (60)
+ *	-s	a mode that has not made them after this many seconds has failed (60)
  *	-e	unfetched calls do not fail a mode: for a machine that QEMU emulates, see below
  *
  * Every target returns a value that tells which one it is. The updaters number their updates. When
@@ -90,7 +90,7 @@ static struct {
 	unsigned long calls, updates, wrong, stale, unfetched, failed, handled, in_trampoline, children;
 } counted;
 
-/* On lines of their own, so that callers wait for nothing but the trampoline. */
+/* On separate cache lines, so that callers wait for nothing but the trampoline. */
 static struct updater {
 	number begun, done;
 	char *ring[2]; /* near and far: a page for each target */
@@ -300,7 +300,7 @@ static void call(struct caller *caller, long argument)
 				return;
 			else
 				unfetched |= is_target(&updaters[i], n, told);
-		/* So many updates that every target was in between. */
+		/* Enough updates that every target was in between. */
 		if (until >= since[i] + RING && !mode->fresh && is_known(result, argument))
 			return;
 		if (mode->fresh && result >> 24 == (0x40 | updaters[i].index) &&

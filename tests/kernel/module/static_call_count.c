@@ -58,7 +58,7 @@ static __always_inline u64 counter(void)
 }
 
 /*
- * One call each, in a function of its own: what a compiler would move out of a
+ * One call each, in a separate function: what a compiler would move out of a
  * loop, such as the pointer's address, stays. The barrier keeps the call from
  * becoming a branch.
  */

@@ -174,8 +174,8 @@ static void show_targets(const struct subject *subject, struct image *images)
 
 /*
  * What each update was to is known beforehand. The updater says which update
- * it begins and which one is done; a caller looks at the one before its call
- * and at the other one behind it. Between these two numbers are all the targets
+ * it begins and which one is done; a caller looks at the second before its call
+ * and at the first after it. Between these two numbers are all the targets
  * that the call may have gone to: none that was replaced by an update which had
  * returned when the call began.
  */
@@ -410,7 +410,7 @@ out:
 
 #define EVENTS 1000
 
-/* What the test frees: others free meanwhile, in interrupts too, and often NULL. */
+/* What the test frees: others free at the same time, in interrupts too, and often NULL. */
 #define NO_OBJECT ((void *)-1L)
 static const void *traced_object = NO_OBJECT;
 static unsigned long near_probes, far_probes;
@@ -514,7 +514,7 @@ int static_call_test_run(const struct far_module *far)
 	wrong += check_tracepoint(far);
 	if (updates)
 		wrong += stress(&one, &other);
-	/* Nothing that goes away may be left behind. */
+	/* Nothing that goes away may remain a target. */
 	for (i = 0; i < 2; i++)
 		(i ? &other : &one)->update((void *)__static_call_return0);
 	pr_info("%s wrong=%lu stale=%lu unproved=%lu pairs=%lu events=%lu calls=%lu updates=%lu exact=%lu ms=%llu ns_per_update=%llu\n",
