@@ -106,6 +106,21 @@ def test_a_pool_gets_more_arenas() -> None:
         pool.take(ARENA + 8, 8, into=[])
 
 
+def test_a_pool_without_room_where_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is out of reach shares an arena, and what is given back there is used again."""
+    near = 1 << 36  # where nothing is: the kernel maps from the top down
+    pool, pieces = Pool(), list[Piece]()
+    with monkeypatch.context() as full:
+        full.setattr(maps, "room", lambda *_: None)
+        first = pool.take(64, 64, near, into=pieces)
+        second = pool.take(64, 64, near, into=[])
+        assert len(list(pool.ranges())) == 1
+        assert second == first + 64
+        pieces[0].give()
+        assert pool.take(64, 64, near, into=[]) == first
+    assert abs(pool.take(64, 64, near, into=[]) - near) < 1 << 27  # once there is room
+
+
 def test_a_pool_without_memory_says_so() -> None:
     """Where the kernel gives none, NoRoom has its reason."""
     pid = os.fork()

@@ -138,19 +138,36 @@ class Pool:
 
     def _find(self, kind: Kind, near: int | None) -> int:
         """A free piece's address; it is in `_free`."""
-        free = self._free.setdefault(kind, OrderedDict())
+        if kind.size > ARENA:
+            raise NoRoom(f"{kind.size} bytes are more than an arena of the pool has")
+        self._free.setdefault(kind, OrderedDict())
+        if near is not None:
+            address = self._existing(kind, near)
+            if address is None and self._map_near(near):
+                address = self._existing(kind, near)
+            if address is not None:
+                return address
+        # Anywhere, then: an arena that is out of reach of one address serves all that are.
+        address = self._existing(kind, None)
+        if address is None:
+            self._map_anywhere()
+            address = self._existing(kind, None)
+        assert address is not None
+        return address
+
+    def _existing(self, kind: Kind, near: int | None) -> int | None:
+        """A free piece in an arena that there is, within reach of `near`; None if there is none."""
+        free = self._free[kind]
         for address in free:
             if near is None or _reaches(address & -ARENA, near):
                 if address not in self._owner:
                     return address
                 del free[address]  # the thread that took it was interrupted
-                return self._find(kind, near)
+                return self._existing(kind, near)
         for arena in reversed(self._last):
             if (near is None or _reaches(arena, near)) and self._cut(arena, kind):
                 return self._last[arena][0]
-        arena = self._map(near, kind.size)
-        assert self._cut(arena, kind)
-        return self._last[arena][0]
+        return None
 
     def _cut(self, arena: int, kind: Kind) -> bool:
         """Makes the next piece of an arena a free one; False if the arena has no room."""
@@ -164,26 +181,25 @@ class Pool:
         self._free[kind][start] = None
         return True
 
-    def _map(self, near: int | None, size: int) -> int:
-        if size > ARENA:
-            raise NoRoom(f"{size} bytes are more than an arena of the pool has")
-        address = None
-        for _ in range(_ATTEMPTS if near is not None else 0):
+    def _map_near(self, near: int) -> bool:
+        """Maps an arena within reach of an address; False if there is no room."""
+        for _ in range(_ATTEMPTS):
             # The farthest piece of the arena must reach `near`, and somewhat further.
-            where = maps.room(maps.mappings(), ARENA, near or 0, REACH)
+            where = maps.room(maps.mappings(), ARENA, near, REACH)
             if where is None:
-                break
+                return False
             address = self._mmap(where, _MAP_FIXED_NOREPLACE)
             if address == where:
-                break
+                self._last[address] = address, Kind(0, 1)
+                return True
             if address is not None:  # a kernel before 4.17 takes it for a hint
                 libc.munmap(address, ARENA)
-                address = None
-        if address is None:
-            # Far away, anywhere. Aligned, so that a piece's address gives its arena.
-            address = self._mmap_aligned()
+        return False
+
+    def _map_anywhere(self) -> None:
+        """Maps an arena, aligned so that a piece's address gives its arena."""
+        address = self._mmap_aligned()
         self._last[address] = address, Kind(0, 1)
-        return address
 
     def _mmap(self, where: int, flags: int, size: int = ARENA) -> int | None:
         flags |= _MAP_PRIVATE | _MAP_ANONYMOUS
