@@ -9,7 +9,6 @@ from static_call.design.design import Recognised
 from static_call.design.target import Target
 from static_call.elf import arm64
 from static_call.elf.image import Image
-from static_call.isa import a64
 from static_call.isa.walk import Detour, detour
 from static_call.records import NamedTuple
 
@@ -286,11 +285,12 @@ def listing(found: Found, image: Image) -> Iterator[tuple[int, str, str]]:
     for item in design.items:
         at = state.outside[item.label] if item.offset is None else base + item.offset
         value = image.number(at, item.size)
-        text = (
-            a64.decode(value, at).format(name) if item.size == a64.WORD else f".quad {name(value)}"
-        )
+        isa = design.isa
+        text = f"{isa.literal} {name(value)}"
+        if not item.is_literal:
+            text = isa.decode(value, at).format(name)
         label = f"{item.title}: " if item.label else ""
-        comment = f"  // {state.form}" if item.cell and item.size == a64.WORD else ""
+        comment = f"  // {state.form}" if item.is_slot else ""
         yield at, f"{value:0{2 * item.size}x}", label + text + comment
 
 

@@ -1,7 +1,7 @@
 """The properties that a design can have: a row for each.
 
 docs/checker.md explains them. A new property is a row here; if designs can claim it, add its name
-to static_call.design.design.PROPERTIES too.
+to static_call.design.text.PROPERTIES too.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ ROWS = (
         remedies=partial(_always, "a bti c where it lands"),
     ),
 )
-"""The properties, in the order of the names in static_call.design.design.PROPERTIES."""
+"""The properties, in the order of the names in static_call.design.text.PROPERTIES."""
 
 _BY_NAME = {row.name: row for row in ROWS}
 

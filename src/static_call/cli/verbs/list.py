@@ -40,13 +40,13 @@ def run(options: argparse.Namespace) -> int:
     with open_image(options) as image:
         calls = (image_calls.scan if options.scan else image_calls.find)(image, designs)
         sites = image.code.sites([call.entry for call in calls]) if options.sites else {}
-        shown = [as_json(call, image, sites.get(call.entry)) for call in calls]
+        shown = [as_json(call, image, sites.get(call.entry)) for call in calls if options.json]
         stripped = image.names.stripped
         rows = [
             [call.name, image.where(call.entry), *says(call), key(call)]
             + ([sites[call.entry]] if options.sites else [])
-            for call in calls
-        ]
+            for call in calls if not options.json
+        ]  # fmt: skip
     if options.json:
         print_json({"file": options.file, "static_calls": shown})
     elif calls:

@@ -174,7 +174,7 @@ class EmulatedElf:
 
     def _value(self, one: Relocation) -> int | None:
         """What a relocation stores; None for a type that this loader does not know."""
-        linked = int.from_bytes(self.image.read(one.address, 8), "little")
+        linked = self.image.pointer(one.address)
         if one.type in (arm64.RELATIVE, arm64.RELR):
             return linked + self.bias & (1 << 64) - 1
         if one.type in _RESOLVED and one.symbol:

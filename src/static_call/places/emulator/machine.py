@@ -137,8 +137,9 @@ class Machine(Processor):
         outside: dict[str, int] = {}
         if design.outside:
             # After the trampoline, if the caller chose its address: ADRP reaches that.
-            literals = take(8 * len(design.outside), 8, None if at is None else entry + _LITERALS)
-            outside = {label: literals + 8 * n for n, label in enumerate(design.outside)}
+            size, where = design.isa.pointer, None if at is None else entry + _LITERALS
+            literals = take(size * len(design.outside), size, where)
+            outside = {label: literals + size * n for n, label in enumerate(design.outside)}
         return Trampoline(design, entry, outside), key
 
     def create(self, trampoline: Trampoline, key: int, target: Target, function: int) -> None:

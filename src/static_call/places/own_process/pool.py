@@ -190,7 +190,7 @@ class Pool:
                 return False
             address = self._mmap(where, _MAP_FIXED_NOREPLACE)
             if address == where:
-                self._last[address] = address, Kind(0, 1)
+                self._last[where] = where, Kind(0, 1)
                 return True
             if address is not None:  # a kernel before 4.17 takes it for a hint
                 libc.munmap(address, ARENA)

@@ -131,7 +131,10 @@ class Process(ProcessMemory):
         if near is None:
             near = _NEAR
         self._routine(design.retarget, design.name)
-        outside = {label: self._literals.take(8, 8, near, into=pieces) for label in design.outside}
+        size = design.isa.pointer
+        outside = {
+            label: self._literals.take(size, size, near, into=pieces) for label in design.outside
+        }
         key = self._keys.take(KEY_SIZE, 8, into=pieces)
         entry = self._text.take(design.size, design.align, near, into=pieces) + design.entry
         return Trampoline(design, entry, outside), key
