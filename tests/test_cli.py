@@ -480,6 +480,20 @@ def test_a_full_disk_under_the_output_is_trouble() -> None:
         assert quiet.returncode == 2
 
 
+def test_a_dependency_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without unicorn the emulated machine says so; what does not need it works."""
+    for name in [name for name in sys.modules if name.startswith("static_call.places.emulator")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "unicorn", None)
+    assert main(["designs"]) == 0
+    capsys.readouterr()
+    assert main(["call", "program", "function"]) == 2
+    shown = capsys.readouterr().err
+    assert shown == "static-call: this needs unicorn, which is not installed: pip install unicorn\n"
+
+
 def test_output_that_nobody_reads_ends_it_as_sigpipe_would() -> None:
     """Exit status 141, as shells report for a program that SIGPIPE ended, and no message: there is
     no answer, so neither 0 nor 1."""

@@ -106,6 +106,8 @@ def _trouble(error: Exception | KeyboardInterrupt) -> int:
         return refuse("interrupted", INTERRUPTED)
     if isinstance(error, StaticCallError):
         return refuse(str(error))
+    if isinstance(error, ModuleNotFoundError) and not f"{error.name}.".startswith("static_call."):
+        return refuse(f"this needs {error.name}, which is not installed: pip install {error.name}")
     if isinstance(error, MemoryError):
         return refuse("out of memory")
     if isinstance(error, OSError):
