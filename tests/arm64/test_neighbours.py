@@ -210,13 +210,14 @@ def test_one_callback_for_a_function(call: StaticCall, callers: Callers) -> None
 
 @pytest.mark.guest("user-mode emulation does not tell the rights of anonymous memory")
 def test_where_callbacks_are() -> None:
-    """libffi's own code for a callback is on a page that is writable and executable, as the
-    documentation says; none of this package's is."""
+    """libffi's own code for a callback is on a page that is writable and executable in Debian 12
+    and 13, and no longer in the release with Python 3.14, as the documentation says; none of this
+    package's is."""
     ours = {hex(one.start)[2:] for pool in host()._pools for one in pool.ranges()}
     keep = [U64(lambda argument: argument) for _ in range(3)]
     found = writable_code()
     assert keep
-    assert found
+    assert bool(found) == (sys.version_info < (3, 14))
     assert not any(line.split("-")[0] in ours for line in found)
 
 
