@@ -208,7 +208,7 @@ def test_files_keys_and_turns(compiler: Compiler, flags: str, tmp_path: Path) ->
         *(flag for flag in WARNINGS if flag != "-Wpedantic"), *flags.split(), HERE / "update.c",
         "-o", tmp_path / "update", cxx="c++" in flags,
     )  # fmt: skip
-    assert len(run_update(tmp_path / "update")) == 9
+    assert len(run_update(tmp_path / "update")) == 10
 
 
 HOOKS = """

@@ -11,6 +11,12 @@
 #include <setjmp.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+
+/* Called each time that the lock's code asks whether a thread has ended. */
+static long asked_for_thread(void);
+#undef SYS_tgkill
+#define SYS_tgkill asked_for_thread()
 
 #include "static_call.c"
 
@@ -33,6 +39,42 @@ static void check_both(void)
 	CHECK(static_call(op)(5), 502);
 	CHECK(static_call_update(op, one), 0);
 	CHECK(static_call(op)(5), 501);
+}
+
+/* ---- An owner that ends -------------------------------------------------------------------- */
+
+enum { NOBODY = 0x3fffffff }; /* no thread has this id */
+
+static unsigned int *given_back, then_taken_by;
+
+static long asked_for_thread(void)
+{
+	if (given_back)
+		__atomic_store_n(given_back, then_taken_by, __ATOMIC_SEQ_CST);
+	return __NR_tgkill;
+}
+
+/* The owner gives the lock back and ends, after we saw it there and before we ask for it. */
+static void owner_ends(void)
+{
+	unsigned int lock = NOBODY, self = thread_id();
+
+	CHECK(try_to_take(&lock, self), 0); /* it ended with the lock */
+	CHECK(lock, self);
+	for (unsigned int next = 0; next < 2; next++) {
+		lock = NOBODY;
+		then_taken_by = next ? self + 1 : 0;
+		given_back = &lock;
+		CHECK(try_to_take(&lock, self), NOBODY);
+		CHECK(lock, then_taken_by);
+		given_back = NULL;
+	}
+	STATIC_CALL_KEY(op).lock = NOBODY;
+	then_taken_by = 0;
+	given_back = &STATIC_CALL_KEY(op).lock;
+	check_both();
+	given_back = NULL;
+	CHECK(STATIC_CALL_KEY(op).lock, 0);
 }
 
 /* ---- No descriptor below 3 ------------------------------------------------------------------ */
@@ -336,6 +378,7 @@ static void inherited_tickets(void)
 }
 
 static const struct test TESTS[] = {
+	{ "owner_ends", owner_ends },
 	{ "streams", streams },	    { "stolen", stolen },
 	{ "forged", forged },	    { "literals", literals },
 	{ "in_turn", in_turn },	    { "longjmp_out", longjmp_out },

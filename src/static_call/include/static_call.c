@@ -123,16 +123,19 @@ static int is_ended(long thread)
  * process that forked it. It will never give the lock back here, and however far it got with a
  * retarget, the trampoline works. So the lock is taken over.
  *
- * Tries to take a lock: returns 0, or the id of the thread that has it.
+ * Tries to take a lock: returns 0, or the id of the thread that had it. That one may have given it
+ * back since, and have ended after that. So an ended owner is no proof that the lock is ours: only a
+ * compare-and-swap that succeeds is.
  */
 static unsigned int try_to_take(unsigned int *lock, unsigned int self)
 {
-	unsigned int owner = 0;
+	unsigned int owner = 0, ended;
 
 	if (__atomic_compare_exchange_n(lock, &owner, self, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
+	ended = owner;
 	if (owner != self && is_ended(owner) &&
-	    __atomic_compare_exchange_n(lock, &owner, self, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	    __atomic_compare_exchange_n(lock, &ended, self, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
 	return owner;
 }
