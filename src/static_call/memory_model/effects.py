@@ -5,7 +5,7 @@ semantics.py says which of them each instruction has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from static_call.isa import a64
 from static_call.isa.a64_more import decode
@@ -368,3 +368,7 @@ class PE:
                 f"{state.pc - a64.WORD:#x}: {decode(state.trace[-1].word, state.pc)} writes to "
                 f"{address:#x}, which is not in its own stack frame"
             )
+
+
+Semantics = Callable[[PE, State, a64.Instruction], None]
+"""What an instruction does to a PE and the state of its thread."""

@@ -16,8 +16,8 @@ from static_call.memory_model.litmus_format import (
     show_instruction,
     spell,
 )
+from static_call.memory_model.operands import register_size
 from static_call.memory_model.program import SP
-from static_call.memory_model.semantics import register_size
 
 
 class NotExpressible(StaticCallError):

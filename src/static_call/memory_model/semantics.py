@@ -6,14 +6,19 @@ function adds events and changes the registers and pc, which is already at the n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from static_call.isa import a64
-from static_call.memory_model.effects import FLAGS, FULL, PE, State
+from static_call.memory_model.effects import FLAGS, FULL, PE, Semantics, State
+from static_call.memory_model.operands import (
+    field,
+    holds,
+    mask,
+    register,
+    register_size,
+    sign,
+    words,
+)
 from static_call.memory_model.program import SP, Unmodelled
-
-Semantics = Callable[[PE, State, a64.Instruction], None]
-"""What an instruction does to a PE and the state of its thread."""
+from static_call.memory_model.semantics_arithmetic import ROWS
 
 
 def _nothing(pe: PE, state: State, insn: a64.Instruction) -> None:
@@ -88,7 +93,7 @@ def _b(pe: PE, state: State, insn: a64.Instruction) -> None:
 
 def _br(pe: PE, state: State, insn: a64.Instruction) -> None:
     """BR, BLR, RET. In the model only conditional branches are sources of control dependencies."""
-    target = state.x[_field(insn, "n", 30)]
+    target = state.x[field(insn, "n", 30)]
     if insn.name == "blr":
         state.set(30, state.pc, 0, 0)
     state.pc = target
@@ -104,12 +109,12 @@ def _b_cond(pe: PE, state: State, insn: a64.Instruction) -> None:
     if insn.name in ("b.al", "b.nv"):
         state.pc = insn["i"]
     else:
-        taken = _holds(insn.name[2:], state.x[FLAGS])
+        taken = holds(insn.name[2:], state.x[FLAGS])
         _branch_on(pe, state, FLAGS, taken, insn["i"])
 
 
 def _cbz(pe: PE, state: State, insn: a64.Instruction) -> None:
-    value = state.x[insn["t"]] & _mask(register_size(insn))
+    value = state.x[insn["t"]] & mask(register_size(insn))
     _branch_on(pe, state, insn["t"], (value == 0) == (insn.name == "cbz"), insn["i"])
 
 
@@ -119,113 +124,24 @@ def _tbz(pe: PE, state: State, insn: a64.Instruction) -> None:
     _branch_on(pe, state, insn["t"], zero == (insn.name == "tbz"), insn["i"])
 
 
-def _adr(pe: PE, state: State, insn: a64.Instruction) -> None:
-    state.set(insn["d"], insn["il"], 0, 0)
-
-
-def _wide(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """MOVN, MOVZ, MOVK."""
-    shift = _field(insn, "s", 0)
-    mask = _mask(register_size(insn, "d"))
-    d, value = insn["d"], insn["i"] << shift
-    if insn.name == "movk":
-        value |= state.x[d] & ~(0xFFFF << shift)
-        state.set(d, value & mask, state.dep[d], state.pick[d])
-    else:
-        state.set(d, (~value if insn.name == "movn" else value) & mask, 0, 0)
-
-
-def _arithmetic(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """ADD and SUB of immediates and registers, and those that set flags."""
-    n, d = _register(insn, "n"), _register(insn, "d")
-    m = _field(insn, "m", 31)
-    bits = 8 * register_size(insn, "d")
-    left, right = state.x[n] & (1 << bits) - 1, _second_operand(state, insn, bits)
-    dep, pick = state.dep[n] | state.dep[m], state.pick[n] | state.pick[m]
-    subtract = insn.name.startswith("sub")
-    if subtract:
-        right = ~right & (1 << bits) - 1
-    total = left + right + subtract
-    value = total & (1 << bits) - 1
-    if insn.name.endswith("s"):
-        top = 1 << bits - 1
-        overflow = bool(~(left ^ right) & (left ^ value) & top)
-        flags = bool(value & top) << 3 | (value == 0) << 2 | total >> bits << 1 | overflow
-        state.set(FLAGS, flags, dep, pick)
-    state.set(d, value, dep, pick)
-
-
-def _logical(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """AND, ANDS, BIC, ORR, ORN, EOR of immediates and registers."""
-    n, d = _register(insn, "n"), _register(insn, "d")
-    m = _field(insn, "m", 31)
-    bits = 8 * register_size(insn, "d")
-    left, right = state.x[n] & (1 << bits) - 1, _second_operand(state, insn, bits)
-    dep, pick = state.dep[n] | state.dep[m], state.pick[n] | state.pick[m]
-    if insn.name in ("bic", "orn"):
-        right = ~right & (1 << bits) - 1
-    value = {
-        "and": left & right, "ands": left & right, "bic": left & right,
-        "orr": left | right, "orn": left | right, "eor": left ^ right,
-    }[insn.name]  # fmt: skip
-    if insn.name == "ands":
-        state.set(FLAGS, (value >> bits - 1) << 3 | (value == 0) << 2, dep, pick)
-    state.set(d, value, dep, pick)
-
-
-def _second_operand(state: State, insn: a64.Instruction, bits: int) -> int:
-    """The immediate, or the shifted or extended register, in `bits` bits."""
-    words = _words(insn)
-    if "m" not in insn and "i" not in insn:
-        value = int(words[-1].lstrip("#"), 0)  # a logical immediate is part of its row
-    elif "m" not in insn:
-        value = insn["i"] << _field(insn, "s", 0)
-    elif "sxtw" in words:
-        value = _sign(state.x[insn["m"]], 32)
-    else:
-        value = state.x[insn["m"]] & _mask(4 if "uxtw" in words else 8)
-        value <<= _field(insn, "s", 0)
-    return value & (1 << bits) - 1
-
-
-def _ubfm(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """UBFM, and so LSL and LSR."""
-    n, bits = insn["n"], 8 * register_size(insn, "d")
-    low, high, value = insn["i"], insn["j"], state.x[n] & (1 << bits) - 1
-    if high >= low:
-        value = value >> low & (1 << high - low + 1) - 1
-    else:
-        value = (value & (1 << high + 1) - 1) << bits - low
-    state.set(insn["d"], value, state.dep[n], state.pick[n])
-
-
-def _select(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """CSEL, CSINC: the result depends on the register chosen, and by pick on the flags."""
-    holds = pe.either(state, FLAGS, _holds(_words(insn)[-1], state.x[FLAGS]))
-    chosen = insn["n" if holds else "m"]
-    value = state.x[chosen] + (insn.name == "csinc" and not holds)
-    pick = state.pick[chosen] | state.pick[FLAGS]
-    state.set(insn["d"], value & _mask(register_size(insn, "d")), state.dep[chosen], pick)
-
-
 def _address(state: State, insn: a64.Instruction) -> tuple[int, int, int]:
     """A load's or store's address, and the registers that it comes from. Writes the base back."""
     if "n" not in insn:
         return insn["i"], 31, 31
-    n, words = _register(insn, "n"), _words(insn)
+    n, marks = register(insn, "n"), words(insn)
     base = state.x[n]
     if n == SP and base % 16:
         raise Unmodelled(f"{insn} with an SP of {base:#x}: it must be a multiple of 16")
     if "m" in insn:
         m = insn["m"]
         offset = state.x[m]
-        if "sxtw" in words or "uxtw" in words:
-            offset = _sign(offset, 32) if "sxtw" in words else offset & _mask(4)
-        offset <<= next((int(word[1:]) for word in words if word[0] == "#"), 0)
+        if "sxtw" in marks or "uxtw" in marks:
+            offset = sign(offset, 32) if "sxtw" in marks else offset & mask(4)
+        offset <<= next((int(word[1:]) for word in marks if word[0] == "#"), 0)
         return base + offset & FULL, n, m
-    offset = _field(insn, "i", 0)
+    offset = field(insn, "i", 0)
     address = base + offset & FULL
-    if "]!" in words:
+    if "]!" in marks:
         state.x[n] = address
     elif "i" in insn and insn.row is not None and insn.row.tokens[-1] != "]":
         state.x[n], address = address, base
@@ -248,7 +164,7 @@ def _ldr(pe: PE, state: State, insn: a64.Instruction) -> None:
 def _str(pe: PE, state: State, insn: a64.Instruction) -> None:
     """STR, STUR, STLR, and those of bytes and halfwords."""
     size = _access_size(insn)
-    value = state.x[insn["t"]] & _mask(size)
+    value = state.x[insn["t"]] & mask(size)
     data = insn["t"]
     address, base, index = _address(state, insn)
     tag = "L" if insn.name.startswith("stlr") else ""
@@ -258,8 +174,8 @@ def _str(pe: PE, state: State, insn: a64.Instruction) -> None:
 def _stxr(pe: PE, state: State, insn: a64.Instruction) -> None:
     """STXR, STLXR, STXP, STLXP: if the monitor is set it may succeed or fail, else it fails."""
     size = _access_size(insn)
-    t, n = insn["t"], _register(insn, "n")
-    u = _field(insn, "u", 31)
+    t, n = insn["t"], register(insn, "n")
+    u = field(insn, "u", 31)
     elements = 2 if "u" in insn else 1
     monitor, state.exclusive = state.exclusive, None
     address = state.x[n]
@@ -268,7 +184,7 @@ def _stxr(pe: PE, state: State, insn: a64.Instruction) -> None:
     failed = pe.choices.pick([0, 1] if possible else [1])
     if not failed and monitor is not None:
         tag = "LX" if insn.name.startswith("stl") else "X"
-        value = state.x[t] & _mask(size) | (state.x[u] & _mask(size)) << 8 * size
+        value = state.x[t] & mask(size) | (state.x[u] & mask(size)) << 8 * size
         pe.store(
             state, address, size, value, base=n, data=t, data2=u, elements=elements, tag=tag,
             rmw=monitor[2],
@@ -289,14 +205,14 @@ def _ldp(pe: PE, state: State, insn: a64.Instruction) -> None:
         state.exclusive = address, 2 * size, len(state.events)
     tag = "A" if insn.name == "ldaxp" else ""
     value, dep, pick = pe.load(state, address, size, base=base, elements=2, tag=tag)
-    state.set(insn["t"], value & _mask(size), dep, pick)
+    state.set(insn["t"], value & mask(size), dep, pick)
     state.set(insn["u"], value >> 8 * size, dep, pick)
 
 
 def _stp(pe: PE, state: State, insn: a64.Instruction) -> None:
     size = register_size(insn)
     t, u = insn["t"], insn["u"]
-    value = state.x[t] & _mask(size) | (state.x[u] & _mask(size)) << 8 * size
+    value = state.x[t] & mask(size) | (state.x[u] & mask(size)) << 8 * size
     address, base, _ = _address(state, insn)
     pe.store(state, address, size, value, base=base, data=t, data2=u, elements=2)
 
@@ -304,7 +220,7 @@ def _stp(pe: PE, state: State, insn: a64.Instruction) -> None:
 def _atomic(pe: PE, state: State, insn: a64.Instruction) -> None:
     """CAS, SWP, LDADD, LDCLR, LDEOR, LDSET."""
     size = register_size(insn)
-    s, t, n = insn["s"], insn["t"], _register(insn, "n")
+    s, t, n = insn["s"], insn["t"], register(insn, "n")
     cas = insn.name.startswith("cas")
     operation = insn.name[: 3 if cas or insn.name.startswith("swp") else 5]
     order = insn.name[len(operation) :]
@@ -313,11 +229,11 @@ def _atomic(pe: PE, state: State, insn: a64.Instruction) -> None:
     pe.mark(state)
     first = len(state.events)
     old, dep, pick = pe.load(state, state.x[n], size, base=n, tag=tag)
-    operand = state.x[s] & _mask(size)
+    operand = state.x[s] & mask(size)
     new = {
         "cas": state.x[t], "swp": operand, "ldadd": old + operand, "ldclr": old & ~operand,
         "ldeor": old ^ operand, "ldset": old | operand,
-    }[operation] & _mask(size)  # fmt: skip
+    }[operation] & mask(size)  # fmt: skip
     if not cas or old == operand:
         pe.store(
             state, state.x[n], size, new, base=n, data=t if cas else s,
@@ -326,54 +242,9 @@ def _atomic(pe: PE, state: State, insn: a64.Instruction) -> None:
     state.set(s if cas else t, old, dep, pick)
 
 
-def _holds(condition: str, flags: int) -> bool:
-    """Whether a condition holds (Arm ARM C1.2.4)."""
-    n, z, c, v = (bool(flags >> bit & 1) for bit in (3, 2, 1, 0))
-    return {
-        "eq": z, "ne": not z, "cs": c, "cc": not c, "mi": n, "pl": not n, "vs": v, "vc": not v,
-        "hi": c and not z, "ls": not c or z, "ge": n == v, "lt": n != v,
-        "gt": n == v and not z, "le": n != v or z, "al": True, "nv": True,
-    }[condition]  # fmt: skip
-
-
-def _words(insn: a64.Instruction) -> tuple[str, ...]:
-    """The words and brackets in the instruction's assembly."""
-    assert insn.row is not None
-    return tuple(token for token in insn.row.tokens if isinstance(token, str))
-
-
-def _field(insn: a64.Instruction, name: str, absent: int) -> int:
-    return insn[name] if name in insn else absent  # noqa: SIM401
-
-
-def _mask(size: int) -> int:
-    return (1 << 8 * size) - 1
-
-
-def _sign(value: int, bits: int) -> int:
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> bits - 1 else value
-
-
-def register_size(insn: a64.Instruction, name: str = "t") -> int:
-    """The bytes of an operand's register: 4 or 8."""
-    assert insn.row is not None
-    return next(4 if o.kind == "w:" else 8 for o in insn.row.operands if o.name == name)
-
-
 def _access_size(insn: a64.Instruction) -> int:
     """The bytes that a load or store of one register accesses."""
     return {"b": 1, "h": 2}.get(insn.name[-1]) or register_size(insn)
-
-
-def _register(insn: a64.Instruction, name: str) -> int:
-    """The index of an operand's register, which tells SP from the zero register."""
-    number = insn[name]
-    if number == 31 and insn.row is not None:
-        for operand in insn.row.operands:
-            if operand.name == name and operand.kind == "s:":
-                return SP
-    return number
 
 
 _ROWS: tuple[tuple[str, str, Semantics], ...] = (
@@ -391,12 +262,6 @@ _ROWS: tuple[tuple[str, str, Semantics], ...] = (
     ("|".join(dict.fromkeys(r.name for r in a64.TABLE if r.name.startswith("b."))), "", _b_cond),
     ("cbz|cbnz", "", _cbz),
     ("tbz|tbnz", "", _tbz),
-    ("adr|adrp", "", _adr),
-    ("movz|movn|movk", "", _wide),
-    ("add|sub|adds|subs", "", _arithmetic),
-    ("and|ands|bic|orr|orn|eor", "", _logical),
-    ("ubfm", "", _ubfm),
-    ("csel|csinc", "", _select),
     ("ldur", "", _ldr),
     ("stur", "", _str),
     ("ldr|ldar|ldapr|ldxr|ldaxr", "|b|h", _ldr),
@@ -411,7 +276,7 @@ _ROWS: tuple[tuple[str, str, Semantics], ...] = (
 
 SEMANTICS: dict[str, Semantics] = {
     name + ending: semantics
-    for names, endings, semantics in _ROWS
+    for names, endings, semantics in (*_ROWS, *ROWS)
     for name in names.split("|")
     for ending in endings.split("|")
 }
