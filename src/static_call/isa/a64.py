@@ -68,6 +68,7 @@ CONDITIONS = (
 )  # fmt: skip
 """The conditions of B.cond and CSEL by their encoding, 0 to 15 (Arm ARM C1.2.4)."""
 
+_CONDITIONS = {name: number for number, name in enumerate(CONDITIONS)} | {"hs": 2, "lo": 3}
 _X = {f"x{number}": number for number in range(31)}
 _W = {f"w{number}": number for number in range(31)}
 _LONG = {"fp": 29, "lr": 30, "ip0": 16, "ip1": 17}
@@ -77,13 +78,31 @@ class Row(_Row):
     """A row of A64's table. It has these kinds of operand besides those of every set:
 
     `x:` and `w:`, as in `x:n`, are a 64-bit and a 32-bit register, where 31 is the zero register;
-    `s:` is a 64-bit register where 31 is SP; `o:` is a barrier's option.
+    `s:` is a 64-bit register where 31 is SP, and `v:` a 32-bit one; `xe:`, `xo:`, `we:` and `wo:`
+    are the even and the odd register of a pair; `o:` is a barrier's option; `c:` is a condition and
+    `!:` the opposite of one.
     """
 
     kinds: ClassVar[Mapping[str, Kind]] = {
         "x:": Kind("a 64-bit register", _X | {"xzr": 31} | _LONG, size=8),
         "w:": Kind("a 32-bit register", _W | {"wzr": 31}, size=4),
         "s:": Kind("a 64-bit register or sp", _X | {"sp": 31} | _LONG, size=8),
+        "v:": Kind("a 32-bit register or wsp", _W | {"wsp": 31}, size=4),
+        **{
+            f"{x}{kind}:": Kind(
+                f"an {word} {bits}-bit register",
+                {
+                    name: n // 2 * 2
+                    for name, n in (names | {f"{x}zr": 31}).items()
+                    if n % 2 == odd and name[0] == x
+                },
+                size=bits // 8,
+            )
+            for x, names, bits in (("x", _X, 64), ("w", _W, 32))
+            for kind, word, odd in (("e", "even", 0), ("o", "odd", 1))
+        },
+        "c:": Kind("a condition", _CONDITIONS),
+        "!:": Kind("a condition", {name: n ^ 1 for name, n in _CONDITIONS.items() if n < 14}),
         "o:": Kind("a barrier option", {
             "oshld": 1, "oshst": 2, "osh": 3, "nshld": 5, "nshst": 6, "nsh": 7,
             "ishld": 9, "ishst": 10, "ish": 11, "ld": 13, "st": 14, "sy": 15,

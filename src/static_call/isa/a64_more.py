@@ -7,172 +7,71 @@ a64.TABLE with every word that objdump and capstone know. A design's text may no
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 
 from static_call.isa import a64
 from static_call.isa.a64 import CONDITIONS, Row
+from static_call.isa.a64_data import DATA
+from static_call.isa.a64_memory import MEMORY
 from static_call.isa.instruction import Instruction, Table
 
+_COMPARISONS = (
+    # condition, its bits with a register, and with an immediate ("" where there is none)
+    ("gt", "000", "000"), ("ge", "001", ""), ("hi", "010", "010"), ("hs", "011", ""),
+    ("eq", "110", "110"), ("ne", "111", "111"), ("lt", "", "001"), ("lo", "", "011"),
+)  # fmt: skip
+_SWAPPED = {"lt": "gt", "le": "ge", "lo": "hi", "ls": "hs"}
+
+
+def _compare_and_branch() -> Iterator[Row]:
+    """CB, CBB and CBH (FEAT_CMPBR)."""
+    for name, register, wide, low in (
+        ("cb", "w:", "0", "00"), ("cb", "x:", "1", "00"), ("cbb", "w:", "0", "10"),
+        ("cbh", "w:", "0", "11"),
+    ):  # fmt: skip
+        for condition, code, immediate in _COMPARISONS:
+            if code:
+                bits = f"{wide}1110100{code} m5 {low} i9 t5"
+                yield Row(f"{name}{condition}", bits, f"{register}t, {register}m, @i*4")
+            if immediate and low == "00":
+                bits = f"{wide}1110101{immediate} n6 0 i9 t5"
+                yield Row(f"{name}{condition}", bits, f"{register}t, %n, @i*4")
+        for condition, other in _SWAPPED.items():
+            code = next(code for c, code, _ in _COMPARISONS if c == other)
+            bits = f"{wide}1110100{code} m5 {low} i9 t5"
+            form = f"{register}m, {register}t, @i*4"
+            yield Row(f"{name}{condition}", bits, form, alias=True)
+
+
 MORE: tuple[Row, ...] = (
-    # Arithmetic, comparisons and selections
-    *(
-        Row(name, f"{wide}{op}{kind}", form.replace("r:", register), alias=alias)
-        for register, wide in (("w:", "0"), ("x:", "1"))
-        for name, op, kind, form, alias in (
-            ("cmp", "11", "10001 00 i12 n5 11111", "r:n, #i", True),
-            ("cmp", "11", "01011 000 m5 000000 n5 11111", "r:n, r:m", True),
-            ("adds", "01", "10001 00 i12 n5 d5", "r:d, r:n, #i", False),
-            ("adds", "01", "01011 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("subs", "11", "10001 00 i12 n5 d5", "r:d, r:n, #i", False),
-            ("subs", "11", "01011 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("sub", "10", "01011 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("and", "00", "01010 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("eor", "10", "01010 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("ands", "11", "01010 000 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("bic", "00", "01010 001 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("orn", "01", "01010 001 m5 000000 n5 d5", "r:d, r:n, r:m", False),
-            ("tst", "11", "01010 000 m5 000000 n5 11111", "r:n, r:m", True),
-            ("mvn", "01", "01010 001 m5 000000 11111 d5", "r:d, r:m", True),
-            ("neg", "10", "01011 000 m5 000000 11111 d5", "r:d, r:m", True),
-        )
-    ),
-    Row("ubfm", "0101001100 i6 j6 n5 d5", "w:d, w:n, %i, %j"),
-    Row("ubfm", "1101001101 i6 j6 n5 d5", "x:d, x:n, %i, %j"),
+    *DATA,
+    *MEMORY,
+    # Branches, barriers, system registers, maintenance
     *(
         Row(f"b{condition}", f"01010100 i19 0 {number:04b}", "@i*4", alias=True)
         for condition, number in (*zip(CONDITIONS, range(16)), ("hs", 2), ("lo", 3))
     ),
+    *(
+        Row(f"bc.{condition}", f"01010100 i19 1 {number:04b}", "@i*4")
+        for condition, number in zip(CONDITIONS, range(16))
+    ),
+    *_compare_and_branch(),
     Row("isb", "11010101000000110011 1111 11011111", "sy", alias=True),
     Row("clrex", "11010101000000110011 1111 01011111"),
-    Row("add", "0001000100 i12 n5 d5", "w:d, w:n, #i"),
-    Row("sub", "0101000100 i12 n5 d5", "w:d, w:n, #i"),
-    Row("add", "00001011000 m5 000000 n5 d5", "w:d, w:n, w:m"),
-    Row("orr", "00101010000 m5 000000 n5 d5", "w:d, w:n, w:m"),
-    Row("mov", "00101010000 m5 000000 11111 d5", "w:d, w:m", alias=True),
-    Row("add", "10001011001 m5 010 000 n5 d5", "s:d, s:n, w:m, uxtw"),
-    Row("add", "10001011001 m5 110 000 n5 d5", "s:d, s:n, w:m, sxtw"),
-    *(
-        Row(
-            name,
-            f"{wide}{op}011010100 m5 {number ^ invert:04b} {inc} n5 d5",
-            f"{form.replace('r:', register)}, {condition}",
-            alias=alias,
-        )
-        for register, wide in (("w:", "0"), ("x:", "1"))
-        for name, op, inc, form, invert, alias in (
-            ("csel", "0", "00", "r:d, r:n, r:m", 0, False),
-            ("csinc", "0", "01", "r:d, r:n, r:m", 0, False),
-        )
-        for number, condition in enumerate(CONDITIONS)
-    ),
-    *(
-        Row(
-            "cset",
-            f"{wide}0011010100 11111 {number ^ 1:04b} 01 11111 d5",
-            f"{register}d, {condition}",
-            alias=True,
-        )
-        for register, wide in (("w:", "0"), ("x:", "1"))
-        for number, condition in enumerate(CONDITIONS[:14])
-    ),
-    # Addressing modes, acquire and release, exclusives, atomics (FEAT_LSE, FEAT_LRCPC)
-    *(
-        Row(name, f"{wide}111000{load}{bits}", form.replace("r:", register))
-        for register, wide in (("w:", "10"), ("x:", "11"))
-        for names, load in ((("str", "stur"), "00"), (("ldr", "ldur"), "01"))
-        for name, bits, form in (
-            (names[0], "0 i9 01 n5 t5", "r:t, [s:n], ~i"),
-            (names[0], "0 i9 11 n5 t5", "r:t, [s:n, ~i]!"),
-            (names[1], "0 000000000 00 n5 t5", "r:t, [s:n]"),
-            (names[1], "0 i9 00 n5 t5", "r:t, [s:n, ~i]"),
-            (names[0], "1 m5 011 0 10 n5 t5", "r:t, [s:n, x:m]"),
-            (names[0], "1 m5 010 0 10 n5 t5", "r:t, [s:n, w:m, uxtw]"),
-            (names[0], "1 m5 110 0 10 n5 t5", "r:t, [s:n, w:m, sxtw]"),
-        )
-    ),
-    # Bytes and halfwords
-    *(
-        Row(f"{name}{suffix}", f"{wide}{bits}", form)
-        for suffix, wide, scale in (("b", "00", 1), ("h", "01", 2))
-        for name, bits, form in (
-            *(
-                row
-                for load, name in (("0", "str"), ("1", "ldr"))
-                for row in (
-                    (name, f"1110010{load} 000000000000 n5 t5", "w:t, [s:n]"),
-                    (name, f"1110010{load} i12 n5 t5", f"w:t, [s:n, #i*{scale}]"),
-                    (name, f"1110000{load}1 m5 011 0 10 n5 t5", "w:t, [s:n, x:m]"),
-                    (name, f"1110000{load}1 m5 010 0 10 n5 t5", "w:t, [s:n, w:m, uxtw]"),
-                    (name, f"1110000{load}1 m5 110 0 10 n5 t5", "w:t, [s:n, w:m, sxtw]"),
-                )
-            ),
-            ("stxr", "001000 000 s5 0 11111 n5 t5", "w:s, w:t, [s:n]"),
-            ("stlxr", "001000 000 s5 1 11111 n5 t5", "w:s, w:t, [s:n]"),
-            ("ldxr", "001000 010 11111 0 11111 n5 t5", "w:t, [s:n]"),
-            ("ldaxr", "001000 010 11111 1 11111 n5 t5", "w:t, [s:n]"),
-            ("stlr", "001000 100 11111 1 11111 n5 t5", "w:t, [s:n]"),
-            ("ldar", "001000 110 11111 1 11111 n5 t5", "w:t, [s:n]"),
-            ("ldapr", "111000101 11111 1100 00 n5 t5", "w:t, [s:n]"),
-        )
-    ),
-    # Exclusive pairs
-    *(
-        Row(name, f"1{wide}001000 {bits}", form.replace("r:", register))
-        for register, wide in (("w:", "0"), ("x:", "1"))
-        for name, bits, form in (
-            ("stxp", "001 s5 0 u5 n5 t5", "w:s, r:t, r:u, [s:n]"),
-            ("stlxp", "001 s5 1 u5 n5 t5", "w:s, r:t, r:u, [s:n]"),
-            ("ldxp", "011 11111 0 u5 n5 t5", "r:t, r:u, [s:n]"),
-            ("ldaxp", "011 11111 1 u5 n5 t5", "r:t, r:u, [s:n]"),
-        )
-    ),
-    Row("str", "11111000001 m5 011 1 10 n5 t5", "x:t, [s:n, x:m, lsl #3]"),
-    Row("ldr", "11111000011 m5 011 1 10 n5 t5", "x:t, [s:n, x:m, lsl #3]"),
-    Row("str", "10111000001 m5 011 1 10 n5 t5", "w:t, [s:n, x:m, lsl #2]"),
-    Row("ldr", "10111000011 m5 011 1 10 n5 t5", "w:t, [s:n, x:m, lsl #2]"),
-    *(
-        Row(name, f"{wide}001000 {bits}", form.replace("r:", register))
-        for register, wide in (("w:", "10"), ("x:", "11"))
-        for name, bits, form in (
-            ("stxr", "000 s5 0 11111 n5 t5", "w:s, r:t, [s:n]"),
-            ("stlxr", "000 s5 1 11111 n5 t5", "w:s, r:t, [s:n]"),
-            ("ldxr", "010 11111 0 11111 n5 t5", "r:t, [s:n]"),
-            ("ldaxr", "010 11111 1 11111 n5 t5", "r:t, [s:n]"),
-            ("stlr", "100 11111 1 11111 n5 t5", "r:t, [s:n]"),
-            ("ldar", "110 11111 1 11111 n5 t5", "r:t, [s:n]"),
-            ("cas", "101 s5 0 11111 n5 t5", "r:s, r:t, [s:n]"),
-            ("casl", "101 s5 1 11111 n5 t5", "r:s, r:t, [s:n]"),
-            ("casa", "111 s5 0 11111 n5 t5", "r:s, r:t, [s:n]"),
-            ("casal", "111 s5 1 11111 n5 t5", "r:s, r:t, [s:n]"),
-        )
-    ),
-    *(
-        Row(name, f"{wide}111000 {acquire}{release}1 s5 {op} 00 n5 {target}", text, alias=alias)
-        for register, wide in (("w:", "10"), ("x:", "11"))
-        for suffix, acquire, release in (("", 0, 0), ("a", 1, 0), ("l", 0, 1), ("al", 1, 1))
-        for base, op in (
-            ("add", "0000"),
-            ("clr", "0001"),
-            ("eor", "0010"),
-            ("set", "0011"),
-            ("swp", "1000"),
-        )
-        for name, target, text, alias in (
-            (
-                f"{'' if base == 'swp' else 'ld'}{base}{suffix}",
-                "t5",
-                f"{register}s, {register}t, [s:n]",
-                False,
-            ),
-            (f"st{base}{suffix}", "11111", f"{register}s, [s:n]", True),
-        )
-        if not alias or (base != "swp" and not acquire)
-    ),
-    Row("ldapr", "10111000101 11111 1100 00 n5 t5", "w:t, [s:n]"),
-    Row("ldapr", "11111000101 11111 1100 00 n5 t5", "x:t, [s:n]"),
+    Row("dc cvac", "110101010000101101111010001 t5", ", x:t"),
+    Row("dc civac", "110101010000101101111110001 t5", ", x:t"),
+    Row("ic iallu", "11010101000010000111010100011111"),
+    Row("ic ialluis", "11010101000010000111000100011111"),
+    Row("mrs", "110101010011101101000010000 t5", "x:t, nzcv"),
+    Row("msr", "110101010001101101000010000 t5", "nzcv, x:t"),
+    Row("dcps1", "11010100101 0000000000000000 00001"),
+    Row("dcps1", "11010100101 i16 00001", "#i"),
+    Row("paciasppc", "11011010110000011010001111111110"),
+    Row("pacibsppc", "11011010110000011010011111111110"),
     # Exception entry and return, for litmus tests that write instructions that cannot be executed
     Row("msr", "110101010001 1000010000 00001 t5", "elr_el1, x:t"),
+    Row("mrs", "110101010011 1000010000 00001 t5", "x:t, elr_el1"),
     Row("eret", "1101011010011111000000 11111 00000"),
 )
 
@@ -180,6 +79,8 @@ _BOTH = Table(*a64.TABLE, *MORE)
 
 # Logical instructions with an immediate: its 13 bits are not a number, so each has its own row.
 
+_OPPOSITE = {"add": "sub", "adds": "subs", "sub": "add", "subs": "adds", "cmp": "cmn", "cmn": "cmp"}
+_INVERTED = {"bic": "and", "bics": "ands", "eon": "eor", "orn": "orr"}
 _LOGICAL = {"and": "00", "orr": "01", "eor": "10", "ands": "11"}
 
 
@@ -238,12 +139,12 @@ def parse(line: str) -> Instruction:
     if match := re.fullmatch(_IMMEDIATE, line):
         line, more = _with_immediate(line, match)
         return _BOTH.parse(line, more)
-    return _BOTH.parse(line)
+    return _BOTH.parse(_plain(line))
 
 
 _IMMEDIATE = (
-    r"(?ia)\s*(mov|lsl|lsr|tst|and|orr|eor|ands)\s+(([xw])\w+|sp)\s*,\s*(?:([xw]\w+)\s*,\s*)?"
-    r"(#(-?(?:0x[0-9a-f]+|[0-9]+)))\s*"
+    r"(?ia)\s*(mov|tst|and|orr|eor|ands|bic|bics|eon|orn|add|adds|sub|subs|cmp|cmn)\s+"
+    r"(([xw])\w+|w?sp)\s*,\s*(?:([xw]\w+|w?sp)\s*,\s*)?(#?(-?(?:0x[0-9a-f]+|[0-9]+)))\s*"
 )
 
 
@@ -264,11 +165,12 @@ def _with_immediate(line: str, match: re.Match[str]) -> tuple[str, tuple[Row, ..
     if value is None or not -(1 << bits - 1) <= value < 1 << bits:
         return line, ()
     value &= (1 << bits) - 1
-    if name in ("lsl", "lsr"):
-        if n is None or value >= bits:
-            return line, ()
-        low, high = (-value % bits, bits - 1 - value) if name == "lsl" else (value, bits - 1)
-        return f"ubfm {d}, {n}, #{low}, #{high}", ()
+    if name in _OPPOSITE:  # ADD of -4 is SUB of 4; a positive number needs no help
+        if -4096 < (value ^ 1 << bits - 1) - (1 << bits - 1) < 0:
+            line = re.sub(r"\w+", _OPPOSITE[name], line, count=1).replace(
+                text, f"#{-value % (1 << bits)}"
+            )
+        return line, ()
     if name == "mov":
         if n is not None or 0 <= value <= 0xFFFF:
             return line, ()
@@ -280,7 +182,55 @@ def _with_immediate(line: str, match: re.Match[str]) -> tuple[str, tuple[Row, ..
         name, n = "orr", "xzr" if wide else "wzr"
     if name == "tst":
         name, d, n = "ands", "xzr" if wide else "wzr", d
+    if name in _INVERTED:
+        name, value = _INVERTED[name], ~value & (1 << bits) - 1
+        text = f"#{value:#x}"
     mask = value if wide else value << 32 | value
     if n is None or mask not in _mask_of():
         return line, ()
     return f"{name} {d}, {n}, {text}", (_logical(name, wide, _mask_of()[mask], text),)
+
+
+# Aliases whose fields are computed from what is written (Arm ARM C6.2: UBFM, EXTR, CSINC, ...)
+
+_FIELDS = r"(?ia)\s*(\w+)\s+([xw])(\w+)\s*,\s*(?:([xw]\w+)\s*,\s*)?([^,]+)(?:,([^,]+))?"
+_EXTENDED = {"b": 7, "h": 15, "w": 31}
+_OTHERWISE = {"cinc": "csinc", "cinv": "csinv", "cneg": "csneg"}
+
+
+def _plain(line: str) -> str:
+    """The line; if it is such an alias, the line that it is an alias of."""
+    match = re.fullmatch(_FIELDS, line)
+    if match is None:
+        return line
+    name, size, d, n = match[1].lower(), match[2], match[2] + match[3], match[4]
+    bits = 64 if size in "xX" else 32
+    first, second = match[5].strip(), (match[6] or "").strip()
+    if name in _OTHERWISE and n and first.lower() in (*CONDITIONS[:14], "hs", "lo"):
+        opposite = CONDITIONS[_condition(first.lower()) ^ 1]
+        return f"{_OTHERWISE[name]} {d}, {n}, {n}, {opposite}"
+    if re.fullmatch(r"[su]xt[bhw]", name) and n is None and not second:
+        source = first if first[:1] in "xX" or bits == 32 else f"x{first[1:]}"
+        return f"{name[0]}bfm {d}, {source}, #0, #{_EXTENDED[name[3]]}"
+    low, width = a64.number(first.removeprefix("#")), a64.number(second.removeprefix("#"))
+    if n is None or low is None or not 0 <= low < bits:
+        return line
+    if name in ("lsl", "lsr", "asr", "ror") and not second:
+        return {
+            "lsl": f"ubfm {d}, {n}, #{-low % bits}, #{bits - 1 - low}",
+            "lsr": f"ubfm {d}, {n}, #{low}, #{bits - 1}",
+            "asr": f"sbfm {d}, {n}, #{low}, #{bits - 1}",
+            "ror": f"extr {d}, {n}, {n}, #{low}",
+        }[name]
+    kind = "bfm" if name[0] == "b" else f"{name[0]}bfm"
+    if width is None or not 0 < width <= bits - low:
+        return line
+    if name in ("ubfx", "sbfx", "bfxil"):
+        return f"{kind} {d}, {n}, #{low}, #{low + width - 1}"
+    if name in ("ubfiz", "sbfiz", "bfi"):
+        return f"{kind} {d}, {n}, #{-low % bits}, #{width - 1}"
+    return line
+
+
+def _condition(name: str) -> int:
+    return CONDITIONS.index({"hs": "cs", "lo": "cc"}.get(name, name))

@@ -533,9 +533,11 @@ def _parse_as(row: Row, texts: Sequence[tuple[str, int]], end: int) -> Instructi
                 raise BadSyntax(f"expected {token}", column)
             continue
         try:
-            fields[token.name] = token.parse(text)
+            value = token.parse(text)
         except (ValueError, CannotEncode) as error:
             raise BadSyntax(str(error), column) from None
+        if fields.setdefault(token.name, value) != value:  # the second register of a pair
+            raise BadSyntax("expected the register after the one before", column)
     if len(texts) < len(expected):
         missing = expected[len(texts)]
         raise BadSyntax(f"expected {missing if isinstance(missing, str) else missing.what}", end)

@@ -7,7 +7,7 @@ from static_call.memory_model.program import SP
 
 
 def holds(condition: str, flags: int) -> bool:
-    """Whether a condition holds (Arm ARM C1.2.4)."""
+    """Whether a condition holds, given N, Z, C, V as bits 3 to 0 (Arm ARM C1.2.4)."""
     n, z, c, v = (bool(flags >> bit & 1) for bit in (3, 2, 1, 0))
     return {
         "eq": z, "ne": not z, "cs": c, "cc": not c, "mi": n, "pl": not n, "vs": v, "vc": not v,
@@ -41,7 +41,7 @@ def sign(value: int, bits: int) -> int:
 def register_size(insn: a64.Instruction, name: str = "t") -> int:
     """The bytes of an operand's register: 4 or 8."""
     assert insn.row is not None
-    return next(4 if o.kind == "w:" else 8 for o in insn.row.operands if o.name == name)
+    return next(o.about.size for o in insn.row.operands if o.name == name)
 
 
 def register(insn: a64.Instruction, name: str) -> int:
@@ -49,6 +49,6 @@ def register(insn: a64.Instruction, name: str) -> int:
     number = insn[name]
     if number == 31 and insn.row is not None:
         for operand in insn.row.operands:
-            if operand.name == name and operand.kind == "s:":
+            if operand.name == name and operand.kind in ("s:", "v:"):
                 return SP
     return number

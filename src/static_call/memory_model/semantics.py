@@ -106,10 +106,11 @@ def _branch_on(pe: PE, state: State, register: int, taken: bool, target: int) ->
 
 
 def _b_cond(pe: PE, state: State, insn: a64.Instruction) -> None:
-    if insn.name in ("b.al", "b.nv"):
+    condition = insn.name.partition(".")[2]
+    if condition in ("al", "nv"):
         state.pc = insn["i"]
     else:
-        taken = holds(insn.name[2:], state.x[FLAGS])
+        taken = holds(condition, state.x[FLAGS])
         _branch_on(pe, state, FLAGS, taken, insn["i"])
 
 
@@ -259,7 +260,7 @@ _ROWS: tuple[tuple[str, str, Semantics], ...] = (
     ("dc cvau|ic ivau", "", _maintain),
     ("b|bl", "", _b),
     ("br|blr|ret", "", _br),
-    ("|".join(dict.fromkeys(r.name for r in a64.TABLE if r.name.startswith("b."))), "", _b_cond),
+    *((f"b.{condition}|bc.{condition}", "", _b_cond) for condition in a64.CONDITIONS),
     ("cbz|cbnz", "", _cbz),
     ("tbz|tbnz", "", _tbz),
     ("ldur", "", _ldr),
