@@ -116,7 +116,7 @@ def test_values(line: str, x1: int, value: int) -> None:
 def test_effects(lines: str, states: str) -> None:
     """What short sequences leave in X0, by hand: X1 is 1, X3 has the address of 0x11223344."""
     code = " ;\n ".join(lines.split("; "))
-    text = f"AArch64 t\n{{ 0:X1=1; 0:X3=x; x=0x11223344; }}\n P0 ;\n {code} ;\nlocations [0:X0]\n"
+    text = f"AArch64 t\n{{ 0:X1=1; 0:X3=x; x=0x11223344; uint64_t 0:X0; }}\n P0 ;\n {code} ;\nlocations [0:X0]\n"
     assert " ".join(run(read(text)).states) == states
 
 

@@ -118,22 +118,23 @@ def run(
     for number, execution in enumerate(allowed(explored, model)):
         if tick and not number % 256:
             tick()
-        if not _satisfied(test.only, execution):
+        if not _satisfied(test, test.only, execution):
             continue
-        state = tuple(_held(location, execution) for location in observed)
+        state = tuple(_held(test, location, execution) for location in observed)
         seen = tuple(_faulted(fault, execution) for fault in faults)
         if (*state, *seen) not in states:
             states[*state, *seen] = _state(test, observed, state, faults, seen)
-        counts[not _satisfied(test.condition, execution)] += 1
+        counts[not _satisfied(test, test.condition, execution)] += 1
         flags.update(_flags(test.program, execution))
     lines = tuple(states[key] for key in sorted(states))
     return Result(test, lines, counts[0], counts[1], tuple(sorted(flags)), explored.cut)
 
 
-def _held(location: Location, execution: Execution) -> int:
-    """The final value of a location."""
+def _held(test: Test, location: Location, execution: Execution) -> int:
+    """The final value of a location: the bits that its type has."""
     if isinstance(location, Register):
-        return execution.paths[location.thread].registers[location.number]
+        value = execution.paths[location.thread].registers[location.number]
+        return test.type_of(location).cut(value)
     first, size, count = location.address, location.size, max(location.count, 1)
     return joined(execution.final(first + i * size, size) for i in range(count))
 
@@ -144,14 +145,15 @@ def _faulted(fault: Fault, execution: Execution) -> bool:
     return bool(path.fault) and path.fault in kinds and fault.address in (None, path.pc)
 
 
-def _satisfied(condition: Condition, execution: Execution) -> bool:
+def _satisfied(test: Test, condition: Condition, execution: Execution) -> bool:
     if isinstance(condition, Equal):
-        held, value = _held(condition.location, execution), condition.value
-        # A negative number means itself in 32 bits as well.
-        return held == value or (value >> 32 == 0xFFFFFFFF and held == value & 0xFFFFFFFF)
+        location, value = condition.location, condition.value
+        if not (isinstance(location, Variable) and location.count):
+            value = test.type_of(location).cut(value)
+        return _held(test, location, execution) == value
     if isinstance(condition, Fault):
         return _faulted(condition, execution)
-    parts = (_satisfied(part, execution) for part in condition.parts)
+    parts = (_satisfied(test, part, execution) for part in condition.parts)
     if condition.operator == "not":
         return not next(parts)
     return all(parts) if condition.operator == "and" else any(parts)
@@ -198,4 +200,4 @@ def _show(test: Test, location: Location, value: int) -> str:
     for variable in test.variables.values():
         if variable.address == value:
             return variable.name
-    return str(value)
+    return str(test.type_of(location).number(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from static_call.memory_model import litmus_unmodelled
 from static_call.memory_model.litmus_format import (
     QUANTIFIERS,
     TRUE,
@@ -14,7 +15,11 @@ from static_call.memory_model.litmus_format import (
     Logic,
     Variable,
 )
+from static_call.memory_model.litmus_types import INT
 from static_call.memory_model.litmus_values import Names, joined
+
+FAULTS = ("UndefinedInstruction", "SupervisorCall", "Breakpoint")
+"""The kinds of fault that a condition can name: see Path.fault."""
 
 
 class ConditionReader:
@@ -31,7 +36,7 @@ class ConditionReader:
 
     _TOKEN = re.compile(
         r'\s*(/\\|\\/|=>|<>|!=|==|instr:\s*"[^"]*"|label:\s*"[^"]*"|"[^"]*"'
-        r"|\d+:[A-Za-z_.$][\w.$]*|P\d+:[\w.$]+|-?0[xX][0-9a-fA-F]+|-?\d+|~|&"
+        r"|\d+:\s*[A-Za-z_.$][\w.$]*|P\d+:[\w.$]+|-?0[xX][0-9a-fA-F]+|-?\d+|~|&"
         r"|[A-Za-z_][\w.]*|[][(){};,=*]|\S)"
     )
 
@@ -61,6 +66,11 @@ class ConditionReader:
 
     def read(self) -> None:
         """Reads all of it. Raises LitmusError."""
+        text = self._names.text
+        start = self._tokens[0][1] if self._tokens else len(text)
+        if what := litmus_unmodelled.value(text[start:]):
+            self._names.at = start
+            raise self._names.fail(f"the condition is about {what}: not modelled")
         while self._peek():
             word = self._next()
             if word in ("~", "not") and self._peek() == "exists":
@@ -119,7 +129,7 @@ class ConditionReader:
         if token in ("true", "false"):
             self._next()
             return Logic("and" if token == "true" else "or")
-        if token == "fault":
+        if token in ("fault", "Fault"):
             return self._fault()
         location = self._location()
         sign = self._next()
@@ -153,6 +163,14 @@ class ConditionReader:
         if match[2] and address is None:
             raise self._names.fail(f"no label P{match[1]}{match[2]}")
         names = [word for word in words[1:] if re.fullmatch(r"[A-Za-z]\w*", word)]
+        for name in names:
+            if what := litmus_unmodelled.fault(name):
+                raise self._names.fail(f"fault({''.join(words)}): {what} are not modelled")
+            if name not in FAULTS:
+                raise self._names.fail(
+                    f"fault({''.join(words)}): {name} is not one of {', '.join(FAULTS)}: faults of "
+                    "memory accesses are not modelled"
+                )
         return Fault(
             self._names.thread(int(match[1])), address, names[-1] if names else "", "".join(words)
         )
@@ -169,6 +187,7 @@ class ConditionReader:
             token = inner
         if register := names.register(token):
             names.thread(register.thread)
+            names.types.setdefault(register, INT)
             return register
         if token in names.labels:
             return Variable(token, names.labels[token], 4)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from static_call.errors import StaticCallError
 from static_call.isa import a64
 from static_call.isa.a64_more import decode
+from static_call.memory_model.litmus_types import POINTER, Type
 from static_call.memory_model.model import Model
-from static_call.memory_model.program import Program
+from static_call.memory_model.program import SP, Program
 
 
 class LitmusError(StaticCallError):
@@ -30,7 +31,7 @@ class Register:
     number: int
 
     def __str__(self) -> str:
-        return f"{self.thread}:X{self.number}"
+        return f"{self.thread}:{'SP' if self.number == SP else f'X{self.number}'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,14 @@ class Variable:
         address: The address of its first byte.
         size: Its size in bytes, or that of an element.
         count: How many elements it has, if it is an array; else 0.
+        signed: Whether it, or each element, is a signed number.
     """
 
     name: str
     address: int
     size: int = 8
     count: int = 0
+    signed: bool = False
 
     def __str__(self) -> str:
         return self.name if self.count else f"[{self.name}]"
@@ -144,6 +147,7 @@ class Test:
         labels: The addresses of labels, by names such as "P0:L0".
         variables: Its variables by name.
         shown_as: Locations whose value is shown as an instruction.
+        types: The types of registers that are not read as a whole.
     """
 
     __test__ = False  # for pytest
@@ -158,12 +162,19 @@ class Test:
     labels: Mapping[str, int] = field(default_factory=dict)
     variables: Mapping[str, Variable] = field(default_factory=dict)
     shown_as: frozenset[Location] = frozenset()
+    types: Mapping[Register, Type] = field(default_factory=dict)
 
     @property
     def model(self) -> Model:
         """The model for the header's CacheType. DIC alone means both, as it needs IDC."""
         kinds = set(cache_types(self.info.get("cachetype", "")))
         return Model(idc=bool(kinds & {"IDC", "DIC"}), dic="DIC" in kinds)
+
+    def type_of(self, location: Location) -> Type:
+        """A location's type, or that of an array's elements."""
+        if isinstance(location, Variable):
+            return Type(location.size, location.signed)
+        return self.types.get(location, POINTER)
 
     @property
     def observed(self) -> tuple[Location, ...]:

@@ -1,8 +1,8 @@
 """Reads litmus files for AArch64, as herd7 and litmus7 take them.
 
 What is read: the header with its KEY=VALUE lines (CacheType counts), the initial state (registers,
-variables, arrays; label and instruction values), the threads as columns with their labels and fault
-handlers (P0.F), and `locations`, `filter`, `exists`, `~exists`, `forall`.
+variables, arrays, with their types; label and instruction values), the threads as columns with
+their labels and fault handlers (P0.F), and `locations`, `filter`, `exists`, `~exists`, `forall`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import replace
 
 from static_call.isa import a64
 from static_call.isa.a64_more import assemble
+from static_call.memory_model import litmus_unmodelled
 from static_call.memory_model.litmus_condition import ConditionReader
 from static_call.memory_model.litmus_format import Location, Register, Test, cache_types
+from static_call.memory_model.litmus_types import POINTER, declared
 from static_call.memory_model.litmus_values import Names, elements
 from static_call.memory_model.program import Program, Thread
 
 _CODE, _COLUMN = 0x100000, 0x1000  # columns start at multiples of the second number
 _QUANTIFIER = re.compile(r"(~\s*exists|not\s+exists|exists|forall|locations|filter|final)\b")
-_TYPES = re.compile(r"(?:u?int(?:8|16|32|64)?(?:_t)?|ins_t|label_t|char|long)\b\s*(\*?)\s*")
-_SIZES = {"8": 1, "16": 2, "32": 4, "64": 8}
 
 
 def read(text: str, name: str = "<text>") -> Test:
@@ -86,7 +86,7 @@ class _Reader(Names):
         return Test(
             name, program, condition.quantifier or "forall", condition.condition, condition.only,
             tuple(condition.locations), self.info, self.labels, self.variables,
-            frozenset(self.shown_as),
+            frozenset(self.shown_as), self.types,
         )  # fmt: skip
 
     def header(self) -> str:
@@ -99,7 +99,14 @@ class _Reader(Names):
     def keys(self, start: int, end: int) -> None:
         line = re.compile(r"^[ \t]*([A-Za-z_][\w-]*)[ \t]*=(.*)$", re.MULTILINE)
         for match in line.finditer(self.text, start, end):
+            self.at = match.start()
             self.info[match[1].lower()] = match[2].strip()
+            if what := litmus_unmodelled.key(match[1].lower()):
+                raise self.fail(f"{match[1]}: {what} are not modelled")
+            if match[1].lower() == "variant":
+                for name in re.split(r"[\s,]+", match[2].strip()):
+                    if what := litmus_unmodelled.variant(name):
+                        raise self.fail(f"{match[0].strip()}: {what}: not modelled")
             if match[1].lower() == "cachetype":
                 for kind in cache_types(match[2]):
                     if kind not in ("IDC", "DIC"):
@@ -189,6 +196,9 @@ class _Reader(Names):
         }
         text = re.sub(r"\.([+-])\s*(\d+)\b", lambda m: hex(address + int(m[1] + m[2])), text)
         text = re.sub(r"\bXSP\b", "sp", text, flags=re.IGNORECASE)
+        text = re.sub(r"(?i)\b(LS[LR]|ASR|ROR|[SU]XT[BHWX])\s+(\d)", r"\1 #\2", text)
+        if what := litmus_unmodelled.instruction(text):
+            raise self.fail(f"{text}: {what} are not modelled", at)
         try:
             return assemble(text, address, own)
         except KeyError as error:
@@ -222,19 +232,23 @@ class _Reader(Names):
         left, equals, right = (part.strip() for part in text.partition("="))
         if equals and not right:
             raise self.fail("expected a value after =")
-        size, instruction = 0, False
-        if match := _TYPES.match(left):
-            left = left[match.end() :]
-            bits = re.search(r"\d+", match[0])
-            size = 8 if match[1] else _SIZES[bits[0]] if bits else 4
-            instruction = match[0].startswith("ins_t") and not match[1]
+        if what := litmus_unmodelled.value(text):
+            raise self.fail(f"{text}: {what} are not modelled")
+        try:
+            kind, left = declared(left)
+        except ValueError as error:
+            raise self.fail(f"{error} is not a type that can be read") from None
         if register := self.register(left):
-            if instruction or right.startswith("instr:"):
+            if (kind and kind.instruction) or right.startswith("instr:"):
                 self.shown_as.add(register)
+            if kind and self.types.setdefault(register, kind) != kind:
+                raise self.fail(f"a second type of {register}")
             return register, right
         if match := re.fullmatch(r"\[?([A-Za-z_][\w.]*)\]?\s*(?:\[(\d+)\])?", left):
             count = int(match[2]) if match[2] else len(elements(right))
-            return self.variable(match[1], size, count), right
+            if kind is None and re.match(r"&?[A-Za-z_]|P?\d+:", right):
+                kind = POINTER  # or the word of an instruction
+            return self.variable(match[1], kind, count), right
         raise self.fail(f"expected a register or a variable, not {left!r}")
 
     def assign(self, location: Location, text: str) -> None:

@@ -7,14 +7,16 @@ from collections.abc import Iterable
 
 from static_call.isa import a64
 from static_call.isa.a64_more import assemble
+from static_call.memory_model import litmus_unmodelled
 from static_call.memory_model.litmus_format import LitmusError, Location, Register, Variable
+from static_call.memory_model.litmus_types import INT, Type
 from static_call.memory_model.program import SP
 
 _DATA, _VARIABLE = 0x800000, 0x100  # variables start at multiples of the second number
 _ELEMENTS = 0x1000  # of an array, at most
 _MASK = (1 << 64) - 1
 
-_REGISTER = re.compile(r"(\d+):\s*(?:[XWxw](\d+)|SP|sp)")
+_REGISTER = re.compile(r"P?(\d+):\s*(?:[XWxw](\d+)|SP|sp)")
 
 
 class Names:
@@ -26,6 +28,7 @@ class Names:
         variables: The variables by name.
         labels: The addresses of labels, by names such as "P0:L0".
         shown_as: Locations whose value is shown as an instruction.
+        types: The types of registers that the initial state gives.
         threads: How many threads there are.
     """
 
@@ -35,6 +38,7 @@ class Names:
         self.variables: dict[str, Variable] = {}
         self.labels: dict[str, int] = {}
         self.shown_as: set[Location] = set()
+        self.types: dict[Register, Type] = {}
         self.threads = 0
         self._file = file
         self._free = _DATA
@@ -54,10 +58,7 @@ class Names:
         values = []
         bits = 8 * variable.size
         for one in texts:
-            value = self.value(one)
-            if value >> bits and value >> bits - 1 != _MASK >> bits - 1:  # not a negative one
-                raise self.fail(f"{one} does not fit into {variable.name}, {variable.size} bytes")
-            values.append(value & (1 << bits) - 1)
+            values.append(self.value(one) & (1 << bits) - 1)  # what fits, as in C
         return values
 
     def register(self, text: str) -> Register | None:
@@ -78,16 +79,20 @@ class Names:
             raise self.fail(f"no thread P{number}")
         return number
 
-    def variable(self, name: str, size: int = 0, count: int = 0) -> Variable:
-        """The variable of a name, or a new one of `size` bytes, by default 8."""
+    def variable(self, name: str, kind: Type | None = None, count: int = 0) -> Variable:
+        """The variable of a name, or a new one of this type, by default int."""
         known = self.variables.get(name)
         if known is None:
-            known = self.variables[name] = Variable(name, self._free, size or 8, count)
+            size, signed, _ = kind or INT
+            known = self.variables[name] = Variable(name, self._free, size, count, signed)
             if count > _ELEMENTS:
                 raise self.fail(f"{name} has more than {_ELEMENTS} elements")
             self._free += (known.size * max(count, 1) // _VARIABLE + 1) * _VARIABLE
-        elif size not in (0, known.size) or count not in (0, known.count):
-            raise self.fail(f"a second {name} of another size")
+        elif (kind and (kind.size, kind.signed) != (known.size, known.signed)) or count not in (
+            0,
+            known.count,
+        ):
+            raise self.fail(f"a second {name} of another type")
         return known
 
     def element(self, variable: Variable, index: str) -> Variable:
@@ -95,11 +100,13 @@ class Names:
         if not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= variable.count:
             raise self.fail(f"no element {variable.name}[{index}]")
         at = variable.address + int(index) * variable.size
-        return Variable(f"{variable.name}[{int(index)}]", at, variable.size)
+        return Variable(f"{variable.name}[{int(index)}]", at, variable.size, signed=variable.signed)
 
     def value(self, text: str) -> int:
         """A value of the initial state or of a condition."""
         text = text.strip()
+        if what := litmus_unmodelled.value(text):
+            raise self.fail(f"{text}: {what} are not modelled")
         if re.fullmatch(r"[+-]?(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)[uUlL]*", text):
             text = text.rstrip("uUlL")
             number = int(text, 0) if not re.fullmatch(r"[+-]?0\d+", text) else int(text)

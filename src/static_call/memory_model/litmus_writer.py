@@ -16,8 +16,8 @@ from static_call.memory_model.litmus_format import (
     show_instruction,
     spell,
 )
+from static_call.memory_model.litmus_types import INT, Type
 from static_call.memory_model.operands import register_size
-from static_call.memory_model.program import SP
 
 
 class NotExpressible(StaticCallError):
@@ -198,21 +198,29 @@ class _Writer:
         }
         if any(address not in known for address in self._program.data):
             raise NotExpressible(f"{self._test.name}: data that is not a variable")
+        types = dict(self._test.types)
         for i, thread in enumerate(self._program.threads):
             for number, value in sorted(thread.registers.items()):
-                name = "SP" if number == SP else f"X{number}"
-                if Register(i, number) in self._test.shown_as:
-                    yield f' {i}:{name}=instr:"{show_instruction(value)}";'
+                register = Register(i, number)
+                kind = types.pop(register, INT)
+                named = f"{'' if kind == INT or kind.instruction else f'{kind} '}{register}"
+                if register in self._test.shown_as:
+                    yield f' {register}=instr:"{show_instruction(value)}";'
                 elif value:
-                    yield f" {i}:{name}={self._value(value)};"
+                    yield f" {named}={self._value(value)};"
+                elif kind != INT:
+                    yield f" {named};"
+        for register, kind in types.items():
+            if kind != INT and register not in self._test.shown_as:
+                yield f" {kind} {register};"
         for (thread_number, address), number in self._pointers.items():
             yield f" {thread_number}:X{number}={self._value(address)};"
 
     def _variable(self, variable: Variable) -> str:
         size = variable.size
-        if not variable.count:
+        if not variable.count and not variable.signed:
             size = self._sizes.get(variable.address, size)
-        kind = f"uint{8 * size}_t"
+        kind = str(Type(size, variable.signed))
         held = [
             self._program.initial(variable.address + i * size, size)
             for i in range(max(variable.count, 1))
