@@ -221,9 +221,13 @@ class PE:
         self.event(state, "CSE", "done", state.pc)
         state.pc += a64.WORD
 
+    def unknown(self, state: State, register: int) -> bool:
+        """Whether nothing is known of a register's value."""
+        return bool(state.pick[register] & _ANY)
+
     def either(self, state: State, register: int, condition: bool) -> bool:
         """Whether a register satisfies a condition; both answers where its value is unknown."""
-        if not state.pick[register] & _ANY:
+        if not self.unknown(state, register):
             return condition
         return bool(self.choices.pick((condition, not condition)))
 

@@ -49,8 +49,18 @@ def _eret(pe: PE, state: State, insn: a64.Instruction) -> None:
     state.pc = state.elr
 
 
-def _msr_elr(pe: PE, state: State, insn: a64.Instruction) -> None:
-    state.elr = state.x[insn["t"]]
+def _msr(pe: PE, state: State, insn: a64.Instruction) -> None:
+    t = insn["t"]
+    if "nzcv" in words(insn):
+        state.set(FLAGS, state.x[t] >> 28 & 15, state.dep[t], state.pick[t])
+    else:
+        state.elr = state.x[t]
+
+
+def _mrs(pe: PE, state: State, insn: a64.Instruction) -> None:
+    if "nzcv" not in words(insn):
+        raise Unmodelled(f"{state.pc - a64.WORD:#x}: the checker has no semantics for {insn}")
+    state.set(insn["t"], state.x[FLAGS] << 28, state.dep[FLAGS], state.pick[FLAGS])
 
 
 _PAC = {"paciasp": 1, "autiasp": 1, "pacibsp": 2, "autibsp": 2}
@@ -119,6 +129,27 @@ def _cbz(pe: PE, state: State, insn: a64.Instruction) -> None:
     _branch_on(pe, state, insn["t"], (value == 0) == (insn.name == "cbz"), insn["i"])
 
 
+def _compare_and_branch(pe: PE, state: State, insn: a64.Instruction) -> None:
+    """CB, CBB and CBH (FEAT_CMPBR)."""
+    kind, condition = insn.name[:-2], insn.name[-2:]
+    bits = {"cb": 8 * register_size(insn), "cbb": 8, "cbh": 16}[kind]
+    t, m = insn["t"], field(insn, "m", 31)
+    left, right = state.x[t] & (1 << bits) - 1, state.x[m] & (1 << bits) - 1
+    if "m" not in insn:
+        right = insn["n"]
+    if condition in ("gt", "ge", "lt"):
+        left, right = sign(left, bits), sign(right, bits)
+    holds = {
+        "gt": left > right, "ge": left >= right, "lt": left < right, "hi": left > right,
+        "hs": left >= right, "lo": left < right, "eq": left == right, "ne": left != right,
+    }[condition]  # fmt: skip
+    state.branch_on(t)
+    state.branch_on(m)
+    unknown = m if pe.unknown(state, m) else t
+    if pe.either(state, unknown, holds):
+        state.pc = insn["i"]
+
+
 def _tbz(pe: PE, state: State, insn: a64.Instruction) -> None:
     bit = insn["hb"] if "hb" in insn else insn["b"]  # a row may join the two fields
     zero = not state.x[insn["t"]] >> bit & 1
@@ -150,25 +181,28 @@ def _address(state: State, insn: a64.Instruction) -> tuple[int, int, int]:
 
 
 def _ldr(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """LDR, LDUR, LDAR, LDAPR, LDXR, LDAXR, and those of bytes and halfwords."""
+    """LDR, LDUR, LDAR, LDAPR, LDXR, LDAXR, those of bytes and halfwords, and with a sign."""
     size = _access_size(insn)
-    name = insn.name.rstrip("bh")
+    signed = insn.name.rstrip("bhw").endswith("s")
+    name = insn.name.rstrip("sbhw") if signed else insn.name.rstrip("bh")
     address, base, index = _address(state, insn)
-    tag = {"ldar": "A", "ldaxr": "A", "ldapr": "Q"}.get(name, "")
+    tag = {"ldar": "A", "ldaxr": "A", "ldapr": "Q", "ldapur": "Q"}.get(name, "")
     pe.mark(state)
     if name in ("ldxr", "ldaxr"):
         state.exclusive = address, size, len(state.events)
     value, dep, pick = pe.load(state, address, size, base=base, index=index, tag=tag)
+    if signed:
+        value = sign(value, 8 * size) & mask(register_size(insn))
     state.set(insn["t"], value, dep, pick)
 
 
 def _str(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """STR, STUR, STLR, and those of bytes and halfwords."""
+    """STR, STUR, STLR, STLUR, and those of bytes and halfwords."""
     size = _access_size(insn)
     value = state.x[insn["t"]] & mask(size)
     data = insn["t"]
     address, base, index = _address(state, insn)
-    tag = "L" if insn.name.startswith("stlr") else ""
+    tag = "L" if insn.name.startswith("stl") else ""
     pe.store(state, address, size, value, base=base, index=index, data=data, tag=tag)
 
 
@@ -218,13 +252,19 @@ def _stp(pe: PE, state: State, insn: a64.Instruction) -> None:
     pe.store(state, address, size, value, base=base, data=t, data2=u, elements=2)
 
 
+_ATOMICS = (
+    "cas", "swp", "ldadd", "ldclr", "ldeor", "ldset", "ldsmax", "ldsmin", "ldumax", "ldumin",
+)  # fmt: skip
+
+
 def _atomic(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """CAS, SWP, LDADD, LDCLR, LDEOR, LDSET."""
-    size = register_size(insn)
+    """CAS, SWP, LDADD, LDCLR, LDEOR, LDSET, LDSMAX, LDSMIN, LDUMAX, LDUMIN."""
+    size = _access_size(insn)
     s, t, n = insn["s"], insn["t"], register(insn, "n")
     cas = insn.name.startswith("cas")
-    operation = insn.name[: 3 if cas or insn.name.startswith("swp") else 5]
-    order = insn.name[len(operation) :]
+    name = insn.name.rstrip("bh")
+    operation = next(name[:length] for length in (3, 5, 6) if name[:length] in _ATOMICS)
+    order = name[len(operation) :]
     unused = not cas and t == 31
     tag = ("A" if "a" in order and not unused else "") + ("N" if unused else "")
     pe.mark(state)
@@ -234,6 +274,9 @@ def _atomic(pe: PE, state: State, insn: a64.Instruction) -> None:
     new = {
         "cas": state.x[t], "swp": operand, "ldadd": old + operand, "ldclr": old & ~operand,
         "ldeor": old ^ operand, "ldset": old | operand,
+        "ldumax": max(old, operand), "ldumin": min(old, operand),
+        "ldsmax": max(old, operand, key=lambda number: sign(number, 8 * size)),
+        "ldsmin": min(old, operand, key=lambda number: sign(number, 8 * size)),
     }[operation] & mask(size)  # fmt: skip
     if not cas or old == operand:
         pe.store(
@@ -245,6 +288,8 @@ def _atomic(pe: PE, state: State, insn: a64.Instruction) -> None:
 
 def _access_size(insn: a64.Instruction) -> int:
     """The bytes that a load or store of one register accesses."""
+    if insn.name.endswith("sw"):
+        return 4
     return {"b": 1, "h": 2}.get(insn.name[-1]) or register_size(insn)
 
 
@@ -256,23 +301,25 @@ _ROWS: tuple[tuple[str, str, Semantics], ...] = (
     ("isb", "", _isb),
     ("svc|hvc|smc", "", _exception),
     ("eret", "", _eret),
-    ("msr", "", _msr_elr),
+    ("msr", "", _msr),
+    ("mrs", "", _mrs),
     ("dc cvau|ic ivau", "", _maintain),
     ("b|bl", "", _b),
     ("br|blr|ret", "", _br),
     *((f"b.{condition}|bc.{condition}", "", _b_cond) for condition in a64.CONDITIONS),
     ("cbz|cbnz", "", _cbz),
+    ("cb|cbb|cbh", "gt|ge|hi|hs|eq|ne", _compare_and_branch),
+    ("cb", "lt|lo", _compare_and_branch),
     ("tbz|tbnz", "", _tbz),
-    ("ldur", "", _ldr),
-    ("stur", "", _str),
-    ("ldr|ldar|ldapr|ldxr|ldaxr", "|b|h", _ldr),
-    ("str|stlr", "|b|h", _str),
+    ("ldr|ldur|ldar|ldapr|ldapur|ldxr|ldaxr", "|b|h", _ldr),
+    ("ldr|ldur|ldapur", "sb|sh|sw", _ldr),
+    ("str|stur|stlr|stlur", "|b|h", _str),
     ("stxr|stlxr", "|b|h", _stxr),
     ("stxp|stlxp", "", _stxr),
     ("clrex", "", _clrex),
     ("ldp|ldxp|ldaxp", "", _ldp),
     ("stp", "", _stp),
-    ("cas|swp|ldadd|ldclr|ldeor|ldset", "|a|l|al", _atomic),
+    *(("|".join(_ATOMICS), f"{size}|a{size}|l{size}|al{size}", _atomic) for size in ("", "b", "h")),
 )
 
 SEMANTICS: dict[str, Semantics] = {
