@@ -233,10 +233,10 @@ def _clrex(pe: PE, state: State, insn: a64.Instruction) -> None:
 
 def _ldp(pe: PE, state: State, insn: a64.Instruction) -> None:
     """LDP, LDXP, LDAXP."""
-    size = register_size(insn)
+    size = 4 if insn.name == "ldpsw" else register_size(insn)
     address, base, _ = _address(state, insn)
     pe.mark(state)
-    if insn.name != "ldp":
+    if insn.name in ("ldxp", "ldaxp"):
         state.exclusive = address, 2 * size, len(state.events)
     tag = "A" if insn.name == "ldaxp" else ""
     value, dep, pick = pe.load(state, address, size, base=base, elements=2, tag=tag)
@@ -255,6 +255,39 @@ def _stp(pe: PE, state: State, insn: a64.Instruction) -> None:
 _ATOMICS = (
     "cas", "swp", "ldadd", "ldclr", "ldeor", "ldset", "ldsmax", "ldsmin", "ldumax", "ldumin",
 )  # fmt: skip
+
+
+def _ldpsw(pe: PE, state: State, insn: a64.Instruction) -> None:
+    _ldp(pe, state, insn)
+    for target in (insn["t"], insn["u"]):
+        if target != 31:
+            state.x[target] = sign(state.x[target], 32) & FULL
+
+
+def _ldiapp(pe: PE, state: State, insn: a64.Instruction) -> None:
+    """LDIAPP (FEAT_LRCPC3): two loads, both AcquirePC, in this order."""
+    size = register_size(insn)
+    base = register(insn, "n")
+    address = state.x[base]
+    for at, target in ((address, insn["t"]), (address + size, insn["u"])):
+        value, dep, pick = pe.load(state, at & FULL, size, base=base, tag="Q")
+        state.set(target, value, dep, pick)
+        state.step += 1  # what comes first is ordered before the second as in program order
+    if words(insn)[-1] != "]":
+        state.x[base] = address + 2 * size & FULL
+
+
+def _stilp(pe: PE, state: State, insn: a64.Instruction) -> None:
+    """STILP (FEAT_LRCPC3): two stores, both Release, in this order."""
+    size = register_size(insn)
+    base = register(insn, "n")
+    if "]!" in words(insn):
+        state.x[base] = state.x[base] - 2 * size & FULL
+    address = state.x[base]
+    for at, data in ((address, insn["t"]), (address + size, insn["u"])):
+        value = state.x[data] & mask(size)
+        pe.store(state, at & FULL, size, value, base=base, data=data, tag="L")
+        state.step += 1
 
 
 def _atomic(pe: PE, state: State, insn: a64.Instruction) -> None:
@@ -304,6 +337,7 @@ _ROWS: tuple[tuple[str, str, Semantics], ...] = (
     ("msr", "", _msr),
     ("mrs", "", _mrs),
     ("dc cvau|ic ivau", "", _maintain),
+    ("dc cvac|dc civac", "", _nothing),  # the model has no rule for them: they order nothing
     ("b|bl", "", _b),
     ("br|blr|ret", "", _br),
     *((f"b.{condition}|bc.{condition}", "", _b_cond) for condition in a64.CONDITIONS),
@@ -318,7 +352,10 @@ _ROWS: tuple[tuple[str, str, Semantics], ...] = (
     ("stxp|stlxp", "", _stxr),
     ("clrex", "", _clrex),
     ("ldp|ldxp|ldaxp", "", _ldp),
+    ("ldpsw", "", _ldpsw),
+    ("ldiapp", "", _ldiapp),
     ("stp", "", _stp),
+    ("stilp", "", _stilp),
     *(("|".join(_ATOMICS), f"{size}|a{size}|l{size}|al{size}", _atomic) for size in ("", "b", "h")),
 )
 
