@@ -45,16 +45,19 @@ class State:
         marked: Whether the current instruction already has an event.
         exclusive: The exclusive monitor: address, size, and the index of the first read.
         stores: For each atom, the value of the last store, its dep and its pick.
-        visits: How often each instruction has been executed.
+        decided: How often what comes next was decided by what was read, fetched or left to chance.
+        visits: How often each instruction has been executed, an iteration that nothing of the kind
+            decided not counted, and `decided` when it last was.
     """
 
     __slots__ = (
-        "cse", "ctrl", "dep", "elr", "events", "exclusive", "groups", "marked", "pc", "pick",
+        "cse", "ctrl", "decided", "dep", "elr", "events", "exclusive", "groups", "marked", "pc", "pick",
         "pick_ctrl", "step", "stores", "trace", "visits", "x",
     )  # fmt: skip
 
     cse: int
     ctrl: int
+    decided: int
     dep: list[int]
     elr: int
     groups: int
@@ -80,7 +83,8 @@ class State:
         self.marked = False
         self.exclusive: tuple[int, int, int] | None = None
         self.stores: dict[Atom, tuple[int, int, int]] = {}
-        self.visits: dict[int, int] = {}
+        self.decided = 0
+        self.visits: dict[int, tuple[int, int]] = {}
 
     def copy(self) -> State:
         """A state that changes independently of this one."""
@@ -91,6 +95,7 @@ class State:
         new.step, new.groups, new.cse, new.elr = self.step, self.groups, self.cse, self.elr
         new.marked, new.exclusive = self.marked, self.exclusive
         new.stores, new.visits = self.stores.copy(), self.visits.copy()
+        new.decided = self.decided
         return new
 
     def set(self, register: int, value: int, dep: int, pick: int) -> None:
@@ -102,6 +107,7 @@ class State:
 
     def branch_on(self, register: int) -> None:
         """Notes that a branch depends on a register."""
+        self.decided += bool(self.pick[register] & _EVENTS & ~(self.ctrl | self.pick_ctrl))
         self.ctrl |= self.dep[register] & _EVENTS
         self.pick_ctrl |= self.pick[register] & _EVENTS
 
@@ -229,6 +235,7 @@ class PE:
         """Whether a register satisfies a condition; both answers where its value is unknown."""
         if not self.unknown(state, register):
             return condition
+        state.decided += 1
         return bool(self.choices.pick((condition, not condition)))
 
     # Accesses
@@ -243,6 +250,7 @@ class PE:
         self.mark(state)
         word = 0
         state.groups += 1
+        state.decided += 1
         for atom in atoms:
             value = self.choices.pick(list(self._values.held(atom)))
             word |= value << 8 * (atom.address - pc)

@@ -140,8 +140,9 @@ class _Run:
         pe, pc = self._pe, state.pc
         if pc in pe.thread.stops or pc not in self._program.code:
             return self._finish(state)
-        visits = state.visits.get(pc, 0) + 1
-        state.visits[pc] = visits
+        visits, decided = state.visits.get(pc, (0, -1))
+        visits += decided != state.decided
+        state.visits[pc] = visits, state.decided
         if visits > self._limits.unroll or len(state.trace) >= self._limits.steps:
             self.cut.add("--unroll" if visits > self._limits.unroll else "--steps")
             return True

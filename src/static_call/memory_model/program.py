@@ -101,7 +101,8 @@ class Limits:
 
     Attributes:
         steps: Instructions in one path. Longer paths are left out, and Explored.cut says so.
-        unroll: Executions of the same instruction in one path. Longer paths are left out too.
+        unroll: Executions of the same instruction in one path, an iteration not counted that does
+            not depend on what was read. Longer paths are left out too.
         paths: Paths of one thread. More raise TooBig, and so do the next two.
         combinations: Combinations of one path of each thread.
         executions: Allowed executions of one program.

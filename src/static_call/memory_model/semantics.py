@@ -217,6 +217,7 @@ def _stxr(pe: PE, state: State, insn: a64.Instruction) -> None:
     possible = monitor is not None and monitor[:2] == (address, size * elements)
     pe.mark(state)
     failed = pe.choices.pick([0, 1] if possible else [1])
+    state.decided += possible
     if not failed and monitor is not None:
         tag = "LX" if insn.name.startswith("stl") else "X"
         value = state.x[t] & mask(size) | (state.x[u] & mask(size)) << 8 * size
