@@ -22,6 +22,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,7 +83,8 @@ def tests() -> Iterator[tuple[str, str]]:
 def checker(text: str, name: str) -> Answer:
     """What the checker says. Raises Refused."""
     try:
-        result = run(read(text, name))
+        test = read(text, name)
+        result = run(test, replace(test.model, edition="every"))  # herd7 7.58 has the oldest list
     except StaticCallError as error:
         raise Refused(f"checker: {error}") from None
     return Answer(frozenset(result.states), result.observation, FLAG in result.flags)

@@ -49,9 +49,12 @@ OUTCOMES = [
     ("pointer-swap", "far-far", "live", True, ""),
     ("pointer-swap", "far-far", "settled", True, ""),
     ("pointer-swap", "far-far", "fresh", False, "a call runs stale code of far B"),
-    # BTI is not on the list, whatever is stored over it; nor is RET.
+    # BTI is not on the list, but it is stored as it was; RET is not on the list either.
     ("literal-before-entry", "far-far", "live", True, ""),
-    ("literal-before-entry", "far-far", "cmodx", False, "entry is rewritten: bti c"),
+    ("literal-before-entry", "far-far", "cmodx", True, ""),
+    ("literal-before-entry", "far-null", "cmodx", False, "slot is modified from nop to ret"),
+    # In the sled too: from far to far every word but the literal is stored as it was.
+    ("xray-sled", "far-far", "cmodx", True, ""),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -304,16 +305,78 @@ def fetch_of(execution: Execution) -> int:
 
 
 @pytest.mark.parametrize(
-    ("slot", "every", "newer"),
-    [("nop", False, False), ("b 0x8", False, False), ("bl 0x8", False, False), ("ret", True, True),
-     ("bti c", True, True), ("cbz x0, 0x8", True, False), ("mov w9, #1", True, True)],
+    ("slot", "every", "newer", "present"),
+    [("nop", False, False, False), ("b 0x8", False, False, False), ("bl 0x8", False, False, False),
+     ("ret", True, True, True), ("bti c", True, True, True), ("cbz x0, 0x8", True, False, False),
+     ("mov w9, #1", True, True, True), ("udf #7", True, True, False)],
 )  # fmt: skip
-def test_modification_while_it_may_execute(slot: str, every: bool, newer: bool) -> None:
-    """A modification is flagged where one of the two instructions is off the list."""
+def test_modification_while_it_may_execute(
+    slot: str, every: bool, newer: bool, present: bool
+) -> None:
+    """A modification is flagged where one of the two instructions is off the edition's list."""
     program = two(["str w11, [x12]"], [f"bl {CODE:#x}"], slot)
-    for edition, flagged in (("every", every), ("newer", newer)):
+    for edition, flagged in (("every", every), ("newer", newer), ("present", present)):
         executions = list(allowed(program, Model(edition=edition)))
         assert any(e.conflicts for e in executions) == flagged
+        assert any(e.conflicts_by(edition) for e in allowed(program)) == flagged
+    assert any(e.conflicts for e in allowed(program)) == present  # the default
+
+
+def rewriting(*updaters: list[str]) -> Iterator[tuple[Execution, set[int]]]:
+    """Updaters that store w10, "mov w9, #1", and w11, a NOP, where the former is and is called.
+
+    Gives each execution with the writes that break the rule by the present text, as the numbers of
+    the updaters' stores in program order.
+    """
+    code = assemble(CODE, "mov w9, #1", "ret") | assemble(CALLER, f"bl {CODE:#x}")
+    threads = []
+    for number, lines in enumerate(updaters):
+        at = UPDATER + 0x40 * number
+        code |= assemble(at, *lines)
+        threads.append(Thread(at, {10: word("mov w9, #1"), 11: word("nop"), 12: CODE}))
+    for execution in allowed(Program(code, {}, (*threads, Thread(CALLER)))):
+        stores = [i for i, event in enumerate(execution.events) if event.kind == "W"]
+        yield execution, {stores.index(one.write) for one in execution.conflicts}
+
+
+MOV, NOP = "str w10, [x12]", "str w11, [x12]"
+
+
+def test_a_store_of_the_value_that_is_there_modifies_nothing_by_the_present_text() -> None:
+    """Known issue D25021 of issue M.a; by the older texts it modifies."""
+    found = list(rewriting([MOV]))
+    assert not any(broken for _, broken in found)
+    assert any(e.conflicts_by("every") for e, _ in found)
+    assert any(e.conflicts_by("newer") for e, _ in found)
+
+
+def test_whether_a_store_rewrites_is_a_matter_of_the_execution() -> None:
+    """Another updater's store may come before it in coherence order: then it modifies."""
+    for execution, broken in rewriting([MOV], [NOP]):
+        order = next(order for order in execution.co.values() if order)
+        first = execution.events[order[0]].value
+        fetched = execution.events[fetch_of(execution)].value
+        # MOV, NOP: only the NOP modifies. NOP, MOV: both do. A fetch that is ordered with a write
+        # (it sees that one, or one that comes before it in program order) does not break the rule.
+        assert broken <= ({1} if first == word("mov w9, #1") else {0, 1})
+        if fetched == word("mov w9, #1") and execution.rf[fetch_of(execution)] == INITIAL:
+            assert broken == ({1} if first == word("mov w9, #1") else {0, 1})
+
+
+def test_the_predecessor_counts_and_not_what_is_fetched() -> None:
+    """MOV, NOP, MOV: the last store modifies, though the MOV of before may be fetched. MOV, NOP,
+    NOP: it does not. There the cat file of herdtools7 2cb4da421 says the opposite, since it
+    compares with the fetched value; D25021's words compare with the write before in coherence
+    order."""
+    for lines, expected in (([NOP, MOV], {0, 1}), ([NOP, NOP], {0}), ([MOV, NOP], {1})):
+        old = [b for e, b in rewriting(lines) if e.rf[fetch_of(e)] == INITIAL]
+        assert old
+        assert all(broken == expected for broken in old)
+
+
+def test_a_store_of_less_than_an_instruction_modifies_it() -> None:
+    """The rule is about instructions; half of one, even with the value that is there, breaks it."""
+    assert any(broken for _, broken in rewriting(["strh w10, [x12]"]))
 
 
 # Bounds and what cannot be run

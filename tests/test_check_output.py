@@ -180,10 +180,10 @@ def test_the_matrix_has_a_row_for_each_design_and_the_exit_status_is_for_claims(
 
 
 def test_json_has_the_documented_shape(capsys: pytest.CaptureFixture[str]) -> None:
-    """Names, claims, and for each change and property: holds, says, fails_with."""
+    """The edition and the CPU; names, claims, and for each change and property the answer."""
     assert cli.main(["check", "--json", "data-literal"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert data["claims_hold"] is True
+    assert (data["edition"], data["cpu"], data["claims_hold"]) == ("present", None, True)
     (design,) = data["designs"]
     assert (design["name"], design["claims"], len(design["changes"])) == ("data-literal", [], 14)
     fresh = next(c for c in design["changes"] if c["change"] == ["far A", "far B"])
@@ -191,7 +191,12 @@ def test_json_has_the_documented_shape(capsys: pytest.CaptureFixture[str]) -> No
         "holds": False,
         "says": "a call runs stale code of far B",
         "fails_with": ["IDC=0 DIC=0", "IDC=1 DIC=0", "IDC=1 DIC=1"],
+        "by_edition": {},
+        "by_erratum": False,
     }
+    assert fresh["properties"]["cmodx"]["by_edition"] == {
+        "every": True, "newer": True, "present": True
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_every_answer_says_what_it_rests_on(capsys: pytest.CaptureFixture[str]) 
     assert cli.main(["check", "--json", "--unroll", "7", "inline-stub"]) == 0
     held = json.loads(capsys.readouterr().out)["assumptions"]
     assert "7 rounds" in held["loops"]
-    for key in ("changes", "threads", "lines", "pads", "stack", "edition"):
+    for key in ("changes", "threads", "lines", "pads", "stack", "edition", "cpu"):
         assert held[key] in out
 
 
@@ -556,7 +556,7 @@ retarget:
         ("site: { near: nop | null: b yes }\nret\nyes: mov x0, #0\nret\n" + ONE,
          "do not say which function it calls"),
         ("a: { null: ret | far: movz x16, :abs_g0:target }\nbr x16\n" + ONE, "expected"),
-        ("a: { null: dcps1 #1 | near: b target }\n" + ONE, "not an instruction"),
+        ("a: { null: drps | near: b target }\n" + ONE, "not an instruction"),
     ],
 )  # fmt: skip
 def test_a_kind_of_design_that_is_not_known_yet_is_refused(
@@ -588,10 +588,3 @@ retarget:
     result = report.judge([mine])
     assert report.matrix(result)[0][1].startswith("no ")
     assert "does not hold" in tell(mine, ("near A", "null")).text
-
-
-def test_cmodx_says_by_which_list() -> None:
-    """UDF is on the list of the newest text only: no by the list that is used, which is named."""
-    mine = design("bti c\nslot: { near: b target | null: udf #1 }\n" + ONE)
-    assert answer(mine, "near-null", "cmodx")[0] is False
-    assert "list of every edition" in tell(mine, ("near A", "null"), "cmodx").text

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from static_call.check.basis import ARCHITECTURE, Basis
 from static_call.check.build import build
 from static_call.check.changes import show_change
 from static_call.check.questions import Question
@@ -51,18 +52,23 @@ class Checker:
 
     Attributes:
         limits: The bounds on the work.
+        basis: What the answers rest on.
         scene: The program of a question, and what belongs to it. Raises what `build` does.
         explored: What the threads of a question can do. Raises NoWayOut, Unmodelled and TooBig.
         wrong_call: A call that ends where it must not, given a question and a model, or None where
             the model allows none.
+        executions: All executions that a model allows, given a question and the model. Those of one
+            question are kept, since every edition of the text is asked about the same ones.
     """
 
-    def __init__(self, limits: Limits = DEFAULT) -> None:
-        self.limits = limits
+    def __init__(self, limits: Limits = DEFAULT, basis: Basis = ARCHITECTURE) -> None:
+        self.limits, self.basis = limits, basis
         remember = lru_cache(maxsize=64)
         self.scene: Callable[[Question], Scene] = remember(build)
         self.explored: Callable[[Question], Explored] = remember(self._explored)
         self.wrong_call: Callable[[Question, Model], Says | None] = remember(self._wrong_call)
+        self.executions: Callable[[Question, Model], list[Execution]]
+        self.executions = lru_cache(maxsize=1)(lambda *asked: list(self.allowed(*asked)))
         self._shapes = Shapes()
 
     def _explored(self, question: Question) -> Explored:

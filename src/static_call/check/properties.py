@@ -13,7 +13,7 @@ from functools import partial
 from static_call.check import remedies
 from static_call.check.atomic import atomic
 from static_call.check.checker import Checker, Failure, Says
-from static_call.check.cmodx import conflicts
+from static_call.check.cmodx import advice, conflicts
 from static_call.check.landing import landings
 from static_call.check.questions import Question, stops, stores
 from static_call.check.scene import Scene
@@ -48,6 +48,7 @@ class Property:
             None if it cannot be written so.
         promised: Whether a design promises it, given the property's name: by default in its
             `.claims`.
+        by_edition: Whether the answer depends on the edition of Arm's text.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Property:
     conflicts: Callable[[Execution], list[tuple[int, int]]] = lambda execution: []
     export: Asks | None = None
     promised: Callable[[str, Design], bool] = lambda name, design: name in design.claims
+    by_edition: bool = False
 
     def failure(self, checker: Checker, question: Question, model: Model) -> Failure | str:
         """What breaks it, given the question about any call at any time.
@@ -148,18 +150,13 @@ ROWS = (
     ),
     Property(
         "cmodx",
-        "no instruction off the list of every edition of Arm ARM B2.2.5 is modified while it "
-        "may execute",
+        "no instruction off the list of Arm ARM B2.2.5 is modified while it may execute",
         asks=_at_any_time,
         breaks=partial(_first, conflicts),
         trivially="every word that is modified under a caller is on the list before and after",
         conflicts=lambda execution: [(one.fetch, one.write) for one in execution.conflicts],
-        remedies=partial(
-            _always,
-            "no barrier helps, by the list of every edition: patch only B, BL, BRK, HVC, ISB, NOP, "
-            "SMC or SVC to one of these, for instance a B to a RET that is never modified; or stop "
-            "all other PEs meanwhile",
-        ),
+        remedies=advice,
+        by_edition=True,
     ),
     Property(
         "fresh",

@@ -7,7 +7,6 @@ from typing import Any
 
 from static_call.check.checker import Checker, Failure
 from static_call.check.questions import Question, maintenance, stores
-from static_call.memory_model.model import WEAKEST
 
 Insert = tuple[tuple[int, str], ...]
 """Lines of assembly, each with the number of the instruction that it comes before."""
@@ -34,7 +33,8 @@ def for_a_call(checker: Checker, failure: Failure) -> list[str]:
 def for_a_later_call(checker: Checker, failure: Failure) -> list[str]:
     """The same for a call that starts after the retarget: its caller can do something, too."""
     question = failure.question.but(isb=True)
-    return _for_a_call(checker, failure, [] if checker.wrong_call(question, WEAKEST) else [ISB])
+    wrong = checker.wrong_call(question, checker.basis.weakest)
+    return _for_a_call(checker, failure, [] if wrong else [ISB])
 
 
 def _for_a_call(checker: Checker, failure: Failure, more: list[str]) -> list[str]:
@@ -82,7 +82,8 @@ class _Trial:
         return [self._describe(found)] if found else []
 
     def _helps(self, **changed: Any) -> bool:
-        return self._checker.wrong_call(self._question.but(**changed), WEAKEST) is None
+        question = self._question.but(**changed)
+        return self._checker.wrong_call(question, self._checker.basis.weakest) is None
 
     def _helping(self, inserts: list[Insert]) -> list[str]:
         return [self._describe(insert) for insert in inserts if self._helps(insert=insert)]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from static_call.check.basis import ARCHITECTURE, Basis
 from static_call.check.changes import Change, changes, show_change
 from static_call.check.checker import Checker
 from static_call.check.properties import ROWS, Property
 from static_call.check.verdicts import Verdict, check
 from static_call.design.design import Design
+from static_call.isa.instruction import EDITIONS
+from static_call.isa.sets import A64
+from static_call.memory_model.cpus import Cpu
 from static_call.memory_model.model import Model
 from static_call.memory_model.program import DEFAULT, Limits
 
@@ -18,7 +22,7 @@ Verdicts = dict[Change, list[Verdict]]
 
 def judge(
     designs: Sequence[Design], *, two: bool = False, limits: Limits = DEFAULT,
-    properties: Sequence[Property] = ROWS,
+    properties: Sequence[Property] = ROWS, basis: Basis = ARCHITECTURE,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> dict[Design, Verdicts]:  # fmt: skip
     """All verdicts on designs.
@@ -29,6 +33,7 @@ def judge(
             are asked about in any case: see `leaves`.
         limits: Bounds on the work.
         properties: What to ask.
+        basis: What the answers rest on.
         progress: Called with how many changes are done, how many there are, and the next design.
 
     Raises:
@@ -42,7 +47,7 @@ def judge(
     done = 0
     result: dict[Design, Verdicts] = {}
     for design, asked in every.items():
-        checker = Checker(limits)
+        checker = Checker(limits, basis)
         found = result[design] = {}
         for change in asked:
             progress(done, total, design.name)
@@ -84,7 +89,9 @@ def breaks(verdict: Verdict) -> str:
     return f"{claim}, and {change} breaks it: {verdict.says}"
 
 
-def assumptions(result: dict[Design, Verdicts], limits: Limits) -> dict[str, str]:
+def assumptions(
+    result: dict[Design, Verdicts], limits: Limits, basis: Basis = ARCHITECTURE
+) -> dict[str, str]:
     """The assumptions of every answer, each under a word that names it."""
     most = max((len(change) for verdicts in result.values() for change in verdicts), default=2)
     return {
@@ -94,8 +101,8 @@ def assumptions(result: dict[Design, Verdicts], limits: Limits) -> dict[str, str
         "loops": f"at most {limits.unroll} rounds of a loop, {limits.steps} instructions",
         "pads": "bti c or paciasp at every function called",
         "stack": "no arguments on the stack where SP is moved before a call",
-        "edition": "cmodx by the list that every edition of Arm ARM DDI 0487, B2.2.5 has, without "
-        "what issue M.a adds to it and with rewriting a word as it was (its known issue D25021)",
+        "edition": f"cmodx by {A64.cmodx.rule}, {basis.words}",
+        "cpu": str(basis.cpu or "a CPU without errata"),
     }
 
 
@@ -112,11 +119,32 @@ def matrix(result: dict[Design, Verdicts]) -> list[list[str]]:
             if not asked:
                 row.append("-")
             elif fails:
-                row.append(f"{'NO' if claimed else 'no'} {fails}/{len(asked)}")
+                row.append(f"{'NO' if claimed else 'no'} {fails}/{len(asked)}" + _edition(column))
             else:
                 of = f" ({len(asked)} of {len(asked) + refused})" if refused else ""
-                row.append(("YES" if claimed else "yes") + of)
+                row.append(("YES" if claimed else "yes") + of + _edition(column))
         rows.append(row)
+    return rows
+
+
+def _edition(verdicts: Iterable[Verdict]) -> str:
+    """The edition of Arm's text that the verdicts are by, if it makes a difference."""
+    return next((f" ({v.basis.edition})" for v in verdicts if v.differs), "")
+
+
+def by_edition(result: dict[Design, Verdicts]) -> list[list[str]]:
+    """A table with a row for each design and property that the editions of Arm's text judge
+    differently, and a column for each of EDITIONS."""
+    rows = []
+    for design, verdicts in result.items():
+        for column in zip(*verdicts.values()):
+            if any(verdict.differs for verdict in column):
+                row = [f"{design.name}, {column[0].name}"]
+                asked = [verdict.by_edition for verdict in column if verdict.by_edition]
+                for edition in EDITIONS:
+                    fails = sum(not holds[edition] for holds in asked)
+                    row.append(f"no {fails}/{len(asked)}" if fails else "yes")
+                rows.append(row)
     return rows
 
 
@@ -124,7 +152,8 @@ def by_change(verdicts: Verdicts) -> list[list[str]]:
     """A table with a row for each change and a column for each property."""
     words = {True: "yes", False: "no", None: "-"}
     return [
-        [show_change(change), *(words[v.holds] for v in row)] for change, row in verdicts.items()
+        [show_change(change), *(words[v.holds] + _edition([v]) for v in row)]
+        for change, row in verdicts.items()
     ]
 
 
@@ -134,7 +163,8 @@ def reasons(verdicts: Verdicts) -> Iterator[tuple[str, str, Change, int]]:
         found: dict[str, list[Change]] = {}
         for verdict in column:
             if verdict.holds is False:
-                found.setdefault(verdict.says, []).append(verdict.change)
+                says = verdict.says + " (by the CPU's erratum alone)" * verdict.erratum
+                found.setdefault(says, []).append(verdict.change)
         for says, those in found.items():
             yield column[0].name, says, those[0], len(those)
 
@@ -156,9 +186,13 @@ def not_asked(verdicts: Verdicts) -> Iterator[tuple[str, str, Change, int]]:
         yield "all" if every else ", ".join(names), says, those[0], len(those)
 
 
-def as_data(result: dict[Design, Verdicts], limits: Limits = DEFAULT) -> dict[str, object]:
+def as_data(
+    result: dict[Design, Verdicts], limits: Limits = DEFAULT, basis: Basis = ARCHITECTURE
+) -> dict[str, object]:
     """The verdicts as `check --json` prints them: docs/checker.md documents the shape."""
     return {
+        "edition": basis.edition,
+        "cpu": _cpu(basis.cpu),
         "claims_hold": not any(broken_claims(result)),
         "designs": [
             {
@@ -172,6 +206,8 @@ def as_data(result: dict[Design, Verdicts], limits: Limits = DEFAULT) -> dict[st
                                 "holds": v.holds,
                                 "says": v.says,
                                 "fails_with": [show_model(model) for model in v.models],
+                                "by_edition": dict(v.by_edition),
+                                "by_erratum": v.erratum,
                             }
                             for v in row
                         },
@@ -181,7 +217,32 @@ def as_data(result: dict[Design, Verdicts], limits: Limits = DEFAULT) -> dict[st
             }
             for design, verdicts in result.items()
         ],
-        "assumptions": assumptions(result, limits),
+        "assumptions": assumptions(result, limits, basis),
+    }
+
+
+def _cpu(cpu: Cpu | None) -> dict[str, object] | None:
+    """A CPU of the table as data."""
+    if cpu is None:
+        return None
+    return {
+        "name": cpu.name,
+        "midr": f"{cpu.midr:#010x}",
+        "about": cpu.about,
+        "user": [show_model(Model(*one)) for one in cpu.user],
+        "kernel": [show_model(Model(*one)) for one in cpu.kernel],
+        "errata": [
+            {
+                "number": one.number,
+                "revisions": one.revisions,
+                "says": one.says,
+                "reading": one.reading,
+                "without": sorted(one.without),
+                "sources": list(one.sources),
+            }
+            for one in cpu.errata
+        ],
+        "sources": list(cpu.sources),
     }
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 
+from static_call.check.basis import ARCHITECTURE, Basis, say_edition
 from static_call.check.changes import Change, Unaskable, show_change
 from static_call.check.checker import Checker
 from static_call.check.properties import ROWS, Property
@@ -17,11 +19,13 @@ from static_call.design.design import Design
 from static_call.memory_model.cycles import Edge, Refused
 from static_call.memory_model.events import Path
 from static_call.memory_model.executions import Execution
-from static_call.memory_model.model import WEAKEST
 from static_call.memory_model.program import DEFAULT, Limits
 
 _CIRCLES = 2
 """How many cycles are described."""
+
+_WIDE = 96
+"""Columns of the lines that are wrapped."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ def tell(
     change: Change,
     what: Property | str | None = None,
     limits: Limits = DEFAULT,
+    basis: Basis = ARCHITECTURE,
 ) -> Story:
     """The story of one property.
 
@@ -58,12 +63,13 @@ def tell(
         what: The property or its name; by default the first that does not hold, or the first if all
             hold.
         limits: Bounds on the work.
+        basis: What the answer rests on.
 
     Raises:
         Unaskable: the property cannot be asked for this change.
         StaticCallError: what `check` raises.
     """
-    checker = Checker(limits)
+    checker = Checker(limits, basis)
     verdicts = check(design, change, [what] if what else ROWS, checker=checker)
     verdict = next((v for v in verdicts if v.holds is False), verdicts[0])
     if verdict.holds is None:
@@ -76,7 +82,27 @@ def tell(
 
 def _head(verdict: Verdict) -> str:
     change = show_change(verdict.change)
-    return f"{verdict.design.name}: {change}\n{verdict.name}: {verdict.what.meaning}"
+    lines = [f"{verdict.design.name}: {change}", f"{verdict.name}: {verdict.what.meaning}"]
+    return "\n".join([*lines, *_rests_on(verdict)])
+
+
+def _rests_on(verdict: Verdict) -> Iterator[str]:
+    """Lines on the edition of Arm's text and the CPU, where the answer depends on them."""
+    basis = verdict.basis
+    if verdict.by_edition:
+        yield f"by Arm's text: {say_edition(basis.edition)}"
+    for edition, holds in verdict.by_edition.items():
+        if holds != verdict.by_edition[basis.edition]:
+            yield f"  by {say_edition(edition)} it {'holds' if holds else 'does not hold'}"
+    if basis.cpu:
+        yield from wrap(f"on {basis.cpu}", _WIDE)
+    if verdict.erratum:
+        yield "  by the architecture it holds"
+
+
+def _where(basis: Basis) -> str:
+    """The cache types of all that was asked, in words."""
+    return show_models(basis.models) + (f" of {basis.cpu.name}" if basis.cpu else "")
 
 
 def _broken(checker: Checker, verdict: Verdict) -> Story:
@@ -106,7 +132,7 @@ def _forbidden(verdict: Verdict, scene: Scene, refused: Refused) -> Story:
     outcome = scene.outcome(execution.paths[1])
     parts = [
         _head(verdict),
-        "holds in every cache type" + (f": {verdict.says}" if verdict.says else ""),
+        f"holds in {_where(verdict.basis)}" + (f": {verdict.says}" if verdict.says else ""),
         f"The model forbids what would break it: a call that ends in {outcome!r}. It would take",
         "\n".join(columns(scene, execution, cycle)),
         "and that goes round in a circle, each before the next:",
@@ -145,5 +171,6 @@ def _refused(
     checker: Checker, question: Question, breaks: Callable[[Scene, Path], bool]
 ) -> Iterator[tuple[Scene, Refused]]:
     scene = checker.scene(question)
-    for refused in checker.forbidden(question, WEAKEST, lambda paths: breaks(scene, paths[1])):
+    weakest = checker.basis.weakest
+    for refused in checker.forbidden(question, weakest, lambda paths: breaks(scene, paths[1])):
         yield scene, refused

@@ -30,6 +30,14 @@ BOUNDS = {
 """The options that bound the checker's work, and their help."""
 
 
+EDITIONS = {
+    "every": "what every edition lists",
+    "newer": "also B.cond, CBZ, TBZ and their like, as newer editions before issue M.a do",
+    "present": "also UDF, and rewriting a word as it was, as issue M.a with its known issues does",
+}
+"""The editions of Arm's text, and what each allows to be modified while it may execute."""
+
+
 class Misuse(StaticCallError):
     """The command line makes no sense."""
 
@@ -106,6 +114,16 @@ def bounds(parser: argparse.ArgumentParser) -> None:
     """Adds an option for each of BOUNDS."""
     for name, text in BOUNDS.items():
         parser.add_argument(f"--{name}", type=_count, metavar="N", help=text)
+
+
+def edition_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --edition."""
+    parser.add_argument(
+        "--edition", choices=tuple(EDITIONS), default=[*EDITIONS][-1],
+        help="what Arm's text allows to be modified while it may execute: "
+        + "; ".join(f"{name}: {says}" for name, says in EDITIONS.items())
+        + " (default: present)",
+    )  # fmt: skip
 
 
 def _count(text: str) -> int:

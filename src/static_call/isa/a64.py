@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from static_call.isa.instruction import (
+    EDITIONS,
     KINDS,
     PAGE,
     WORD,
@@ -149,7 +150,15 @@ TABLE: tuple[Row, ...] = (
     Row("hvc", "11010100000 i16 00010", "#i", "every"),
     Row("smc", "11010100000 i16 00011", "#i", "every"),
     Row("brk", "11010100001 i16 00000", "#i", "every"),
-    Row("udf", "0000000000000000 i16", "#i", "newer"),
+    *(
+        row
+        for level in (1, 2, 3)
+        for row in (
+            Row(f"dcps{level}", f"11010100101 0000000000000000 000{level:02b}"),
+            Row(f"dcps{level}", f"11010100101 i16 000{level:02b}", "#i"),
+        )
+    ),
+    Row("udf", "0000000000000000 i16", "#i", "present"),
     # Hints: of these only NOP is on the CMODX list
     Row("nop", "11010101000000110010 0000000 11111", "", "every"),
     *(Row(name, f"11010101000000110010 {number:07b} 11111") for number, name in HINTS.items()),
@@ -231,8 +240,8 @@ def pads(insn: Instruction) -> frozenset[str] | None:
     return PADS.get(kind)
 
 
-def listed(edition: str = "every") -> Sequence[str]:
-    """The mnemonics on the CMODX list (B2.2.5) of every edition, or of the newer ones ("newer")."""
+def listed(edition: str = EDITIONS[-1]) -> Sequence[str]:
+    """The mnemonics on the CMODX list (B2.2.5) of one of EDITIONS; sets.py says which these are."""
     return _ROWS.listed(edition)
 
 

@@ -31,6 +31,11 @@ WORD = 4
 PAGE = 0x1000
 """Bytes in what `@@` operands (A64's ADRP) call a page, whatever the system's page size."""
 
+EDITIONS = ("every", "newer", "present")
+"""The editions of a manual by what they let be modified while it may execute, the oldest first.
+
+Each lists what those before it list. An instruction set's Cmodx says in words which they are."""
+
 
 class CannotEncode(StaticCallError):
     """An instruction cannot be encoded."""
@@ -266,9 +271,8 @@ class Row:
 
     Attributes:
         name: its mnemonic, with the words that are part of it ("dc cvau", "bti c").
-        cmodx: "every" if every edition of the manual has it on the list of instructions that may be
-            modified while they may execute, "newer" if only newer editions do, "" if none does: see
-            Isa.cmodx.
+        cmodx: the oldest of EDITIONS that has it on the list of instructions that may be modified
+            while they may execute; "" if none has.
         alias: whether the row is only another way to write what another row decodes to.
         kinds: the kinds of operand, by how the rows write them.
     """
@@ -288,6 +292,11 @@ class Row:
 
     def __repr__(self) -> str:
         return f"Row({self.name!r}, {self._bits!r}, {self._assembly!r})"
+
+    def listed(self, edition: str) -> bool:
+        """Whether an edition has it on the list: see Instruction.modifiable."""
+        known = EDITIONS.index(edition)
+        return self.cmodx != "" and EDITIONS.index(self.cmodx) <= known
 
     @cached_property
     def _pattern(self) -> str:
@@ -382,13 +391,13 @@ class Instruction:
         """Whether it may be modified while it may execute: see Row."""
         return self.row.cmodx if self.row else ""
 
-    def modifiable(self, edition: str = "every") -> bool:
-        """Whether the manual lets it be modified while it may execute: see Isa.cmodx.
+    def modifiable(self, edition: str = EDITIONS[-1]) -> bool:
+        """Whether the manual lets it be modified while it may execute.
 
         Args:
-            edition: "every": by every edition of the manual; "newer": by the newer ones.
+            edition: one of EDITIONS; raises ValueError for another.
         """
-        return self.cmodx in ("every", edition)
+        return self.row is not None and self.row.listed(edition)
 
     def __getitem__(self, field: str) -> int:
         """A field's value, which must be a number. Raises KeyError if there is no such field."""
@@ -483,9 +492,9 @@ class Table:
                 return Instruction(row, fields, word)
         return Instruction(None, {}, word & 0xFFFFFFFF)
 
-    def listed(self, edition: str = "every") -> Sequence[str]:
+    def listed(self, edition: str = EDITIONS[-1]) -> Sequence[str]:
         """The mnemonics that may be modified while they may execute: see Instruction.modifiable."""
-        return sorted({row.name for row in self.rows if row.cmodx in ("every", edition)})
+        return sorted({row.name for row in self.rows if row.listed(edition)})
 
     @cached_property
     def _by_mnemonic(self) -> Mapping[str, Sequence[Row]]:

@@ -6,7 +6,7 @@ slot from a literal by its size, since in some sets both have 4 bytes. sets.py l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from static_call.isa.instruction import Instruction
 from static_call.records import NamedTuple
@@ -108,17 +108,30 @@ class Patcher(NamedTuple):
 
 
 class Cmodx(NamedTuple):
-    """The list of instructions that may be modified while another PE may execute them.
+    """The rule for instructions that are modified while another PE may execute them.
 
     Attributes:
         rule: the section of the manual that has it.
-        editions: Instruction.modifiable's editions in words.
+        editions: the editions in words, by their names in instruction.EDITIONS, the oldest first.
         listed: the mnemonics on an edition's list, in alphabetical order.
+        unchanged: the oldest edition by which a store of the value that is there already modifies
+            nothing; "" if there is none.
     """
 
     rule: str
     editions: Mapping[str, str]
     listed: Callable[[str], Sequence[str]]
+    unchanged: str = ""
+
+    def may_rewrite(self, edition: str) -> bool:
+        """Whether a store of the value that is there already modifies nothing."""
+        known = [*self.editions]
+        return self.unchanged != "" and known.index(self.unchanged) <= known.index(edition)
+
+    def first(self, instructions: Iterable[Instruction]) -> str | None:
+        """The oldest edition that lists all of these instructions; None if there is none."""
+        held = [*instructions]
+        return next((name for name in self.editions if all(i.modifiable(name) for i in held)), None)
 
 
 class Isa(NamedTuple):

@@ -108,16 +108,19 @@ def _rules(design: Design) -> str:
             "- a function within 128 MiB is reached by a B, which is patched: no load and no "
             "indirect branch;"
         )
-        if all(insn.modifiable() for insn in design.patched):
+        cmodx = design.isa.cmodx
+        edition = cmodx.first(design.patched)
+        if edition is not None:
+            names = sorted({insn.name.upper() for insn in design.patched})
             said.append(
-                "- what is patched holds a B or a NOP only: other CPUs may be executing it, and "
-                "these may be modified then (Arm ARM DDI 0487, B2.2.5, every edition);"
+                f"- what is patched holds {' or '.join(names)} only: other CPUs may be executing "
+                f"it, and these may be modified then ({cmodx.rule}, by {cmodx.editions[edition]});"
             )
         else:
             said.append(
                 "- what is patched may hold instructions that are not among those that Arm allows "
-                "to be modified while other CPUs may be executing them (Arm ARM DDI 0487, B2.2.5, "
-                "every edition);"
+                f"to be modified while other CPUs may be executing them ({cmodx.rule}, by no "
+                "edition);"
             )
     if len(design.cells) > len(design.slots):
         said.append(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from static_call.isa import a64
 from static_call.isa.a64_more import decode
+from static_call.isa.sets import A64
 from static_call.memory_model.events import Atom, Event, Path
 from static_call.memory_model.explore import Explored, explore
 from static_call.memory_model.model import WEAKEST, Model
@@ -46,8 +47,8 @@ def between(order: Sequence[int], first: int, last: int) -> Sequence[int]:
 class Conflict(NamedTuple):
     """A fetch and a write of the same word that break the rule of Arm ARM B2.2.5.
 
-    Nothing orders them, and not both are on the list of instructions that may be modified while
-    they may execute.
+    Nothing orders them, the write modifies the word, and not both are on the list of instructions
+    that may be modified while they may execute.
 
     Attributes:
         fetch: The fetch, by index.
@@ -122,26 +123,49 @@ class Execution:
 
     @cached_property
     def conflicts(self) -> tuple[Conflict, ...]:
-        """What breaks the rule for concurrent modification and execution (Arm ARM B2.2.5)."""
-        ob, events, edition = self.ob, self.events, self.shape.model.edition
+        """What breaks the rule for concurrent modification and execution (Arm ARM B2.2.5), by the
+        model's edition."""
+        return self.conflicts_by(self.shape.model.edition)
+
+    def conflicts_by(self, edition: str) -> tuple[Conflict, ...]:
+        """The same by another of instruction.EDITIONS: the orders do not depend on it."""
+        ob, events = self.ob, self.events
         found = []
         for f in self.shape.reads:
             if events[f].kind != "F":
                 continue
             for w in self.shape.writes[Atom(events[f].address, events[f].size)]:
                 ordered = ob[f] >> w & 1 or ob[w] >> f & 1
-                if not ordered and not (
-                    _listed(events[f], edition) and _listed(events[w], edition)
+                if (
+                    not ordered
+                    and self._modifies(w, edition)
+                    and not (_listed(events[f], edition) and _listed(events[w], edition))
                 ):
                     found.append(Conflict(f, w))
         return tuple(found)
+
+    def _modifies(self, write: int, edition: str) -> bool:
+        """Whether a write modifies an instruction.
+
+        By the present text (known issue D25021 of issue M.a) it does not where the latest write
+        before it in coherence order, or the initial value, has the same value. That is a matter of
+        this execution: in another, someone else's write may come in between. A write of less than
+        an instruction modifies it in any case.
+        """
+        event = self.events[write]
+        if event.size != a64.WORD or not A64.cmodx.may_rewrite(edition):
+            return True
+        atom = Atom(event.address, event.size)
+        at = self.co[atom].index(write)
+        before = self.events[self.co[atom][at - 1]].value if at else self.program.initial(*atom)
+        return before != event.value
 
 
 def _listed(event: Event, edition: str) -> bool:
     """Whether the instruction fetched or written may be modified while it may execute."""
     if event.size != a64.WORD:
         return False
-    return decode(event.value, event.address).cmodx in ("every", edition)
+    return decode(event.value, event.address).modifiable(edition)
 
 
 class Candidates:

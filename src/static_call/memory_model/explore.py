@@ -158,7 +158,7 @@ class _Run:
 
     def _execute(self, state: State, insn: a64.Instruction) -> bool:
         pe, pc = self._pe, state.pc
-        if insn.name in ("unknown", "udf"):
+        if insn.name in ("unknown", "udf", "dcps1", "dcps2", "dcps3"):  # not in Debug state
             if pe.thread.handler is None:
                 return self._finish(state, "UndefinedInstruction")
             pe.event(state, "CSE", "entry")

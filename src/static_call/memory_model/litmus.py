@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from static_call.isa import a64
+from static_call.isa.instruction import EDITIONS
 from static_call.memory_model.executions import Execution, allowed
 from static_call.memory_model.explore import explore
 from static_call.memory_model.litmus_format import (
@@ -21,10 +22,11 @@ from static_call.memory_model.litmus_format import (
     show_instruction,
 )
 from static_call.memory_model.litmus_values import joined
-from static_call.memory_model.model import Model
+from static_call.memory_model.model import PRESENT, Model
 from static_call.memory_model.program import DEFAULT, Limits, Program
 
 _MASK = (1 << 64) - 1
+_CMODX = "violates-CMODX-requirements"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,9 @@ class Result:
         states: The final states, as herd7 prints them, sorted.
         positive: How many executions satisfy the condition without its quantifier.
         negative: How many do not.
-        flags: As herd7 names them.
+        flags: As herd7 names them, by the model's edition of Arm's text.
+        broken: The editions by which instructions are modified against the rule.
+        edition: The model's edition.
         cut: The bounds for which paths were left out: --unroll, --steps.
     """
 
@@ -46,6 +50,8 @@ class Result:
     negative: int
     flags: tuple[str, ...]
     cut: tuple[str, ...]
+    broken: tuple[str, ...] = ()
+    edition: str = PRESENT
 
     @property
     def holds(self) -> bool:
@@ -67,6 +73,11 @@ class Result:
         """Never, Sometimes or Always."""
         return "Never" if not self.positive else "Sometimes" if self.negative else "Always"
 
+    def _editions(self) -> Iterator[str]:
+        """A line that says by which editions of Arm's text it is flagged, if they differ."""
+        if 0 < len(self.broken) < len(EDITIONS):
+            yield f"Edition {self.edition}: {_CMODX} by {', '.join(self.broken)} only"
+
     def __str__(self) -> str:
         test = self.test
         witnesses = self.positive, self.negative
@@ -82,6 +93,7 @@ class Result:
                 "Witnesses",
                 f"Positive: {witnesses[0]} Negative: {witnesses[1]}",
                 *(f"Flag {flag}" for flag in self.flags),
+                *self._editions(),
                 *(f"Cut: longer paths than {bound} allows are left out" for bound in self.cut),
                 f"Condition {test.quantifier} ({condition})",
                 f"Observation {test.name} {self.observation} {self.positive} {self.negative}",
@@ -115,6 +127,7 @@ def run(
     states: dict[tuple[int, ...], str] = {}
     counts = [0, 0]
     flags: set[str] = set()
+    broken: set[str] = set()
     for number, execution in enumerate(allowed(explored, model)):
         if tick and not number % 256:
             tick()
@@ -126,8 +139,15 @@ def run(
             states[*state, *seen] = _state(test, observed, state, faults, seen)
         counts[not _satisfied(test, test.condition, execution)] += 1
         flags.update(_flags(test.program, execution))
+        if execution.conflicts_by(EDITIONS[0]):  # each edition allows what those before it do
+            broken.update(name for name in EDITIONS if execution.conflicts_by(name))
+    if model.edition in broken:
+        flags.add(_CMODX)
     lines = tuple(states[key] for key in sorted(states))
-    return Result(test, lines, counts[0], counts[1], tuple(sorted(flags)), explored.cut)
+    return Result(
+        test, lines, counts[0], counts[1], tuple(sorted(flags)), explored.cut,
+        tuple(name for name in EDITIONS if name in broken), model.edition,
+    )  # fmt: skip
 
 
 def _held(test: Test, location: Location, execution: Execution) -> int:
@@ -160,8 +180,6 @@ def _satisfied(test: Test, condition: Condition, execution: Execution) -> bool:
 
 
 def _flags(program: Program, execution: Execution) -> Iterator[str]:
-    if execution.conflicts:
-        yield "violates-CMODX-requirements"
     modified = {
         address
         for event in execution.events

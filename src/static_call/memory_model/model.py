@@ -38,6 +38,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from static_call.isa.instruction import EDITIONS
+
 
 class Rule(NamedTuple):
     """One row.
@@ -150,6 +152,10 @@ AXIOMS = tuple(dict.fromkeys([rule.name for rule in (*LOCAL, *PICK, *GLOBAL)] + 
 """All names of rules and axioms."""
 
 
+PRESENT = EDITIONS[-1]
+"""The edition by which answers are given unless another is asked for: Arm's present text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """The model with its parameters.
@@ -159,19 +165,21 @@ class Model:
         dic: CTR_EL0.DIC: it needs no IC IVAU either. Only with idc.
         without: Axioms to leave out, to see what depends on them: names, or the walks of single
             rows.
-        edition: Which list says what may be modified while it may execute: "every" for the
-            instructions that every edition of the Arm ARM lists, or "newer".
+        edition: Which edition of the Arm ARM says what may be modified while it may execute: one of
+            instruction.EDITIONS, the present one by default. It decides on flags, not on orders.
     """
 
     idc: bool = False
     dic: bool = False
     without: frozenset[str] = frozenset()
-    edition: str = "every"
+    edition: str = PRESENT
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a cache type that does not exist."""
+        """Raises ValueError for a cache type or an edition that does not exist."""
         if self.dic and not self.idc:
             raise ValueError("DIC=1 needs IDC=1: Arm ARM, CTR_EL0")
+        if self.edition not in EDITIONS:
+            raise ValueError(f"{self.edition} is none of the editions {', '.join(EDITIONS)}")
 
     def has(self, rule: Rule) -> bool:
         """Whether the model includes the rule."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from static_call.cli.arguments import Misuse, bounds, given_limits
+from static_call.cli.arguments import EDITIONS, Misuse, bounds, edition_option, given_limits
 from static_call.cli.output import NO, TROUBLE, Progress, print_json, say, table
+
+TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
+if TYPE_CHECKING:
+    from static_call.check.basis import Basis
 
 SUMMARY = "check designs under Arm's memory model"
 DESCRIPTION = """\
@@ -41,6 +45,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--svg", metavar="FILE", help="draw what --explain says")
     parser.add_argument("--html", metavar="FILE", help="the same as a web page, with the text")
     parser.add_argument("--litmus", metavar="DIR", help="write the questions as litmus files")
+    edition_option(parser)
+    parser.add_argument(
+        "--cpu", metavar="NAME",
+        help="answer for a CPU that is known by name, with its cache types and errata under Linux",
+    )  # fmt: skip
     bounds(parser)
 
 
@@ -57,8 +66,10 @@ def run(options: argparse.Namespace) -> int:
     if options.svg or options.html or options.property:
         raise Misuse("--svg, --html and --property go with --explain")
     designs = [notation.load(name) for name in options.design or notation.shipped()]
-    limits = given_limits(options)
+    limits, basis = given_limits(options), _basis(options)
     if options.litmus:
+        if options.cpu:
+            raise Misuse("--litmus writes questions, which name no CPU: leave --cpu out")
         from static_call.check import export
 
         written, problems = export.write(designs, options.litmus, limits)
@@ -67,10 +78,12 @@ def run(options: argparse.Namespace) -> int:
             say(f"no litmus file for {problem}")
         return TROUBLE if problems else 0
     with Progress() as progress:
-        result = report.judge(designs, two=options.two, limits=limits, progress=progress)
+        result = report.judge(
+            designs, two=options.two, limits=limits, basis=basis, progress=progress
+        )
     broken = list(report.broken_claims(result))
     if options.json:
-        print_json(report.as_data(result, limits))
+        print_json(report.as_data(result, limits, basis))
         return NO if broken else 0
     head = ["design", *PROPERTIES]
     table(report.matrix(result), head, _VERDICTS)
@@ -91,11 +104,22 @@ def run(options: argparse.Namespace) -> int:
     if not options.design:
         print("\nYES, NO: the design claims it. no N/M: it does not hold for N of M changes;")
         print("static-call check DESIGN lists them.")
+    if differ := report.by_edition(result):
+        print(f"\n({basis.edition}): by {basis.words}. The editions of Arm's text differ:\n")
+        table(differ, ["by edition", *EDITIONS], _VERDICTS)
     print()
-    print(fill(f"Assumed: {'; '.join(report.assumptions(result, limits).values())}.", 96))
+    print(fill(f"Assumed: {'; '.join(report.assumptions(result, limits, basis).values())}.", 96))
     for verdict in broken[:1]:
         say(report.breaks(verdict))
     return NO if broken else 0
+
+
+def _basis(options: argparse.Namespace) -> Basis:
+    """What the answers rest on. Raises UnknownCpu."""
+    from static_call.check.basis import Basis
+    from static_call.memory_model import cpus
+
+    return Basis(options.edition, cpus.named(options.cpu) if options.cpu else None)
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -109,7 +133,7 @@ def _explain(options: argparse.Namespace) -> int:
         raise Misuse(f"{options.property} is none of {', '.join(PROPERTIES)}")
     design = notation.load(options.explain[0])
     change = changes.parse_change(options.explain[1])
-    told = story.tell(design, change, options.property, given_limits(options))
+    told = story.tell(design, change, options.property, given_limits(options), _basis(options))
     print(told.text)
     for path, drawn in ((options.svg, "svg"), (options.html, "html")):
         if path:

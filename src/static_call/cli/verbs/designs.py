@@ -82,15 +82,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _patches(design: Design) -> str:
-    """Which instructions it patches, and which of them no edition of Arm's text, or only newer
-    editions, allow to be patched live."""
+    """Which instructions it patches, and which of them no edition of the instruction set's manual,
+    or only newer ones, allow to be patched live."""
     held = {insn.name.upper(): insn for insn in design.patched}
     if not held:
         return "patches no instruction"
     text = f"patches {', '.join(held)}"
-    for allowed, says in (("newer", "by newer editions alone"), ("", "by no edition")):
-        if names := ", ".join(name for name, insn in held.items() if insn.cmodx == allowed):
-            text += f"; {names} may be modified while it may execute {says} (Arm ARM B2.2.5)"
+    cmodx = design.isa.cmodx
+    _, *newer = cmodx.editions
+    for edition in (*newer, None):
+        says = "by no edition" if edition is None else f"first by {cmodx.editions[edition]}"
+        if names := ", ".join(n for n, insn in held.items() if cmodx.first([insn]) == edition):
+            text += f"; {names} may be modified while it may execute {says} ({cmodx.rule})"
     return text
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from static_call.cli.arguments import bounds, given_limits
+from static_call.cli.arguments import bounds, edition_option, given_limits
 from static_call.cli.output import NO, TROUBLE, Progress, bug, show_traceback
 from static_call.errors import StaticCallError
 
@@ -35,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="run all tests with this cache type, not those in their headers",
     )  # fmt: skip
     parser.add_argument("--lse2", action="store_true", help="for a processor with FEAT_LSE2")
+    edition_option(parser)
     bounds(parser)
 
 
@@ -47,14 +48,15 @@ def run(options: argparse.Namespace) -> int:
         model = Model(idc="IDC" in kind, dic="DIC" in kind)
     with Progress() as progress:
         return run_files(
-            options.file, model, limits=given_limits(options), lse2=options.lse2, progress=progress
-        )
+            options.file, model, limits=given_limits(options), lse2=options.lse2, progress=progress,
+            edition=options.edition,
+        )  # fmt: skip
 
 
 def run_files(
     files: Sequence[str], model: Model | None = None, out: TextIO | None = None,
     err: TextIO | None = None, limits: Limits | None = None, *, lse2: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None = None, edition: str | None = None,
 ) -> int:  # fmt: skip
     """Runs litmus files and prints a report for each, in herd7's form.
 
@@ -68,6 +70,7 @@ def run_files(
         limits: The bounds, by default the checker's own.
         lse2: Whether FEAT_LSE2 is there.
         progress: Called with how many files are done, how many there are, and the current one.
+        edition: The edition of Arm's text that flags are by, by default the model's.
 
     Returns:
         0 if all conditions hold, NO if one does not, TROUBLE if a file could not be read or run, or
@@ -88,7 +91,9 @@ def run_files(
                 tick()
             test = litmus_reader.read(Path(file).read_text(encoding="utf-8"), file)
             test = replace(test, program=replace(test.program, lse2=lse2))
-            result = litmus.run(test, model, limits or DEFAULT, tick)
+            under = model or test.model
+            under = replace(under, edition=edition or under.edition)
+            result = litmus.run(test, under, limits or DEFAULT, tick)
         except Exception as error:
             if progress:
                 progress.clear()
