@@ -86,10 +86,10 @@ def _members(kind: type) -> Iterator[str]:
             shown = f"{name}: {_result(thing.fget)}"
         elif isinstance(thing, cached_property):
             shown = f"{name}: {_result(thing.func)}"
-        elif inspect.isfunction(thing):
+        elif inspect.isfunction(thing) and thing.__name__ == name:
             shown = _call(name, thing)
         else:
-            continue  # a field: the docstring's Attributes have it
+            continue  # a field: the docstring's Attributes have it; or a hook that another room sets
         yield f"- `{shown}`: {_first(inspect.getdoc(thing))}"
     yield ""
 
@@ -106,12 +106,16 @@ def _call(name: str, thing: object) -> str:
     signature = inspect.signature(thing)  # type: ignore[arg-type]  # what can't be called raises
     parts: list[str] = []
     star = False
+    before = None
     for parameter in signature.parameters.values():
         if parameter.name in ("self", "cls") and not parts:
             continue
         if parameter.kind is parameter.KEYWORD_ONLY and not star:
             parts.append("*")
             star = True
+        if before is parameter.POSITIONAL_ONLY and parameter.kind is not before:
+            parts.append("/")
+        before = parameter.kind
         star |= parameter.kind is parameter.VAR_POSITIONAL
         parts.append(_parameter(parameter))
     result = "" if isinstance(thing, type) else f" -> {_type(signature.return_annotation)}"

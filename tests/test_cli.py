@@ -190,7 +190,7 @@ def test_scan_finds_trampolines_without_symbols(program: Path) -> None:
     """A stripped file has no names, but the same trampolines in the same forms."""
     named = {call["address"]: call["form"] for call in calls(program).values()}
     run("aarch64-linux-gnu-strip", program)
-    assert "no static calls" in tool("list", program, status=1)
+    assert "not known" in tool("list", program, status=2)
     found = calls(program, "--scan")
     assert {call["address"]: call["form"] for call in found.values()} == named
     entry = next(address for address, form in named.items() if form == "ret0")
@@ -473,11 +473,66 @@ def test_a_full_disk_under_the_output_is_trouble() -> None:
             for buffered in (True, False):
                 done = _run(*arguments, stdout=full, buffered=buffered)
                 assert done.returncode == 2
-                assert re.fullmatch(
-                    "static-call: (standard output: )?No space left on device\n", done.stderr
-                )
+                assert done.stderr == "static-call: standard output: No space left on device\n"
         quiet = subprocess.run([INSTALLED, "list", "nowhere"], stderr=full, check=False)
         assert quiet.returncode == 2
+
+
+def test_a_full_disk_under_a_file_is_trouble_that_names_it() -> None:
+    """What `check` writes itself: the message has the file's name, not standard output's."""
+    for option in ("--svg", "--html"):
+        done = _run(
+            "check",
+            "--explain",
+            "mainline",
+            "farA-farB",
+            option,
+            "/dev/full",
+            stdout=subprocess.PIPE,
+        )
+        assert done.returncode == 2
+        assert done.stderr == "static-call: /dev/full: No space left on device\n"
+
+
+def test_options_and_operands_come_in_any_order(
+    program: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with GNU tools; after `--` all are operands. What is too much or missing is named."""
+    path = str(program)
+    for words in (
+        ["--count", path, "work", "3", "--bits", "32"],
+        [path, "--count", "work", "--bits=32", "3"],
+        [path, "work", "--count", "3", "--bits", "32"],
+        ["--bits", "32", "--count", "--", path, "work", "3"],
+    ):
+        assert main(["call", *words]) == 0
+        assert re.fullmatch(r"\d+ = 0x\w+ \(\d+ instructions\)\n", capsys.readouterr().out)
+    copy = str(program.with_name("copy"))
+    assert main(["set", path, "policy=null", "-o", copy, "hook=ret0"]) == 0
+    assert capsys.readouterr().out == "policy = null (null)\nhook = ret0 (ret0)\n"
+    for arguments, says in (
+        (["list", path, path], f"list: unrecognized arguments: {path}"),
+        (["call", path], "call: the following arguments are required: NAME"),
+        (["list", "--", "--json"], "--json: No such file or directory"),
+        (["list", ""], "'': No such file or directory"),
+    ):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err.startswith(f"static-call: {says}")
+
+
+def test_what_is_asked_for_is_done_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty name is a name, and options that would be ignored are misuse: never a silent 0."""
+    for arguments, says in (
+        (["check", "mainline", "--litmus", ""], "''"),
+        (["check", "--explain", "mainline", "farA-farB", "--svg", ""], "''"),
+        (["check", "--explain", "mainline", "farA-farB", "--property", ""], "none of"),
+        (["check", "--svg", ""], "--svg, --html and --property go with --explain"),
+        (["check", "mainline", "--litmus", "questions", "--two"], "no --json or --two"),
+        (["check", "mainline", "--litmus", "questions", "--json"], "no --json or --two"),
+    ):
+        assert main(arguments) == 2
+        assert says in capsys.readouterr().err
+    assert not Path("questions").exists()
 
 
 def test_a_dependency_that_is_missing(

@@ -123,8 +123,8 @@ def test_the_reference_has_every_public_name_and_parameter() -> None:
         for member, value in _public_members(thing):
             if isinstance(value, staticmethod | classmethod):
                 value = value.__func__
-            if not inspect.isfunction(value):
-                continue
+            if not inspect.isfunction(value) or value.__name__ != member:
+                continue  # StaticCall.default_place is a hook for places/host.py
             line = re.search(rf"^- `{member}\((.*?)\) -> .*`: \S", section[1], re.M)
             assert line, f"{name}.{member}"
             for parameter in _parameters(value):

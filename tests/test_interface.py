@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from patience import patient
@@ -27,6 +31,37 @@ def test_every_view_of_the_interface_is_the_same() -> None:
     for name in static_call.__all__:
         assert getattr(static_call, name).__doc__
     assert issubclass(static_call.BadTarget, static_call.StaticCallError)
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """The docstrings of the public names and of their public members, by name."""
+    for name in static_call.__all__:
+        thing = getattr(static_call, name)
+        yield name, inspect.getdoc(thing) or ""
+        for kind in thing.__mro__ if isinstance(thing, type) else ():
+            if kind.__module__.startswith("static_call."):
+                for member, value in vars(kind).items():
+                    if not member.startswith("_") or member in ("__init__", "__call__"):
+                        yield f"{name}.{member}", inspect.getdoc(value) or ""
+
+
+def test_what_it_raises_can_be_caught() -> None:
+    """Each exception that a public docstring names is public, under that name, or Python's own."""
+    kind = r"(?:\w+\.)*[A-Z]\w+"
+    named = set()
+    for where, text in texts():
+        for names in re.findall(rf"\bRaises ({kind}(?:,? (?:and )?{kind})*)", text):
+            named |= {(where, name) for name in re.findall(kind, names)}
+        section = text.partition("Raises:\n")[2].partition("\n\n")[0]
+        named |= {(where, name) for name in re.findall(r"^    ([\w.]+): ", section, re.M)}
+    assert ("load", "UnknownDesign") in named
+    assert ("StaticCall.state", "NotATrampoline") in named
+    unknown = {
+        (where, name)
+        for where, name in named
+        if name not in static_call.__all__ and not hasattr(builtins, name)
+    }
+    assert unknown == set()
 
 
 def test_pydoc_shows_it() -> None:

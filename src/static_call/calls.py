@@ -266,7 +266,7 @@ class StaticCall:
 
         Raises:
             BadTarget: The target is not code, or needs a landing pad and has none.
-            a64.Misaligned: The target's address is not a multiple of 4.
+            Misaligned: The target's address is not a multiple of 4.
             Unreachable: No form of the design reaches the target.
             Deadlock: This thread is in an update of it already.
             MissingPart: The place cannot say what must be known about the target.

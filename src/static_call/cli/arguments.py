@@ -71,6 +71,42 @@ class Parser(argparse.ArgumentParser):
         """Its arguments, in order: argparse keeps them, but has no public name for them."""
         return self._actions
 
+    def parse_mixed(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parses options and operands in any order, as GNU tools do. Raises Misuse."""
+        return self.parse_args(self._options_first(words))
+
+    def _options_first(self, words: Sequence[str]) -> Sequence[str]:
+        """The words as argparse wants them: options, `--` if need be, all operands together.
+
+        If an option lacks a value, they stay as they are: argparse refuses them then.
+        """
+        options: list[str] = []
+        operands: list[str] = []
+        rest = iter(words)
+        for word in rest:
+            if word == "--":
+                operands += rest
+            elif not _like_option(word):
+                operands.append(word)
+            else:
+                options.append(word)
+                for _ in range(self._values(word)):
+                    value = next(rest, "--")
+                    if _like_option(value):
+                        return words
+                    options.append(value)
+        end = ["--"] if any(word.startswith("-") for word in operands) else []
+        return [*options, *end, *operands]
+
+    def _values(self, option: str) -> int:
+        """How many words after an option are its values."""
+        known = {name: one for one in self._actions for name in one.option_strings}
+        meant = [one for name, one in known.items() if name.startswith(option) and name[1] == "-"]
+        action = known.get(option) or (meant[0] if meant else None)
+        if action is None:  # it is wrong, or its value is in the same word
+            return 0
+        return 1 if action.nargs is None else int(action.nargs)
+
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """Prints the help; raises OSError, which argparse would ignore."""
         print(self.format_help(), end="", file=file)
@@ -81,6 +117,11 @@ class Parser(argparse.ArgumentParser):
         raise Misuse(
             f"{verb}: " * bool(verb) + f"{message}: see {program} {verb}".rstrip() + " --help"
         )
+
+
+def _like_option(word: str) -> bool:
+    """Whether argparse would take a word for an option: it begins with -, and is not a number."""
+    return word.startswith("-") and not word[1:2].isdigit() and word != "-"
 
 
 class Version(argparse.Action):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 
 from static_call.cli.arguments import Misuse, Parser, Version
@@ -14,6 +14,7 @@ from static_call.errors import StaticCallError
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import NoReturn
 
 VERBS = (
@@ -83,7 +84,10 @@ def _run(words: list[str]) -> int:
         verb, words = (rest[0], [rest[0], "--help"]) if rest else ("--help", ["--help"])
     if verb not in VERBS and not verb.startswith("-"):
         raise Misuse(f"there is no verb {verb}{_nearest(verb)}: see static-call --help")
-    options = parser([verb] if verb in VERBS else VERBS).parse_args(words)
+    if verb in VERBS:
+        options = verb_parser(verb).parse_mixed(words[1:])
+    else:
+        options = parser().parse_args(words)
     status: int = options.run(options)
     return status
 
@@ -111,9 +115,22 @@ def _trouble(error: Exception | KeyboardInterrupt) -> int:
     if isinstance(error, MemoryError):
         return refuse("out of memory")
     if isinstance(error, OSError):
-        where = error.filename or ("" if written else "standard output")
+        where = _where(error, written)
         return refuse(f"{where}: " * bool(where) + (error.strerror or str(error)))
     return refuse(bug(error))
+
+
+def _where(error: OSError, written: bool) -> str:
+    """What an OSError is about; "" if that is not known.
+
+    Everything that writes a file names it, so what is full and has no name is standard output. If
+    that has no buffer, it has already forgotten what it could not write: `written` is True.
+    """
+    from errno import EDQUOT, EFBIG, ENOSPC
+
+    if error.filename is not None:
+        return str(error.filename) or "''"
+    return "" if written and error.errno not in (ENOSPC, EDQUOT, EFBIG) else "standard output"
 
 
 def _flushes() -> bool:
@@ -126,8 +143,15 @@ def _flushes() -> bool:
     return True
 
 
-def parser(names: Iterable[str] = VERBS) -> Parser:
-    """The parser of a command line with one of these verbs."""
+def verb_parser(name: str) -> Parser:
+    """The parser of what comes after a verb."""
+    verb = _module(name)
+    before, after = _texts(verb)
+    return _filled(Parser(prog=f"static-call {name}", description=before, epilog=after), verb)
+
+
+def parser() -> Parser:
+    """The parser of a whole command line: for the help, what has no verb, and completion."""
     top = Parser(
         prog="static-call",
         description="Static calls for arm64: list them, look at them, retarget them.\n\n"
@@ -136,14 +160,26 @@ def parser(names: Iterable[str] = VERBS) -> Parser:
     )
     top.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True, prog="static-call")
-    for name in names:
-        verb = import_module(f"static_call.cli.verbs.{name}")
-        one = top.verbs[name] = verbs.add_parser(
-            name,
-            help=verb.SUMMARY,
-            description=f"{verb.SUMMARY[0].upper()}{verb.SUMMARY[1:]}.\n\n{verb.DESCRIPTION}",
-            epilog="example:\n  " + verb.EXAMPLE.replace("\n", "\n  "),
-        )
-        verb.arguments(one)
-        one.set_defaults(run=verb.run)
+    for name in VERBS:
+        verb = _module(name)
+        before, after = _texts(verb)
+        one = verbs.add_parser(name, help=verb.SUMMARY, description=before, epilog=after)
+        top.verbs[name] = _filled(one, verb)
     return top
+
+
+def _module(verb: str) -> ModuleType:
+    return import_module(f"static_call.cli.verbs.{verb}")
+
+
+def _texts(verb: ModuleType) -> tuple[str, str]:
+    """What a verb's help says before its arguments and after them."""
+    before = f"{verb.SUMMARY[0].upper()}{verb.SUMMARY[1:]}.\n\n{verb.DESCRIPTION}"
+    return before, "example:\n  " + verb.EXAMPLE.replace("\n", "\n  ")
+
+
+def _filled(parser: Parser, verb: ModuleType) -> Parser:
+    """The parser with the verb's arguments, and what runs it."""
+    verb.arguments(parser)
+    parser.set_defaults(run=verb.run)
+    return parser

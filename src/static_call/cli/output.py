@@ -99,6 +99,23 @@ def show_traceback() -> None:
         print_exc()
 
 
+class Named:
+    """A `with` in which a file is written: an OSError without a file's name gets this one.
+
+    open() names the file; a write that fails, such as on a full disk, does not.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = self._path
+
+
 class Progress:
     """A line on stderr that says how far long work is: on a terminal, after a second.
 

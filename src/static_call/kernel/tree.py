@@ -95,7 +95,9 @@ class Tree:
             with suppress(PermissionError):
                 os.chown(temporary, like.st_uid, like.st_gid)
             os.replace(temporary, path)
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 os.unlink(temporary)
+            if isinstance(error, OSError):
+                error.filename = path
             raise

@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="an arm64 ELF file")
     parser.add_argument("name", metavar="NAME", help="a static call, or else a function")
     parser.add_argument(
-        "argument", nargs="*", metavar="ARGUMENT",
+        "argument", nargs="*", default=[], metavar="ARGUMENT",
         help="an integer, or str:TEXT for the address of a text",
     )  # fmt: skip
     parser.add_argument(

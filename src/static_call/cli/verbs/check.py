@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from static_call.cli.arguments import EDITIONS, Misuse, bounds, edition_option, given_limits
-from static_call.cli.output import NO, TROUBLE, Progress, print_json, say, table
+from static_call.cli.output import NO, TROUBLE, Named, Progress, print_json, say, table
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
 if TYPE_CHECKING:
@@ -63,16 +63,19 @@ def run(options: argparse.Namespace) -> int:
 
     if options.explain:
         return _explain(options)
-    if options.svg or options.html or options.property:
+    if any(one is not None for one in (options.svg, options.html, options.property)):
         raise Misuse("--svg, --html and --property go with --explain")
+    if options.litmus is not None and (options.json or options.two):
+        raise Misuse("--litmus writes files about single changes: no --json or --two with it")
     designs = [notation.load(name) for name in options.design or notation.shipped()]
     limits, basis = given_limits(options), _basis(options)
-    if options.litmus:
+    if options.litmus is not None:
         if options.cpu:
             raise Misuse("--litmus writes questions, which name no CPU: leave --cpu out")
         from static_call.check import export
 
-        written, problems = export.write(designs, options.litmus, limits)
+        with Named(options.litmus):
+            written, problems = export.write(designs, options.litmus, limits)
         print(f"{options.litmus}: {written} files")
         for problem in problems:
             say(f"no litmus file for {problem}")
@@ -127,18 +130,18 @@ def _explain(options: argparse.Namespace) -> int:
     from static_call.design import notation
     from static_call.design.text import PROPERTIES
 
-    if options.design or options.json or options.litmus or options.two:
+    if options.design or options.json or options.litmus is not None or options.two:
         raise Misuse("--explain tells of one design: no other, --json, --litmus or --two with it")
-    if options.property and options.property not in PROPERTIES:
-        raise Misuse(f"{options.property} is none of {', '.join(PROPERTIES)}")
+    if options.property is not None and options.property not in PROPERTIES:
+        raise Misuse(f"{options.property!r} is none of {', '.join(PROPERTIES)}")
     design = notation.load(options.explain[0])
     change = changes.parse_change(options.explain[1])
     told = story.tell(design, change, options.property, given_limits(options), _basis(options))
     print(told.text)
     for path, drawn in ((options.svg, "svg"), (options.html, "html")):
-        if path:
+        if path is not None:
             from static_call.check import drawing
 
-            with open(path, "w", encoding="utf-8") as file:
+            with Named(path), open(path, "w", encoding="utf-8") as file:
                 file.write(getattr(drawing, drawn)(told))
     return NO if told.verdict.holds is False and told.verdict.claimed else 0

@@ -21,7 +21,7 @@ $ static-call kernel port linux --revert"""
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("what", choices=("port",), help="what to do: port")
+    parser.add_argument("what", choices=("port",), metavar="port", help="what to do: port")
     parser.add_argument("tree", metavar="TREE", help="a Linux source tree")
     parser.add_argument(
         "--design", metavar="DESIGN",
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from static_call.kernel import code, patches, port
     from static_call.kernel.tree import Tree
 
-    if options.revert and (options.design or options.force):
+    if options.revert and (options.design is not None or options.force):
         raise Misuse("--revert takes out the port that is there: no --design or --force with it")
     tree = Tree(options.tree)
     port.known(tree)
@@ -55,9 +55,8 @@ def run(options: argparse.Namespace) -> int:
         without.write()
         print(f"took the port of {there.name} out of {tree.path}")
         return 0
-    design = (
-        notation.load(options.design) if options.design else there or notation.load("inline-stub")
-    )
+    wanted = options.design
+    design = notation.load(wanted) if wanted is not None else there or notation.load("inline-stub")
     code.check(design)
     if there:
         if options.patch or code.text(design) != code.text(there):

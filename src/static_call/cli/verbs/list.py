@@ -7,6 +7,7 @@ import argparse
 from static_call.cli.arguments import debug_option, design_option, load_designs, open_image
 from static_call.cli.output import NO, print_json, say, table
 from static_call.cli.static_calls import as_json, key, says
+from static_call.errors import StaticCallError
 
 SUMMARY = "list the static calls of an ELF file"
 DESCRIPTION = """\
@@ -14,7 +15,8 @@ FILE is an arm64 executable, shared object, relocatable object or kernel
 image. For each static call the table has its trampoline's address, design and
 form, its current target, and what its key holds. The exit status is 1 if the
 file has no static call. The symbols of a stripped file are looked for where
-gdb looks for them."""
+gdb looks for them; if they are not there, nothing is known (exit status 2),
+and --scan helps."""
 EXAMPLE = """\
 $ static-call list program
 $ static-call list --json --sites program"""
@@ -41,12 +43,20 @@ def run(options: argparse.Namespace) -> int:
         calls = (image_calls.scan if options.scan else image_calls.find)(image, designs)
         sites = image.code.sites([call.entry for call in calls]) if options.sites else {}
         shown = [as_json(call, image, sites.get(call.entry)) for call in calls if options.json]
-        stripped = image.names.stripped
+        nameless = image.names.stripped and not options.scan
         rows = [
             [call.name, image.where(call.entry), *says(call), key(call)]
             + ([sites[call.entry]] if options.sites else [])
             for call in calls if not options.json
         ]  # fmt: skip
+    if nameless and not calls:
+        raise StaticCallError(
+            f"{options.file}: its symbols are stripped, so it is not known whether it has static "
+            "calls: give the file that has them with --debug-file, or try --scan, which looks for "
+            "trampolines by shape"
+        )
+    if nameless:
+        say(f"{options.file}: its symbols are stripped: only exported static calls are listed")
     if options.json:
         print_json({"file": options.file, "static_calls": shown})
     elif calls:
@@ -54,10 +64,5 @@ def run(options: argparse.Namespace) -> int:
         table(rows, head + (["sites"] if options.sites else []))
     else:
         more = "" if options.scan else ": try --scan, which looks for trampolines by shape"
-        if stripped and not options.scan:
-            more = (
-                ": its symbols are stripped: give the file that has them with --debug-file, or try "
-                "--scan, which looks for trampolines by shape"
-            )
         say(f"{options.file}: no static calls{more}")
     return 0 if calls else NO

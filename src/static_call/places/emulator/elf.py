@@ -71,7 +71,7 @@ class EmulatedElf:
     def static_call(self, name: str) -> StaticCall:
         """A static call by its name or its trampoline's address in the file, 0x...
 
-        Raises image_calls.NoSuchCall, NotATrampoline.
+        Raises NoSuchCall, NotATrampoline.
         """
         (found,) = image_calls.lookup(self.image, self._designs, [name])
         return found.static_call(self.machine, self.bias)
@@ -79,11 +79,15 @@ class EmulatedElf:
     def set_calls(self, changes: Mapping[str, Target | str]) -> None:
         """Retargets static calls.
 
-        Raises what image_calls.lookup_to_change and StaticCall.update raise.
-
         Args:
             changes: Their targets, by name or, as text, 0x..., by address in the file. A target
                 that is an address is one in the file too.
+
+        Raises:
+            NoSuchCall: There is no static call of a name.
+            ElfError: There are several of a name.
+            NotATrampoline: What is there is not a trampoline of a known design.
+            StaticCallError: One is named twice, or what StaticCall.update raises.
         """
         found = image_calls.lookup_to_change(self.image, self._designs, changes)
         for one, target in zip(found, changes.values()):
@@ -109,7 +113,9 @@ class EmulatedElf:
         return Function(self.machine, self.resolve(name), name, bits)
 
     def resolve(self, name: str) -> int:
-        """The address of a symbol in the machine. Raises elf.NoSuchSymbol, elf.AmbiguousSymbol.
+        """The address of a symbol in the machine.
+
+        Raises ElfError if the file does not define it, or defines several.
 
         An indirect function (STT_GNU_IFUNC) is the one that its resolver chooses.
         """

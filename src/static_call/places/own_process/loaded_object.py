@@ -40,7 +40,7 @@ class Unreadable(StaticCallError):
 
 
 class LoadedObject:
-    """An ELF file that is loaded into this process; its static calls by name.
+    """An ELF file that is loaded into this process, as loaded() finds it.
 
     Attributes:
         process: This process.
@@ -59,7 +59,7 @@ class LoadedObject:
         designs: Sequence[str] = (),
         unreadable: str = "",
     ) -> None:
-        """Finds its static calls. Raises elf.ElfError."""
+        """Finds its static calls. Raises ElfError."""
         self.process: Process = process
         self.path: str = path
         self.bias: int = bias
@@ -100,10 +100,16 @@ class LoadedObject:
         return f"<{self.path} at {self.bias:#x}: {len(self.static_calls)} static calls>"
 
     def __iter__(self) -> Iterator[StaticCall]:
+        """Its static calls, in the order of `static_calls`."""
         return iter(self.static_calls.values())
 
     def __getitem__(self, name: str) -> StaticCall:
-        """A static call by name. Raises image_calls.NoSuchCall, and Unreadable."""
+        """A static call by name.
+
+        Raises:
+            NoSuchCall: It has none of this name whose trampoline and key are in memory too.
+            StaticCallError: Its file cannot be read.
+        """
         if self.unreadable:
             raise Unreadable(f"{self.path}: {self.unreadable}")
         if name in self._refused:
@@ -115,7 +121,7 @@ class LoadedObject:
     def resolve(self, name: str) -> int:
         """The address of one of its symbols, or of any that dlsym finds.
 
-        Raises StaticCallError, and Unreadable if the code there is not the file's.
+        Raises StaticCallError if there is none, or if the code there is not the file's.
         """
         assert self._image is not None
         try:
@@ -228,7 +234,7 @@ def _object(process: Process, mapping: Mapping, designs: Sequence[str] = ()) -> 
 
 
 def _open(process: Process, mapping: Mapping) -> Image | None:
-    """The file that is mapped. Raises Unreadable, and elf.ElfError."""
+    """The file that is mapped. Raises Unreadable, and ElfError."""
     if not process.translated:
         # The mapped file itself, whatever is at its path. This takes CAP_CHECKPOINT_RESTORE.
         try:
