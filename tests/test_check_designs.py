@@ -15,7 +15,7 @@ from static_call.check.properties import named
 from static_call.check.questions import Question, stops
 from static_call.check.remedies import VALID
 from static_call.check.story import tell
-from static_call.check.telling import in_order, why
+from static_call.memory_model.telling import in_order, why
 from static_call.check.verdicts import remedies
 from static_call.design import notation
 from static_call.design.design import Design

@@ -11,7 +11,7 @@ from static_call.check.properties import ROWS, Property
 from static_call.check.questions import Question
 from static_call.check.report import show_models
 from static_call.check.scene import Scene
-from static_call.check.telling import circle, columns, ending
+from static_call.memory_model.telling import circle, columns, ending
 from static_call.check.verdicts import Verdict, check, remedies
 from static_call.design.design import Design
 from static_call.memory_model.cycles import Edge, Refused

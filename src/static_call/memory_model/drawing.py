@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from static_call.check.changes import show_change
 from static_call.check.story import Story
-from static_call.check.telling import told, why
+from static_call.memory_model.telling import told, why
 from static_call.memory_model.cycles import Edge, order_edges
 from static_call.memory_model.executions import INITIAL, Execution
 
