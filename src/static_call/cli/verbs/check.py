@@ -111,10 +111,13 @@ def _explain(options: argparse.Namespace) -> int:
     change = changes.parse_change(options.explain[1])
     told = story.tell(design, change, options.property, given_limits(options))
     print(told.text)
-    for path, drawn in ((options.svg, "svg"), (options.html, "html")):
-        if path:
-            from static_call.check import drawing
+    if options.svg or options.html:
+        from static_call.memory_model import drawing
 
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(getattr(drawing, drawn)(told))
+        if options.svg:
+            with open(options.svg, "w", encoding="utf-8") as file:
+                file.write(drawing.svg(told.picture))
+        if options.html:
+            with open(options.html, "w", encoding="utf-8") as file:
+                file.write(drawing.html(told.picture, told.about, told.text))
     return NO if told.verdict.holds is False and told.verdict.claimed else 0
