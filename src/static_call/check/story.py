@@ -20,10 +20,7 @@ from static_call.memory_model.events import Path
 from static_call.memory_model.executions import Execution
 from static_call.memory_model.model import WEAKEST
 from static_call.memory_model.program import DEFAULT, Limits
-from static_call.memory_model.telling import circle, columns
-
-_CIRCLES = 2
-"""How many cycles are described."""
+from static_call.memory_model.telling import circles, columns, shown
 
 
 @dataclass(frozen=True)
@@ -137,23 +134,15 @@ def _trivial(verdict: Verdict, scene: Scene) -> Story:
 
 def _forbidden(verdict: Verdict, scene: Scene, refused: Refused) -> Story:
     """A property that holds because the model forbids the executions that would break it."""
-    execution, told = refused.execution, refused.cycles[:_CIRCLES]
-    cycle = tuple(dict.fromkeys(edge for one in told for edge in one))
+    execution, cycle = refused.execution, shown(refused)
     outcome = scene.outcome(execution.paths[1])
     parts = [
         _head(verdict),
         "holds in every cache type" + (f": {verdict.says}" if verdict.says else ""),
         f"The model forbids what would break it: a call that ends in {outcome!r}. It would take",
         "\n".join(columns(scene, execution, cycle)),
-        "and that goes round in a circle, each before the next:",
+        *circles(scene, refused),
     ]
-    for number, one in enumerate(told):
-        if number:
-            parts.append("or else, where a DC or an IC came first that came later there,")
-        parts.append("\n".join(circle(scene, execution, one)))
-    more = len(refused.cycles) - _CIRCLES
-    if more > 0:
-        parts.append(f"and {more} more such {'circle' if more == 1 else 'circles'}.")
     return Story(verdict, scene, execution, cycle, "\n\n".join(parts))
 
 

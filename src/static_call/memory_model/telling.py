@@ -7,12 +7,15 @@ from textwrap import wrap
 from typing import Protocol
 
 from static_call.isa.a64_more import decode
-from static_call.memory_model.cycles import Edge, order_edges
+from static_call.memory_model.cycles import Edge, Refused, order_edges
 from static_call.memory_model.events import Event
 from static_call.memory_model.executions import INITIAL, Execution
 
 _WIDTH, _LEAST = 108, 28
 """Letters for the columns of all threads together, and for each of them at least."""
+
+_CIRCLES = 2
+"""How many cycles are described."""
 
 
 class Words(Protocol):
@@ -60,7 +63,7 @@ def _preferences(execution: Execution, cycle: tuple[Edge, ...]) -> Iterator[tupl
     following = [(i, i + 1) for i in range(len(thread) - 1) if thread[i] == thread[i + 1]]
     yield from ((a, b) for a, b in following if thread[a] == 0)
     if cycle:
-        yield from ((a, b) for a, b in following if thread[a] == 1)
+        yield from ((a, b) for a, b in following if thread[a] > 0)
         for edge in order_edges(execution):
             if edge.axiom == "shootdown" and not edge.through:
                 yield edge.source, edge.target
@@ -145,12 +148,31 @@ def _stored(execution: Execution, index: int, source: int) -> str:
     order = execution.co[execution.shape.atoms[index]]
     if len(order) == 1:
         return ", as stored"
-    return f", as stored {('first', 'second', 'third', 'fourth')[min(order.index(source), 3)]}"
+    number = order.index(source)
+    names = ("first", "second", "third", "fourth")
+    return f", as stored {names[number] if number < len(names) else f'as number {number + 1}'}"
 
 
 def _location(words: Words, event: Event) -> str:
     name = words.name(event.address)
     return name if event.size in (4, 8) else f"{name} ({event.size} bytes)"
+
+
+def shown(refused: Refused) -> tuple[Edge, ...]:
+    """The edges of the cycles that are described: the shortest, at most two."""
+    return tuple(dict.fromkeys(edge for one in refused.cycles[:_CIRCLES] for edge in one))
+
+
+def circles(words: Words, refused: Refused) -> Iterator[str]:
+    """What forbids an execution, in paragraphs."""
+    yield "and that goes round in a circle, each before the next:"
+    for number, one in enumerate(refused.cycles[:_CIRCLES]):
+        if number:
+            yield "or else, where a DC or an IC came first that came later there,"
+        yield "\n".join(circle(words, refused.execution, one))
+    more = len(refused.cycles) - _CIRCLES
+    if more > 0:
+        yield f"and {more} more such {'circle' if more == 1 else 'circles'}."
 
 
 def circle(words: Words, execution: Execution, cycle: tuple[Edge, ...]) -> Iterator[str]:
