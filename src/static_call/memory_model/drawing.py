@@ -377,6 +377,50 @@ def _worth(execution: Execution, edge: Edge) -> bool:
     )
 
 
+def dot(picture: Picture) -> str:
+    """The picture as a graph in Graphviz' language: `dot -Tpdf FILE` draws it."""
+    execution = picture.execution
+    title = f"{picture.title}\n{picture.note}"
+    lines = [
+        f"digraph {_quoted(picture.title)} {{",
+        f'  graph [label={_quoted(title)}, labelloc=t, labeljust=l, bgcolor="white"]',
+        '  node [shape=box, style="rounded,filled", fillcolor="white", fontname=monospace]',
+        "  edge [fontsize=11]",
+    ]
+    if execution is not None:
+        lines += _clusters(picture, execution)
+        for kind, a, b, label in _lines(picture, execution):
+            style = ", style=dashed" if kind in _DASHED else ", penwidth=2" * (kind == "cycle")
+            lines.append(
+                f"  e{a} -> e{b} [label={_quoted(label)}, color={_quoted(_COLOURS[kind])}, "
+                f"fontcolor={_quoted(_COLOURS[kind])}, constraint=false{style}]"
+            )
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _clusters(picture: Picture, execution: Execution) -> Iterator[str]:
+    """The events of each thread, in program order from top to bottom."""
+    texts = dict(told(picture.words, execution, picture.cycle))
+    inside = _in_cycle(execution, picture.cycle)
+    for thread, name in enumerate(picture.words.threads):
+        own = [i for i in sorted(texts) if execution.thread[i] == thread]
+        yield f"  subgraph cluster_{thread} {{"
+        yield f'    label={_quoted(name)}; color="#d1d5db"'
+        for i in own:
+            colour = "cycle" if i in inside else "conflict" if i in picture.wrong else ""
+            style = f", color={_quoted(_COLOURS[colour])}" if colour else ""
+            yield f"    e{i} [label={_quoted(texts[i])}{style}]"
+        for a, b in pairwise(own):
+            yield f'    e{a} -> e{b} [color="#d1d5db", arrowhead=none, weight=9]'
+        yield "  }"
+
+
+def _quoted(text: str) -> str:
+    """A string of Graphviz' language."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
 def html(picture: Picture, about: str, text: str) -> str:
     """The picture as an HTML page that needs no other file.
 

@@ -94,7 +94,10 @@ class Story:
         return f"{self.picture.note[0].upper()}{self.picture.note[1:]}."
 
 
-def tell(result: Result, model: Model, limits: Limits = DEFAULT, tick: Tick | None = None) -> Story:
+def tell(
+    result: Result, model: Model, limits: Limits = DEFAULT, tick: Tick | None = None,
+    without: frozenset[str] = frozenset(),
+) -> Story:  # fmt: skip
     """The story of a test: an execution that decides its condition, or why there is none.
 
     Args:
@@ -102,6 +105,9 @@ def tell(result: Result, model: Model, limits: Limits = DEFAULT, tick: Tick | No
         model: The model.
         limits: Bounds on the work.
         tick: Called now and then.
+        without: Axioms, by name or as the walks of single rows. If there are any, the story is of
+            an execution that ends as the model allows only without them, if one can be found that
+            decides the condition.
 
     Raises:
         NothingToTell: the test has no condition, or paths that were left out could decide it.
@@ -109,27 +115,10 @@ def tell(result: Result, model: Model, limits: Limits = DEFAULT, tick: Tick | No
         Unmodelled: an instruction has no semantics.
     """
     teller = _Teller(result, model, limits, tick)
+    if without:
+        return teller.without(without)
     teller.check()
     return teller.reached() if teller.decisive else teller.never()
-
-
-def tell_without(
-    result: Result, model: Model, axioms: frozenset[str], limits: Limits = DEFAULT,
-    tick: Tick | None = None,
-) -> Story:  # fmt: skip
-    """The story of an execution with a final state that only some axioms forbid.
-
-    One that decides the condition is preferred. The other arguments, and what is raised, are those
-    of `tell`.
-
-    Args:
-        result: The test's result under the whole model.
-        model: The whole model.
-        axioms: The names of the axioms, or the walks of single rows.
-        limits: Bounds on the work.
-        tick: Called now and then.
-    """
-    return _Teller(result, model, limits, tick).without(axioms)
 
 
 class _Teller:
