@@ -15,7 +15,6 @@ from static_call.check.properties import named
 from static_call.check.questions import Question, stops
 from static_call.check.remedies import VALID
 from static_call.check.story import tell
-from static_call.check.telling import in_order, why
 from static_call.check.verdicts import remedies
 from static_call.design import notation
 from static_call.design.design import Design
@@ -25,6 +24,7 @@ from static_call.design.text import PROPERTIES
 from static_call.errors import StaticCallError
 from static_call.memory_model.model import CACHE_TYPES, WEAKEST
 from static_call.memory_model.program import Limits
+from static_call.memory_model.telling import in_order, why
 
 SINGLE = changes(2)
 ADDRESSES = {change for change in SINGLE if change[1].split()[0] in ("near", "far")}

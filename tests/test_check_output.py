@@ -13,13 +13,13 @@ from xml.etree import ElementTree
 import pytest
 from patience import patient
 
-from static_call.check import drawing, export, verdicts
+from static_call.check import export, verdicts
 from static_call.check.changes import Unaskable, changes
 from static_call.check.story import tell
 from static_call.cli import main as cli
 from static_call.design import notation
 from static_call.design.text import PROPERTIES
-from static_call.memory_model import litmus, litmus_reader
+from static_call.memory_model import drawing, litmus, litmus_reader
 from static_call.memory_model.litmus_writer import NotExpressible
 from static_call.memory_model.model import CACHE_TYPES
 
@@ -136,7 +136,7 @@ def test_a_drawing_is_xml_and_needs_nothing_else(
 ) -> None:
     """A box for each event with its text, an arrow for each value read from a write; no links."""
     told = tell(notation.load(name), change, what)
-    picture = drawing.svg(told)
+    picture = drawing.svg(told.picture)
     root = ElementTree.fromstring(picture)
     boxes = root.findall("{http://www.w3.org/2000/svg}rect")[1:]
     assert len(boxes) == (len(told.execution.events) if told.execution else 0)
@@ -145,7 +145,7 @@ def test_a_drawing_is_xml_and_needs_nothing_else(
         assert picture.count(">rf</text>") == len(read)
     for edge in told.cycle:
         assert f">{edge.axiom}</text>" in picture
-    page = drawing.html(told)
+    page = drawing.html(told.picture, told.about, told.text)
     assert "http" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert picture in page
 

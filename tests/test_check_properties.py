@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from static_call.check import drawing, export, report, verdicts
+from static_call.check import export, report, verdicts
 from static_call.check.checker import Checker, Failure
 from static_call.check.properties import ROWS, Property
 from static_call.check.questions import Question
@@ -15,6 +15,7 @@ from static_call.check.scene import Scene
 from static_call.check.story import tell
 from static_call.design import notation
 from static_call.design.text import PROPERTIES
+from static_call.memory_model import drawing
 from static_call.memory_model.litmus import run
 from static_call.memory_model.litmus_reader import read
 from static_call.memory_model.litmus_writer import NotExpressible
@@ -68,8 +69,8 @@ def test_a_row_gets_stories_with_its_remedy() -> None:
     assert no.text.startswith("inline-stub: near A → null\nreaches: every call reaches a function")
     assert "does not hold in every cache type: a call returns at once" in no.text
     assert no.text.endswith("What would make it hold:\n  * a target that is not null")
-    assert ElementTree.fromstring(drawing.svg(no)).tag.endswith("svg")
-    assert "Every call reaches a function." in drawing.html(no)
+    assert ElementTree.fromstring(drawing.svg(no.picture)).tag.endswith("svg")
+    assert "Every call reaches a function." in drawing.html(no.picture, no.about, no.text)
     yes = tell(STUB, ("near A", "far B"), TOY)
     assert "holds in every cache type: all go on" in yes.text
     assert "round in a circle" in yes.text

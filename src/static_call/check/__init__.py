@@ -7,5 +7,5 @@ The files, each after those that it imports:
 - checker.py: asks the model, and remembers
 - cmodx.py, landing.py, atomic.py, remedies.py, properties.py: the properties, a row for each
 - verdicts.py, report.py: the answers, and their tables
-- telling.py, story.py, drawing.py, export.py: why; and the questions as litmus files
+- story.py, export.py: why; and the questions as litmus files
 """

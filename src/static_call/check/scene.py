@@ -159,7 +159,9 @@ class Scene:
             return f"a call that starts after a context synchronisation event {_goes(outcome)}"
         return f"a call {_goes(outcome)}"
 
-    # Names for people
+    # Names for people (telling.Words)
+
+    threads = ("updater", "caller")
 
     def name(self, address: int) -> str:
         """An address for a person."""

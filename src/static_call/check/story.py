@@ -13,16 +13,15 @@ from static_call.check.properties import ROWS, Property
 from static_call.check.questions import Question
 from static_call.check.report import show_models
 from static_call.check.scene import Scene
-from static_call.check.telling import circle, columns, ending
 from static_call.check.verdicts import Verdict, check, remedies
 from static_call.design.design import Design
+from static_call.isa.a64_more import decode
 from static_call.memory_model.cycles import Edge, Refused
+from static_call.memory_model.drawing import Picture
 from static_call.memory_model.events import Path
 from static_call.memory_model.executions import Execution
 from static_call.memory_model.program import DEFAULT, Limits
-
-_CIRCLES = 2
-"""How many cycles are described."""
+from static_call.memory_model.telling import circles, columns, shown
 
 _WIDE = 96
 """Columns of the lines that are wrapped."""
@@ -46,6 +45,28 @@ class Story:
     execution: Execution | None
     cycle: tuple[Edge, ...]
     text: str
+
+    @property
+    def about(self) -> str:
+        """A sentence on what was asked."""
+        return f"{self.verdict.what.meaning.capitalize()}."
+
+    @property
+    def picture(self) -> Picture:
+        """What drawing.py draws of it."""
+        verdict, execution = self.verdict, self.execution
+        title = f"{verdict.design.name}: {show_change(verdict.change)}"
+        if execution is None:
+            note = f"{verdict.name} holds: no values lead to a wrong call"
+            return Picture(title, note, self.scene, None)
+        conflicts = verdict.what.conflicts(execution)
+        if verdict.holds is not False:
+            note = f"{verdict.name} holds: the model forbids this execution"
+            return Picture(title, note, self.scene, execution, self.cycle, conflicts)
+        last = max((i for i in execution.rf if execution.thread[i] == 1), default=-1)
+        wrong = [i for pair in conflicts for i in pair] or [last]
+        note = f"{verdict.name}: {verdict.says}"
+        return Picture(title, note, self.scene, execution, (), conflicts, frozenset(wrong))
 
 
 def tell(
@@ -113,10 +134,22 @@ def _broken(checker: Checker, verdict: Verdict) -> Story:
         _head(verdict),
         f"does not hold in {show_models(verdict.models)}: {verdict.says}",
         "\n".join(columns(scene, execution)),
-        ending(scene, execution),
+        _ending(scene, execution),
         _advice(remedies(verdict, checker)),
     ]
     return Story(verdict, scene, execution, (), "\n\n".join(parts))
+
+
+def _ending(scene: Scene, execution: Execution) -> str:
+    """What the caller executed, where that led, and what would have been right."""
+    path = execution.paths[1]
+    shown = [decode(done.word, done.address).format(scene.name) for done in path.trace]
+    outcome = scene.outcome(path)
+    right = " or ".join(sorted(scene.right(path)))
+    if scene.question.kind == "fresh":
+        right = f"{right}, as written"
+    text = f"The caller executes {'; '.join(shown)}: {outcome}."
+    return text if outcome in scene.right(path) else f"{text}\nRight would be: {right}."
 
 
 def _trivial(verdict: Verdict, scene: Scene) -> Story:
@@ -127,23 +160,15 @@ def _trivial(verdict: Verdict, scene: Scene) -> Story:
 
 def _forbidden(verdict: Verdict, scene: Scene, refused: Refused) -> Story:
     """A property that holds because the model forbids the executions that would break it."""
-    execution, told = refused.execution, refused.cycles[:_CIRCLES]
-    cycle = tuple(dict.fromkeys(edge for one in told for edge in one))
+    execution, cycle = refused.execution, shown(refused)
     outcome = scene.outcome(execution.paths[1])
     parts = [
         _head(verdict),
         f"holds in {_where(verdict.basis)}" + (f": {verdict.says}" if verdict.says else ""),
         f"The model forbids what would break it: a call that ends in {outcome!r}. It would take",
         "\n".join(columns(scene, execution, cycle)),
-        "and that goes round in a circle, each before the next:",
+        *circles(scene, refused),
     ]
-    for number, one in enumerate(told):
-        if number:
-            parts.append("or else, where a DC or an IC came first that came later there,")
-        parts.append("\n".join(circle(scene, execution, one)))
-    more = len(refused.cycles) - _CIRCLES
-    if more > 0:
-        parts.append(f"and {more} more such {'circle' if more == 1 else 'circles'}.")
     return Story(verdict, scene, execution, cycle, "\n\n".join(parts))
 
 

@@ -6,6 +6,7 @@ It knows nothing of trampolines. The files, each after those that it imports:
 - values.py, effects.py, semantics.py, explore.py: the paths of each thread by itself
 - model.py: Arm's memory model as tables of rules; relations.py, shapes.py: these, evaluated
 - executions.py: the executions that the model allows; cycles.py: why it forbids others
+- telling.py, drawing.py: an execution in words, and drawn
 - litmus_format.py, litmus_values.py, litmus_condition.py, litmus_reader.py, litmus.py,
   litmus_writer.py: litmus tests as data, read, run and written
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from static_call.memory_model.executions import (
@@ -17,7 +18,7 @@ from static_call.memory_model.executions import (
 )
 from static_call.memory_model.explore import Explored, explore
 from static_call.memory_model.model import GLOBAL, LOCAL, PICK, WEAKEST, Model
-from static_call.memory_model.program import Program
+from static_call.memory_model.program import Program, TooBig
 from static_call.memory_model.relations import Rows, bits
 from static_call.memory_model.shapes import Shape, Shapes
 
@@ -67,20 +68,22 @@ def forbidden(
         shapes: Remembers what executions share, from one call to the next.
 
     Raises:
-        TooBig: there are more combinations than the limits allow.
+        TooBig: there are more combinations or candidates than the limits allow.
         Unmodelled: an instruction has no semantics here.
     """
     explored = explore(what) if isinstance(what, Program) else what
     shapes = shapes or Shapes()
+    count, most = 0, explored.limits.executions
     for paths in combinations(explored):
         if where is not None and not where(paths):
             continue
         shape = shapes.shape(explored.program, model, paths)
-        found: dict[object, list[Execution]] = {}
-        for execution in Candidates(shape, paths, every=True, check=False).run():
-            key = tuple(execution.rf.items()), tuple(execution.co.items())
-            found.setdefault(key, []).append(execution)
-        for executions in found.values():
+        found = Candidates(shape, paths, every=True, check=False).run()
+        for _, same in groupby(found, lambda one: (one.rf, one.co)):  # the search goes by these
+            executions = list(islice(same, most - count + 1))
+            count += len(executions)
+            if count > most:
+                raise TooBig(f"more than {most} candidate executions: raise --executions")
             cycles = [shortest_cycle(execution) for execution in executions]
             if all(cycles):
                 unique = dict.fromkeys(cycle for cycle in cycles if cycle is not None)

@@ -150,6 +150,25 @@ def run(
     )  # fmt: skip
 
 
+def seeks(test: Test, execution: Execution) -> bool:
+    """Whether an execution decides a test's condition, whose answer is otherwise the opposite.
+
+    It does if it satisfies the condition of an `exists` or `~exists`, or breaks that of a `forall`.
+    """
+    positive = test.quantifier != "forall"
+    return (
+        _satisfied(test, test.only, execution)
+        and _satisfied(test, test.condition, execution) == positive
+    )
+
+
+def state(test: Test, execution: Execution) -> str:
+    """The final state of an execution, as herd7 prints it."""
+    faults = tuple(dict.fromkeys(faults_of(test.condition)))
+    held = [_held(test, location, execution) for location in test.observed]
+    return _state(test, test.observed, held, faults, [_faulted(one, execution) for one in faults])
+
+
 def _held(test: Test, location: Location, execution: Execution) -> int:
     """The final value of a location: the bits that its type has."""
     if isinstance(location, Register):

@@ -138,10 +138,13 @@ def _explain(options: argparse.Namespace) -> int:
     change = changes.parse_change(options.explain[1])
     told = story.tell(design, change, options.property, given_limits(options), _basis(options))
     print(told.text)
-    for path, drawn in ((options.svg, "svg"), (options.html, "html")):
-        if path is not None:
-            from static_call.check import drawing
+    if options.svg is not None or options.html is not None:
+        from static_call.memory_model import drawing
 
-            with Named(path), open(path, "w", encoding="utf-8") as file:
-                file.write(getattr(drawing, drawn)(told))
+        if options.svg is not None:
+            with Named(options.svg), open(options.svg, "w", encoding="utf-8") as file:
+                file.write(drawing.svg(told.picture))
+        if options.html is not None:
+            with Named(options.html), open(options.html, "w", encoding="utf-8") as file:
+                file.write(drawing.html(told.picture, told.about, told.text))
     return NO if told.verdict.holds is False and told.verdict.claimed else 0

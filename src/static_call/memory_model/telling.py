@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from textwrap import wrap
+from typing import Protocol
 
-from static_call.check.scene import Scene
 from static_call.isa.a64_more import decode
-from static_call.memory_model.cycles import Edge, order_edges
+from static_call.memory_model.cycles import Edge, Refused, order_edges
 from static_call.memory_model.events import Event
 from static_call.memory_model.executions import INITIAL, Execution
 
-_WIDTH = 54
+_WIDTH, _LEAST = 108, 28
+"""Letters for the columns of all threads together, and for each of them at least."""
+
+_CIRCLES = 2
+"""How many cycles are described."""
+
+
+class Words(Protocol):
+    """What a program's threads, addresses and values are called."""
+
+    @property
+    def threads(self) -> Sequence[str]:
+        """The names of the threads."""
+
+    def name(self, address: int, /) -> str:
+        """An address for a person."""
+
+    def value(self, value: int, size: int, at: int, /) -> str:
+        """A value of `size` bytes for a person, given its address."""
 
 
 def in_order(execution: Execution, cycle: tuple[Edge, ...] = ()) -> list[int]:
@@ -45,7 +63,7 @@ def _preferences(execution: Execution, cycle: tuple[Edge, ...]) -> Iterator[tupl
     following = [(i, i + 1) for i in range(len(thread) - 1) if thread[i] == thread[i + 1]]
     yield from ((a, b) for a, b in following if thread[a] == 0)
     if cycle:
-        yield from ((a, b) for a, b in following if thread[a] == 1)
+        yield from ((a, b) for a, b in following if thread[a] > 0)
         for edge in order_edges(execution):
             if edge.axiom == "shootdown" and not edge.through:
                 yield edge.source, edge.target
@@ -60,28 +78,29 @@ def is_early(execution: Execution, order: list[int], at: int) -> bool:
     return any(j < i and execution.thread[j] == execution.thread[i] for j in order[at + 1 :])
 
 
-def columns(scene: Scene, execution: Execution, cycle: tuple[Edge, ...] = ()) -> list[str]:
-    """The events as two columns, the updater's and the caller's: see in_order."""
+def columns(words: Words, execution: Execution, cycle: tuple[Edge, ...] = ()) -> list[str]:
+    """The events as columns, one for each thread: see in_order."""
+    width = max(_WIDTH // len(words.threads), _LEAST)
     lines = [
-        f"{'updater':<{_WIDTH}}caller",
-        f"{'-' * (_WIDTH - 2):<{_WIDTH}}{'-' * (_WIDTH - 2)}",
+        "".join(f"{name:<{width}}" for name in words.threads).rstrip(),
+        "".join(f"{'-' * (width - 2):<{width}}" for _ in words.threads).rstrip(),
     ]
-    for i, text in told(scene, execution, cycle):
-        for part in wrap(text, _WIDTH - 3, subsequent_indent="    "):
-            lines.append(" " * _WIDTH * execution.thread[i] + part)
+    for i, text in told(words, execution, cycle):
+        for part in wrap(text, width - 3, subsequent_indent="    "):
+            lines.append(" " * width * execution.thread[i] + part)
     return lines
 
 
 def told(
-    scene: Scene, execution: Execution, cycle: tuple[Edge, ...] = ()
+    words: Words, execution: Execution, cycle: tuple[Edge, ...] = ()
 ) -> Iterator[tuple[int, str]]:
     """The events in the order in which they are told, each with its text."""
     order = in_order(execution, cycle)
     for at, i in enumerate(order):
-        yield i, describe(scene, execution, i) + (" (early)" * is_early(execution, order, at))
+        yield i, describe(words, execution, i) + (" (early)" * is_early(execution, order, at))
 
 
-def instruction(scene: Scene, execution: Execution, index: int) -> str:
+def instruction(words: Words, execution: Execution, index: int) -> str:
     """The instruction that an event belongs to, as assembly."""
     thread = execution.thread[index]
     path = execution.paths[thread]
@@ -93,13 +112,13 @@ def instruction(scene: Scene, execution: Execution, index: int) -> str:
         done = executed
     if done is None:
         return ""
-    return decode(done.word, done.address).format(scene.name)
+    return decode(done.word, done.address).format(words.name)
 
 
-def describe(scene: Scene, execution: Execution, index: int) -> str:
+def describe(words: Words, execution: Execution, index: int) -> str:
     """An event in words: the instruction, the value and where it comes from."""
     event = execution.events[index]
-    insn = instruction(scene, execution, index)
+    insn = instruction(words, execution, index)
     match event.kind:
         case "CSE":
             return {
@@ -110,16 +129,16 @@ def describe(scene: Scene, execution: Execution, index: int) -> str:
         case "DMB" | "DSB":
             return insn
         case "DC" | "IC":
-            return f"{insn.split(',')[0]}, {scene.name(event.address)}"
+            return f"{insn.split(',')[0]}, {words.name(event.address)}"
         case "W":
-            value = scene.value(event.value, event.size, event.address)
-            return f"{insn}: {_location(scene, event)} = {value}"
-    value = scene.value(event.value, event.size, event.address)
+            value = words.value(event.value, event.size, event.address)
+            return f"{insn}: {_location(words, event)} = {value}"
+    value = words.value(event.value, event.size, event.address)
     source = execution.rf.get(index, INITIAL)
     old = ", as before" if source == INITIAL else _stored(execution, index, source)
     if event.kind == "F":
-        return f"fetches {_location(scene, event)}: {value}{old}"
-    return f"{insn}: {_location(scene, event)} is {value}{old}"
+        return f"fetches {_location(words, event)}: {value}{old}"
+    return f"{insn}: {_location(words, event)} is {value}{old}"
 
 
 def _stored(execution: Execution, index: int, source: int) -> str:
@@ -129,37 +148,44 @@ def _stored(execution: Execution, index: int, source: int) -> str:
     order = execution.co[execution.shape.atoms[index]]
     if len(order) == 1:
         return ", as stored"
-    return f", as stored {('first', 'second', 'third', 'fourth')[min(order.index(source), 3)]}"
+    number = order.index(source)
+    names = ("first", "second", "third", "fourth")
+    return f", as stored {names[number] if number < len(names) else f'as number {number + 1}'}"
 
 
-def _location(scene: Scene, event: Event) -> str:
-    name = scene.name(event.address)
+def _location(words: Words, event: Event) -> str:
+    name = words.name(event.address)
     return name if event.size in (4, 8) else f"{name} ({event.size} bytes)"
 
 
-def ending(scene: Scene, execution: Execution) -> str:
-    """What the caller executed, where that led, and what would have been right."""
-    path = execution.paths[1]
-    shown = [decode(done.word, done.address).format(scene.name) for done in path.trace]
-    outcome = scene.outcome(path)
-    right = " or ".join(sorted(scene.right(path)))
-    if scene.question.kind == "fresh":
-        right = f"{right}, as written"
-    text = f"The caller executes {'; '.join(shown)}: {outcome}."
-    return text if outcome in scene.right(path) else f"{text}\nRight would be: {right}."
+def shown(refused: Refused) -> tuple[Edge, ...]:
+    """The edges of the cycles that are described: the shortest, at most two."""
+    return tuple(dict.fromkeys(edge for one in refused.cycles[:_CIRCLES] for edge in one))
 
 
-def circle(scene: Scene, execution: Execution, cycle: tuple[Edge, ...]) -> Iterator[str]:
+def circles(words: Words, refused: Refused) -> Iterator[str]:
+    """What forbids an execution, in paragraphs."""
+    yield "and that goes round in a circle, each before the next:"
+    for number, one in enumerate(refused.cycles[:_CIRCLES]):
+        if number:
+            yield "or else, where a DC or an IC came first that came later there,"
+        yield "\n".join(circle(words, refused.execution, one))
+    more = len(refused.cycles) - _CIRCLES
+    if more > 0:
+        yield f"and {more} more such {'circle' if more == 1 else 'circles'}."
+
+
+def circle(words: Words, execution: Execution, cycle: tuple[Edge, ...]) -> Iterator[str]:
     """A cycle: events, with a reason between each and the next."""
-    whose = ("updater", "caller")
     for edge in cycle:
-        yield f"  {whose[execution.thread[edge.source]]}: {describe(scene, execution, edge.source)}"
-        through = [describe(scene, execution, i) for i in edge.through]
+        whose = words.threads[execution.thread[edge.source]]
+        yield f"  {whose}: {describe(words, execution, edge.source)}"
+        through = [describe(words, execution, i) for i in edge.through]
         yield f"      {edge.axiom}" + (f" (through {'; '.join(through)})" if through else "")
         for number, step in enumerate(why(execution, edge)):
-            words = "and that before" if number else "which it comes before, since before"
-            yield f"        {words} {describe(scene, execution, step.target)} ({step.axiom})"
-    yield f"  and so before itself: {describe(scene, execution, cycle[0].source)}"
+            before = "and that before" if number else "which it comes before, since before"
+            yield f"        {before} {describe(words, execution, step.target)} ({step.axiom})"
+    yield f"  and so before itself: {describe(words, execution, cycle[0].source)}"
 
 
 def why(execution: Execution, edge: Edge) -> tuple[Edge, ...]:
