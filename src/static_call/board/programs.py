@@ -37,7 +37,7 @@ from static_call.memory_model.litmus_format import (
 )
 from static_call.memory_model.program import SP
 
-WAITS = 2000
+WAITS = 5000
 """How often a load that waits for another thread is repeated at most."""
 
 MOST_THREADS, MOST_WATCHED = 4, 16
@@ -119,7 +119,9 @@ class Row(NamedTuple):
             words = ", ".join(f"{word:#010x}" for word in thread.words)
             sets = ", ".join(f"{{{number}, {value}}}" for number, value in thread.registers)
             lines.append(f"static const uint32_t {name}_words{i}[] = {{{words}}};")
-            lines.append(f"static const struct set {name}_sets{i}[] = {{{sets or '{0, {0, 0, 0}}'}}};")
+            lines.append(
+                f"static const struct set {name}_sets{i}[] = {{{sets or '{0, {0, 0, 0}}'}}};"
+            )
             threads.append(
                 f"{{{name}_words{i}, {name}_sets{i}, {len(thread.words)}, "
                 f"{len(thread.registers)}, {thread.address:#x}}}"
@@ -127,7 +129,9 @@ class Row(NamedTuple):
         variables = [f"{{{v.size}, {value}, {v.address:#x}}}" for v, value in self.variables]
         numbers = {variable.name: i for i, (variable, _) in enumerate(self.variables)}
         watched = [
-            f"{{{to.thread}, {to.number}}}" if isinstance(to, Register) else f"{{-1, {numbers[to.name]}}}"
+            f"{{{to.thread}, {to.number}}}"
+            if isinstance(to, Register)
+            else f"{{-1, {numbers[to.name]}}}"
             for to in self.watched
         ]
         for kind, rows in (("thread", threads), ("variable", variables), ("watched", watched)):
@@ -214,6 +218,8 @@ class _Maker:
         if any(v.count for v in self.variables):
             raise self.fail("it has an array")
         for location in watched:
+            if location in self.test.shown_as:
+                raise self.fail(f"{location} is shown as an instruction")
             if isinstance(location, Register):
                 if location.number == SP:
                     raise self.fail("it asks for SP, which the program needs")
