@@ -35,9 +35,9 @@ ERRATA = (
         "a CPU may execute older instructions after others were made fetchable",
     ),
 )  # fmt: skip
-"""The rows. Some revisions may be without: of the first, Linux takes every one to be affected (Linux
-v5.4, commit 05460849c3b5, arch/arm64/kernel/cpu_errata.c: MIDR_ALL_VERSIONS(MIDR_NEOVERSE_N1)); for
-the second, Arm's notice for the CPU (SDEN) has the revisions."""
+"""The rows. Some revisions may be without. Of Neoverse-N1, Linux takes all to be affected
+(arch/arm64/kernel/cpu_errata.c, has_neoverse_n1_erratum_1542419: MIDR_ALL_VERSIONS); for Cortex-A77
+it has no row, and Arm's errata notice for the CPU has the revisions."""
 
 
 def affecting(midr: int) -> list[str]:

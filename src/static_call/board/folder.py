@@ -19,10 +19,16 @@ from static_call.memory_model.model import WEAKEST
 from static_call.memory_model.program import DEFAULT, Limits
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
-_SOURCES = tuple(
-    os.path.join("board", "c", name)
-    for name in ("main.c", "questions.c", "measure.c", "board.h", "Makefile", "build.sh", "README")
-) + (os.path.join("include", "static_call.c"), os.path.join("include", "static_call.h"))
+_SOURCES = (
+    *(
+        os.path.join("board", "c", name)
+        for name in (
+            "main.c", "questions.c", "measure.c", "board.h", "Makefile", "build.sh", "README",
+        )
+    ),
+    os.path.join("include", "static_call.c"),
+    os.path.join("include", "static_call.h"),
+)  # fmt: skip
 
 
 class Asked(NamedTuple):

@@ -7,17 +7,18 @@ the test can: so an outcome that the model forbids is never due to them.
 - Code is written through another address than it is executed from, since no memory is both. So a
   store to code and the DC of it use a register that holds that address; the IC and whatever else
   uses a code address have the one that is executed.
-- A load that waits for another thread is repeated, in code after the thread's, until it is not 0, at
-  most WAITS times. Such a load is one that a CBZ tests, or one that `filter` wants and a DSB follows.
-  herd7 tries all orders and keeps those in which the load came late enough; a machine would
-  hardly ever get there. Deleting the loads of 0 and their dependencies from a run makes it a run of
-  the test, as fewer events are ordered in it.
+- A load that waits for another thread is repeated, in code after the thread's, until it is not 0,
+  WAITS times at most. Such a load is one that a CBZ tests, or one that `filter` wants and a DSB
+  follows. herd7 tries all orders and keeps those in which the load came late enough; a machine
+  would hardly ever get there. A run without its loads of 0 is a run of the test: to delete reads,
+  and what depends on them, takes orders away and adds none.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from static_call.errors import StaticCallError
@@ -47,9 +48,9 @@ _BASE = {"str": "n", "strb": "n", "strh": "n", "stlr": "n", "stp": "n", "dc cvau
 """What writes memory or cleans a cache, and which of its operands holds the address."""
 
 _RUN = {
-    *_BASE, "ic ivau", "ldr", "ldrb", "ldrh", "ldp", "ldar", "nop", "isb", "dmb", "dsb", "b", "bl", "br", "blr",
-    "ret", "cbz", "cbnz", "tbz", "tbnz", "movz", "movk", "movn", "mov", "orr", "eor", "and", "add",
-    "sub", "cmp", "adr", "udf",
+    *_BASE, "ic ivau", "ldr", "ldrb", "ldrh", "ldp", "ldar", "nop", "isb", "dmb", "dsb", "b", "bl",
+    "br", "blr", "ret", "cbz", "cbnz", "tbz", "tbnz", "movz", "movk", "movn", "mov", "orr", "eor",
+    "and", "add", "sub", "cmp", "adr", "udf",
 }  # fmt: skip
 """The instructions that every arm64 CPU has, and that do a program no harm."""
 
@@ -343,14 +344,15 @@ class _Maker:
             if isinstance(part.location, Register) and part.location.thread == thread and part.value
         }
         modified = self.modified()
-        for i, (insn, after) in enumerate(zip(insns, insns[1:])):
+        for i, (insn, after) in enumerate(pairwise(insns)):
             tested = after.name == "cbz" and after.get("t") == insn.get("t")
             filtered = after.name == "dsb" and insn.get("t") in wanted
             at = self.entries[thread] + a64.WORD * i
             simple = insn.name in ("ldr", "ldar") and not insn.get("i") and insn.get("t") != 31
-            if simple and "n" in insn and "m" not in insn and (tested or filtered):
-                if not {at, at + a64.WORD} & modified and self.is_flag(thread, insn):
-                    yield i
+            simple = simple and "n" in insn and "m" not in insn
+            fixed = not {at, at + a64.WORD} & modified
+            if simple and fixed and (tested or filtered) and self.is_flag(thread, insn):
+                yield i
 
     def is_flag(self, thread: int, insn: a64.Instruction) -> bool:
         """Whether a load reads a variable that starts as 0, by a register that is never changed."""

@@ -163,9 +163,9 @@ class _Parser:
         if len({cpu.number for cpu in cpus}) != len(cpus):
             raise self.fail("it has a CPU twice")
         report = Report(
-            self.file, self.text(data["made by"]), self.machine(data, cpus), self.text(data["kernel"]),
-            self.number(data["page"], "page"), cpus,
-            {name: self.figure(name, one) for name, one in self.dict(data["figures"]).items()},
+            self.file, self.text(data["made by"]), self.machine(data, cpus),
+            self.text(data["kernel"]), self.number(data["page"], "page"), cpus,
+            {name: self.figure(name, one) for name, one in self.object(data["figures"]).items()},
             self.questions(data["questions"]), data["sum"],
         )  # fmt: skip
         if data["architecture"] != "aarch64" or report.page not in (4096, 16384, 65536):
@@ -217,7 +217,7 @@ class _Parser:
         return found
 
     def figure(self, name: str, data: Any) -> Figure:
-        data = self.dict(data)
+        data = self.object(data)
         values: dict[str, tuple[float, float, float]] = {}
         for unit in ("ns", "cycles", "instructions"):
             if unit in data:
@@ -264,7 +264,7 @@ class _Parser:
 
     # Kinds of values
 
-    def dict(self, data: Any) -> dict[str, Any]:
+    def object(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
             raise self.fail("expected an object")
         return data
@@ -363,7 +363,7 @@ def _judge(report: Report, row: Row, outcomes: Outcomes, limits: Limits) -> Judg
 def _state(row: Row, held: Mapping[Location, int], result: Result) -> str:
     """A final state, as herd7 and `litmus` print it."""
     names = {variable.address: variable.name for variable in row.test.variables.values()}
-    names |= {at: f'label:"{label}"' for label, at in reversed(row.test.labels.items())}
+    names |= {at: f'label:"{label}"' for label, at in reversed(tuple(row.test.labels.items()))}
     parts = [f"{to}={names.get(held[to], str(held[to]))};" for to in row.test.observed]
     return " ".join(parts)
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 VERBS = (
-    "designs", "list", "show", "set", "call", "check", "litmus", "board", "kernel", "cflags", "libs",
-    "pkgconfig", "completion",
+    "designs", "list", "show", "set", "call", "check", "litmus", "board", "kernel", "cflags",
+    "libs", "pkgconfig", "completion",
 )  # fmt: skip
 """The verbs, each a module of cli.verbs, in the order of the help."""
 
