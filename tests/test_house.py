@@ -32,8 +32,9 @@ ROOMS = {
     "image_calls",
     "memory_model": "errors isa",
     "check": "errors isa design memory_model",
+    "board": "errors isa design memory_model check",
     "kernel": "errors isa design check",
-    "cli": "errors elf design key found_call image_calls places memory_model check kernel",
+    "cli": "errors elf design key found_call image_calls places memory_model check board kernel",
 }
 """By room the rooms that its files may import, besides its own."""
 

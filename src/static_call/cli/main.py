@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 VERBS = (
-    "designs", "list", "show", "set", "call", "check", "litmus", "kernel", "cflags", "libs",
-    "pkgconfig", "completion",
+    "designs", "list", "show", "set", "call", "check", "litmus", "board", "kernel", "cflags",
+    "libs", "pkgconfig", "completion",
 )  # fmt: skip
 """The verbs, each a module of cli.verbs, in the order of the help."""
 
@@ -30,7 +30,8 @@ EPILOG = """\
 exit status:
   0         done, or the answer is yes
   1         the answer is no: list finds no static call, check a claim that
-            does not hold, litmus a test whose condition does not hold
+            does not hold, litmus a test whose condition does not hold,
+            board an outcome that the model forbids
   2         trouble: misuse, a file that cannot be read, what is refused, an
             error of static-call itself
   130, 141  interrupted; the reader of the output has gone

@@ -1,0 +1,116 @@
+"""Writes the folder that is built and run on a board."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from static_call.board.errata import ERRATA
+from static_call.board.programs import NotRunnable, Row, row, table
+from static_call.check import export
+from static_call.design.design import Design
+from static_call.errors import StaticCallError
+from static_call.memory_model.litmus import run
+from static_call.memory_model.litmus_reader import read
+from static_call.memory_model.model import WEAKEST
+from static_call.memory_model.program import DEFAULT, Limits
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+_SOURCES = (
+    *(
+        os.path.join("board", "c", name)
+        for name in (
+            "main.c", "questions.c", "measure.c", "board.h", "Makefile", "build.sh", "README",
+        )
+    ),
+    os.path.join("include", "static_call.c"),
+    os.path.join("include", "static_call.h"),
+)  # fmt: skip
+
+
+class Asked(NamedTuple):
+    """The questions for a board.
+
+    Attributes:
+        rows: The tests, no two of which run the same.
+        texts: Their litmus files, in the same order.
+        left: Why others were left out, with how many for each reason.
+    """
+
+    rows: list[Row]
+    texts: list[str]
+    left: dict[str, int]
+
+
+def questions(designs: Sequence[Design], limits: Limits = DEFAULT) -> Asked:
+    """What `check --litmus` writes for designs, as far as a board can run it.
+
+    What modifies code in a way that Arm does not define is left out (B2.2.5): there, a CPU may do
+    anything that the program could do.
+
+    Args:
+        designs: The designs, no two with the same name.
+        limits: Bounds on the work.
+
+    Raises:
+        StaticCallError: two designs have the same name, or a bound was exceeded.
+    """
+    rows: dict[str, Row] = {}
+    texts: list[str] = []
+    left: dict[str, int] = {}
+    for name, text in _files(designs, limits):
+        try:
+            test = read(text, name)
+            if "violates-CMODX-requirements" in run(test, WEAKEST, limits).flags:
+                raise NotRunnable(f"{name}: it modifies code in a way that Arm does not define")
+            one = row(test)
+        except NotRunnable as error:
+            why = str(error).partition(": ")[2]
+            left[why] = left.get(why, 0) + 1
+            continue
+        if one.digest not in rows:
+            rows[one.digest] = one
+            texts.append(text)
+    return Asked(list(rows.values()), texts, left)
+
+
+def _files(designs: Sequence[Design], limits: Limits) -> Iterator[tuple[str, str]]:
+    """The litmus files of designs: their names and texts."""
+    with TemporaryDirectory() as folder:
+        export.write(designs, folder, limits)
+        for name in sorted(os.listdir(folder)):
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                yield name.removesuffix(".litmus"), file.read()
+
+
+def write(asked: Asked, made_by: str, directory: str) -> None:
+    """Writes the folder: the sources, table.c, and the questions as litmus files in `litmus`.
+
+    Args:
+        asked: The questions.
+        made_by: What the program says that it was made by.
+        directory: The folder; it must not exist, or be empty.
+
+    Raises:
+        StaticCallError: there are no questions, or the folder has something in it.
+        OSError: a file cannot be written.
+    """
+    if not asked.rows:
+        raise StaticCallError("no question that a board can run")
+    if os.path.isdir(directory) and os.listdir(directory):
+        raise StaticCallError(f"{directory} is not empty")
+    os.makedirs(os.path.join(directory, "litmus"), exist_ok=True)
+    for source in _SOURCES:
+        shutil.copyfile(
+            os.path.join(_PACKAGE, source), os.path.join(directory, os.path.basename(source))
+        )
+    errata = [(one.midr, one.mask, one.number) for one in ERRATA]
+    files = {"table.c": table(asked.rows, made_by, errata)}
+    for one, text in zip(asked.rows, asked.texts):
+        files[os.path.join("litmus", f"{one.test.name}.litmus")] = text
+    for name, text in files.items():
+        with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
+            file.write(text)
