@@ -206,7 +206,8 @@ def test_a_cpu_s_answer_says_what_it_rests_on(capsys: pytest.CaptureFixture[str]
     """That it is our reading of the erratum; in JSON with numbers and sources."""
     assert cli.main(["check", "--cpu", "neoverse-n1", "local-stub"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "neoverse-n1 with erratum 1542419 as we read it" in shown
+    assert "neoverse-n1, with DIC=1 in the kernel as in Graviton 2" in shown
+    assert "erratum 1542419 as we read it" in shown
     assert "(by the CPU's erratum alone)" in shown
     assert cli.main(["check", "--cpu", "Neoverse-N1", "--json", "local-stub"]) == 0
     data = json.loads(capsys.readouterr().out)
