@@ -119,6 +119,17 @@ def test_an_answer_says_by_which_edition_it_is_where_they_differ(
     assert "it holds as it is by issue M.a with its known issues (--edition present)" in told
 
 
+def test_a_story_s_conflicts_are_by_the_edition_that_was_asked_about() -> None:
+    """They are what a picture shows; the execution itself has none by the present text."""
+    told = tell(
+        notation.load("literal-before-entry"), ("far A", "far B"), "cmodx", basis=Basis("every")
+    )
+    assert told.execution is not None
+    (pair,) = told.verdict.what.conflicts(told.execution)
+    assert {told.execution.events[i].value for i in pair} == {0xD503245F}  # bti c
+    assert not told.execution.conflicts_by("present")
+
+
 def test_an_answer_that_no_edition_changes_does_not_name_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
