@@ -119,6 +119,17 @@ def test_an_answer_says_by_which_edition_it_is_where_they_differ(
     assert "it holds as it is by issue M.a with its known issues (--edition present)" in told
 
 
+def test_a_story_s_conflicts_are_by_the_edition_that_was_asked_about() -> None:
+    """They are what a picture shows; the execution itself has none by the present text."""
+    told = tell(
+        notation.load("literal-before-entry"), ("far A", "far B"), "cmodx", basis=Basis("every")
+    )
+    assert told.execution is not None
+    (pair,) = told.verdict.what.conflicts(told.execution)
+    assert {told.execution.events[i].value for i in pair} == {0xD503245F}  # bti c
+    assert not told.execution.conflicts_by("present")
+
+
 def test_an_answer_that_no_edition_changes_does_not_name_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -206,7 +217,8 @@ def test_a_cpu_s_answer_says_what_it_rests_on(capsys: pytest.CaptureFixture[str]
     """That it is our reading of the erratum; in JSON with numbers and sources."""
     assert cli.main(["check", "--cpu", "neoverse-n1", "local-stub"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "neoverse-n1 with erratum 1542419 as we read it" in shown
+    assert "neoverse-n1, with DIC=1 in the kernel as in Graviton 2" in shown
+    assert "erratum 1542419 as we read it" in shown
     assert "(by the CPU's erratum alone)" in shown
     assert cli.main(["check", "--cpu", "Neoverse-N1", "--json", "local-stub"]) == 0
     data = json.loads(capsys.readouterr().out)

@@ -30,7 +30,7 @@ def conflicts(checker: Checker, question: Question, model: Model) -> Iterator[Sa
                 says = f"{scene.name(fetch.address)} is rewritten: {new}"
             if says not in said:
                 said.add(says)
-                yield says, execution
+                yield says, execution.by(model.edition)
 
 
 def advice(checker: Checker, failure: Failure) -> list[str]:

@@ -81,9 +81,9 @@ class Cpu(NamedTuple):
 
     def __str__(self) -> str:
         if not self.errata:
-            return f"{self.name}, which has no erratum of instruction fetch that is known to us"
-        numbers = " and ".join(str(one.number) for one in self.errata)
-        return f"{self.name} with erratum {numbers} as we read it: {self.errata[0].reading}"
+            return f"{self.name}, {self.about}: no erratum of instruction fetch is known to us"
+        read = "; ".join(f"erratum {e.number} as we read it: {e.reading}" for e in self.errata)
+        return f"{self.name}, {self.about}; {read}"
 
 
 _NO_FETCH_ORDER = (
@@ -95,8 +95,8 @@ CPUS = (
     Cpu(
         "neoverse-n1",
         midr=0x410FD0C0,
-        about="with a coherent instruction cache (DIC=1 in the kernel), as in Graviton 2; one "
-        "without it does not have the erratum: ask without a name",
+        about="with DIC=1 in the kernel as in Graviton 2 (if not, leave --cpu out: it has no such "
+        "erratum)",
         # Linux hides DIC from user space. In the kernel it stays set, and only an IPI helps.
         user=(IDC,),
         kernel=(BOTH,),
@@ -129,7 +129,7 @@ CPUS = (
     Cpu(
         "cortex-a77",
         midr=0x410FD0D0,
-        about="r0p0 to r1p0; its cache type is not known to us, so each is asked about",
+        about="r0p0 to r1p0, whose cache type is not known to us, so each is asked about",
         user=(NEITHER, IDC, BOTH),
         kernel=(NEITHER, IDC, BOTH),
         errata=(

@@ -11,6 +11,7 @@ cycles.py says why the model forbids the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -70,9 +71,11 @@ class Execution:
         dc: Pairs of a DC and a write of the same line. The first of a pair came first.
         ic: The same for an IC and a fetch.
         ob: The ordered-before relation, transitive.
+        edition: The edition of the Arm ARM that `conflicts` is by: at first the model's.
     """
 
     shape: Shape
+    edition: str
     paths: tuple[Path, ...]
     ob: Rows
     rf: dict[int, int]
@@ -89,6 +92,7 @@ class Execution:
         self.rf = dict(zip(shape.reads, rf))
         self.co = dict(co)
         self.dc, self.ic = tuple(dc), tuple(ic)
+        self.edition = shape.model.edition
 
     @property
     def program(self) -> Program:
@@ -123,12 +127,18 @@ class Execution:
 
     @cached_property
     def conflicts(self) -> tuple[Conflict, ...]:
-        """What breaks the rule for concurrent modification and execution (Arm ARM B2.2.5), by the
-        model's edition."""
-        return self.conflicts_by(self.shape.model.edition)
+        """What breaks the rule for concurrent modification and execution (Arm ARM B2.2.5)."""
+        return self.conflicts_by(self.edition)
+
+    def by(self, edition: str) -> Execution:
+        """The same execution by one of instruction.EDITIONS: the orders do not depend on it."""
+        other = copy(self)
+        other.edition = edition
+        other.__dict__.pop("conflicts", None)
+        return other
 
     def conflicts_by(self, edition: str) -> tuple[Conflict, ...]:
-        """The same by another of instruction.EDITIONS: the orders do not depend on it."""
+        """What breaks the rule by one of instruction.EDITIONS."""
         ob, events = self.ob, self.events
         found = []
         for f in self.shape.reads:
