@@ -141,8 +141,10 @@ def _held(test: Test, location: Location, execution: Execution) -> int:
 
 def _faulted(fault: Fault, execution: Execution) -> bool:
     path = execution.paths[fault.thread]
-    kinds = (fault.kind, "") if fault.kind else (path.fault,)
-    return bool(path.fault) and path.fault in kinds and fault.address in (None, path.pc)
+    return any(
+        fault.kind in ("", kind) and fault.address in (None, address)
+        for kind, address in path.faults
+    )
 
 
 def _satisfied(test: Test, condition: Condition, execution: Execution) -> bool:
