@@ -20,7 +20,7 @@ from static_call.memory_model.litmus_format import (
     faults_of,
     show_instruction,
 )
-from static_call.memory_model.litmus_values import joined
+from static_call.memory_model.litmus_values import ROOM, joined
 from static_call.memory_model.model import Model
 from static_call.memory_model.program import DEFAULT, Limits, Program
 
@@ -202,4 +202,6 @@ def _show(test: Test, location: Location, value: int) -> str:
     for variable in test.variables.values():
         if variable.address == value:
             return variable.name
+        if 0 < value - variable.address < ROOM:
+            return f"{variable.name}+{value - variable.address}"
     return str(test.type_of(location).number(value))
