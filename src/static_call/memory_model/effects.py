@@ -189,7 +189,8 @@ class PE:
 
     def event(
         self, state: State, kind: str, tag: str = "", address: int = 0, size: int = 0, *,
-        addr: int = 31, index: int = 31, data: int = 31, chooser: int = 31, rmw: int = -1,
+        addr: int = 31, index: int = 31, data: int = 31, data2: int = 31, chooser: int = 31,
+        chooser2: int = 31, rmw: int = -1,
         value: int = 0, via: int = 0,
     ) -> Event:  # fmt: skip
         """Adds an event. The fields that are not arguments follow from the state.
@@ -203,17 +204,20 @@ class PE:
             addr: The register that its address comes from.
             index: A second such register.
             data: The register that its value comes from.
+            data2: A second such register.
             chooser: The register that was compared to choose its value.
+            chooser2: A second such register.
             rmw: See Event.
             value: See Event.
             via: See Event.
         """
         self.mark(state)
         dep, pick = state.dep, state.pick
-        a, d = (dep[addr] | dep[index]) & _EVENTS, dep[data] & _EVENTS
+        a, d = (dep[addr] | dep[index]) & _EVENTS, (dep[data] | dep[data2]) & _EVENTS
         fetched = state.fetched
         pick_a = pick[addr] | pick[index] | (fetched if addr != 31 else 0)
-        pick_d = pick[data] | pick[chooser] | (fetched if data != 31 else 0)
+        pick_d = pick[data] | pick[data2] | pick[chooser] | pick[chooser2]
+        pick_d |= fetched if data != 31 else 0
         event = Event(
             kind, tag, address, size, state.step, state.groups, a, d, state.ctrl,
             pick_a & _EVENTS & ~a, pick_d & _EVENTS & ~d, state.pick_ctrl & ~state.ctrl,
@@ -388,8 +392,9 @@ class PE:
 
     def store(
         self, state: State, address: int, size: int, value: int, *, base: int, data: int,
-        index: int = 31, tag: str = "", elements: int = 1, single: bool = False, data2: int = 31, chooser: int = 31,
-        rmw: int = -1, uses: tuple[int, int] = (0, 0),
+        index: int = 31, tag: str = "", elements: int = 1, single: bool = False, data2: int = 31,
+        chooser: int = 31, chooser2: int = 31, both: bool = False, rmw: int = -1,
+        uses: tuple[int, int] = (0, 0),
     ) -> None:  # fmt: skip
         """Writes memory.
 
@@ -406,6 +411,8 @@ class PE:
             single: Whether they are written as one single-copy atomic access.
             data2: The register that the second element comes from.
             chooser: The register that was compared to choose the value.
+            chooser2: A second such register.
+            both: Whether each element depends on both registers.
             rmw: The index of the first read that this forms an atomic pair with; -1 for none.
             uses: Of the reads of the same instruction, those that the value comes from: the dep and
                 the pick. They are no dependency of the write, but one of what is loaded from there.
@@ -423,10 +430,13 @@ class PE:
             state.groups += not single
             for atom in self._values.split(at, part):
                 piece = value >> 8 * (atom.address - address) & ((1 << 8 * atom.size) - 1)
-                source = data if atom.address - address < size else data2
+                first = atom.address - address
+                last = first + atom.size - 1
+                source = data if both or first < size else data2
                 event = self.event(
                     state, "W", tag, atom.address, atom.size, addr=base, index=index, data=source,
-                    chooser=chooser, value=piece, rmw=rmw + number if rmw >= 0 else -1,
+                    data2=data2 if both or first < size <= last else 31, chooser=chooser,
+                    chooser2=chooser2, value=piece, rmw=rmw + number if rmw >= 0 else -1,
                 )  # fmt: skip
                 number += 1
                 dep = event.addr | event.data | (state.dep[source] & _ANY) | uses[0]

@@ -186,7 +186,7 @@ def _state(
             parts.append(f"{location}={{{','.join(_show(test, location, v) for v in elements)}}};")
         else:
             parts.append(f"{location}={_show(test, location, value)};")
-    parts += [f"{'' if hit else '~'}{fault};" for fault, hit in zip(faults, seen)]
+    parts += [f"{'' if hit else '~'}Fault({fault.text});" for fault, hit in zip(faults, seen)]
     return " ".join(parts)
 
 

@@ -341,24 +341,75 @@ def _atomic(pe: PE, state: State, insn: a64.Instruction) -> None:
         "ldsmax": max(old, operand, key=lambda number: sign(number, 8 * size)),
         "ldsmin": min(old, operand, key=lambda number: sign(number, 8 * size)),
     }[operation] & mask(size)  # fmt: skip
-    if not cas or old == operand:
+    if cas and old != operand:
+        _write_back(pe, state, insn, old, first, (0, pick))
+    else:
         uses = {"cas": (0, pick), "swp": (0, 0)}.get(operation, (dep, pick))
         pe.store(
             state, state.x[n], size, new, base=n, data=t if cas else s,
             chooser=s if cas else 31, tag="L" if "l" in order else "", rmw=first, uses=uses,
         )  # fmt: skip
     if cas and old == operand:
-        dep, pick = _compared(pe, state, s, dep, pick)
+        dep, pick = _compared(pe, state, (s,), dep, pick)
     state.set(s if cas else t, old, dep, pick)
 
 
-def _compared(pe: PE, state: State, s: int, dep: int, pick: int) -> tuple[int, int]:
+def _write_back(
+    pe: PE, state: State, insn: a64.Instruction, old: int, first: int, uses: tuple[int, int]
+) -> None:
+    """A CAS that fails may write what it read (Arm ARM, CAS)."""
+    if not pe.choices.pick((0, 1)):
+        return
+    pair = insn.name.startswith("casp")
+    size = register_size(insn) if pair else _access_size(insn)
+    n, s = register(insn, "n"), insn["s"]
+    order = insn.name[4 if pair else 3 :]
+    pe.store(
+        state, state.x[n], size, old, base=n, data=31, elements=1 + pair, chooser=s,
+        chooser2=s + 1 if pair else 31, tag="L" if "l" in order else "", uses=uses,
+        rmw=-1 if pair else first,
+    )  # fmt: skip
+
+
+def _casp(pe: PE, state: State, insn: a64.Instruction) -> None:
+    """CASP: two single-copy atomic accesses, as herd7 7.58 has them.
+
+    Where it fails and writes back, they are no atomic pairs there.
+    """
+    size = register_size(insn)
+    s, t, n = insn["s"], insn["t"], register(insn, "n")
+    order = insn.name[len("casp") :]
+    pe.mark(state)
+    first = len(state.events)
+    parts = pe.load(state, state.x[n], size, base=n, elements=2, tag="A" if "a" in order else "")
+    low, high = parts
+    dep, pick = low.dep | high.dep, low.pick | high.pick
+    if all(part.value == state.x[s + i] & mask(size) for i, part in enumerate(parts)):
+        value = state.x[t] & mask(size) | (state.x[t + 1] & mask(size)) << 8 * size
+        pe.store(
+            state, state.x[n], size, value, base=n, data=t, data2=t + 1, elements=2, both=True,
+            chooser=s, chooser2=s + 1, tag="L" if "l" in order else "", rmw=first, uses=(0, pick),
+        )  # fmt: skip
+        dep, pick = _compared(pe, state, (s, s + 1), dep, pick)
+    else:
+        old = low.value | high.value << 8 * size
+        _write_back(pe, state, insn, old, first, (0, pick))
+    for i, part in enumerate(parts):
+        state.set(s + i, part.value, dep, pick)
+
+
+def _compared(
+    pe: PE, state: State, registers: tuple[int, ...], dep: int, pick: int
+) -> tuple[int, int]:
     """What the result of a CAS that succeeded comes from: its dep and its pick.
 
-    It may be what the register held, and then memory only picked it; or what was read. The first
-    orders less, unless what the register held depends on something.
+    It may be what the registers held, and then memory only picked it; or what was read. The first
+    orders less, unless what the registers held depends on something.
     """
-    held, picked = state.dep[s], state.pick[s]
+    held = picked = 0
+    for s in registers:
+        held |= state.dep[s]
+        picked |= state.pick[s]
     if not held | picked or pe.choices.pick((1, 0)):
         return held, picked | pick
     return dep, pick
@@ -403,6 +454,7 @@ _ROWS: tuple[tuple[str, str, Semantics], ...] = (
     ("ldpsw", "", _ldpsw),
     ("ldiapp", "", _ldiapp),
     ("stp", "", _stp),
+    ("casp", "|a|l|al", _casp),
     ("stilp", "", _stilp),
     *(("|".join(_ATOMICS), f"{size}|a{size}|l{size}|al{size}", _atomic) for size in ("", "b", "h")),
 )
