@@ -80,7 +80,7 @@ _BOTH = Table(*a64.TABLE, *MORE)
 # Logical instructions with an immediate: its 13 bits are not a number, so each has its own row.
 
 _OPPOSITE = {"add": "sub", "adds": "subs", "sub": "add", "subs": "adds", "cmp": "cmn", "cmn": "cmp"}
-_INVERTED = {"bic": "and", "bics": "ands", "eon": "eor", "orn": "orr"}
+_INVERTED = {"bic": "and"}
 _LOGICAL = {"and": "00", "orr": "01", "eor": "10", "ands": "11"}
 
 
@@ -143,7 +143,7 @@ def parse(line: str) -> Instruction:
 
 
 _IMMEDIATE = (
-    r"(?ia)\s*(mov|tst|and|orr|eor|ands|bic|bics|eon|orn|add|adds|sub|subs|cmp|cmn)\s+"
+    r"(?ia)\s*(mov|tst|and|orr|eor|ands|bic|add|adds|sub|subs|cmp|cmn)\s+"
     r"(([xw])\w+|w?sp)\s*,\s*(?:([xw]\w+|w?sp)\s*,\s*)?(#?(-?(?:0x[0-9a-f]+|[0-9]+)))\s*"
 )
 
