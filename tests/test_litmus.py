@@ -181,7 +181,7 @@ exists (fault(P0:m,UndefinedInstruction))
 """
     result = run(read(fatal))
     assert result.holds
-    assert result.states == ("t={1,2}; fault(P0:m,UndefinedInstruction);",)
+    assert result.states == ("t={1,2}; Fault(P0:m,UndefinedInstruction);",)
 
 
 def test_code_of_another_thread() -> None:
