@@ -194,8 +194,8 @@ class World:
             | aob
             | bob
         )
-        self.lhr = transitive(lob | compose(r(R, d["via"], R), r(every, lob, W)))
-        self.dsb_ob, self.ifb_ob, self.poloc = dsb_ob, ifb_ob, poloc
+        self.lhr = transitive(lob | compose(r(R, d["via"], R | F), r(every, lob, W)))
+        self.dsb_ob, self.poloc = dsb_ob, poloc
         self.completed = {i for i in IC if any((i, b) in po for b in dsb["full"])}
         self.ext = {(a, b) for a in every for b in every if thread[a] != thread[b]}
 
@@ -278,9 +278,7 @@ class World:
         cae = {(a, b) for a, b in ca & self.ext if a in R | W}
         haz = compose(
             {p for p in self.poloc if p[0] in R and p[1] in R},
-            maybe,
             {p for p in cae if p[0] in R},
-            maybe,
         )
         ob = set(self.lhr) | compose(rfe, maybe) | compose(cae, maybe) | haz
         ob |= {(w, x) for w, x in rf if x in F} | dc | ic
@@ -294,4 +292,4 @@ class World:
             ob |= compose(ic_f, fca)
         else:
             ob |= compose(ic_f, fca, {(a, b) for a, b in dc if a in W})
-        return ob | compose(ff, f_ic, self.dsb_ob | self.ifb_ob)
+        return ob | compose(ff, f_ic, self.dsb_ob)

@@ -6,6 +6,7 @@ semantics.py says which of them each instruction has.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from static_call.isa import a64
 from static_call.isa.a64_more import decode
@@ -16,6 +17,9 @@ from static_call.memory_model.values import Values
 FLAGS = 33
 """The index of the flags among a thread's registers: N, Z, C, V as bits 3 to 0. Dependencies
 through flags are then like those through registers."""
+
+ELR = 34
+"""The index of the exception link register: where an exception returns to."""
 
 FULL = (1 << 64) - 1
 """All bits of a register."""
@@ -41,8 +45,11 @@ class State:
         step: The number of the current instruction.
         groups: How many single-copy atomic accesses there have been.
         cse: How many of the CSEs that another PE sent have been taken.
-        elr: Where an exception returns to.
+        faults: The exceptions taken so far: the kind, as Path.faults names it, and the address.
+        ended: The kind of the one that ended the path; "" for none.
         marked: Whether the current instruction already has an event.
+        fetched: What the current instruction's word comes from, where its own thread stored it: a
+            mask of reads. The instruction's effects have a pick dependency on them.
         exclusive: The exclusive monitor: address, size, and the index of the first read.
         stores: For each atom, the value of the last store, its dep and its pick.
         decided: How often what comes next was decided by what was read, fetched or left to chance.
@@ -51,15 +58,17 @@ class State:
     """
 
     __slots__ = (
-        "cse", "ctrl", "decided", "dep", "elr", "events", "exclusive", "groups", "marked", "pc", "pick",
-        "pick_ctrl", "step", "stores", "trace", "visits", "x",
+        "cse", "ctrl", "decided", "dep", "ended", "events", "exclusive", "faults", "fetched",
+        "groups", "marked", "pc", "pick", "pick_ctrl", "step", "stores", "trace", "visits", "x",
     )  # fmt: skip
 
     cse: int
     ctrl: int
     decided: int
     dep: list[int]
-    elr: int
+    ended: str
+    faults: tuple[tuple[str, int], ...]
+    fetched: int
     groups: int
     marked: bool
     pc: int
@@ -70,16 +79,17 @@ class State:
 
     def __init__(self, thread: Thread) -> None:
         self.pc = thread.entry
-        self.x = [0] * 34
+        self.x = [0] * 35
         for number, value in thread.registers.items():
             self.x[number] = value & FULL
-        self.dep = [_ANY if thread.any else 0] * 34
+        self.dep = [_ANY if thread.any else 0] * 35
         self.dep[31] = 0
         self.pick = self.dep[:]
         self.ctrl = self.pick_ctrl = 0
         self.events: list[Event] = []
         self.trace: list[Executed] = []
-        self.step = self.groups = self.cse = self.elr = 0
+        self.step = self.groups = self.cse = self.fetched = 0
+        self.faults, self.ended = (), ""
         self.marked = False
         self.exclusive: tuple[int, int, int] | None = None
         self.stores: dict[Atom, tuple[int, int, int]] = {}
@@ -92,7 +102,8 @@ class State:
         new.pc, new.x, new.dep, new.pick = self.pc, self.x[:], self.dep[:], self.pick[:]
         new.ctrl, new.pick_ctrl = self.ctrl, self.pick_ctrl
         new.events, new.trace = self.events[:], self.trace[:]
-        new.step, new.groups, new.cse, new.elr = self.step, self.groups, self.cse, self.elr
+        new.step, new.groups, new.cse, new.fetched = self.step, self.groups, self.cse, self.fetched
+        new.faults, new.ended = self.faults, self.ended
         new.marked, new.exclusive = self.marked, self.exclusive
         new.stores, new.visits = self.stores.copy(), self.visits.copy()
         new.decided = self.decided
@@ -103,13 +114,14 @@ class State:
         if register != 31:
             self.x[register] = value
             self.dep[register] = dep
-            self.pick[register] = pick
+            self.pick[register] = pick | self.fetched
 
     def branch_on(self, register: int) -> None:
         """Notes that a branch depends on a register."""
-        self.decided += bool(self.pick[register] & _EVENTS & ~(self.ctrl | self.pick_ctrl))
+        pick = (self.pick[register] | self.fetched) & _EVENTS
+        self.decided += bool(pick & ~(self.ctrl | self.pick_ctrl))
         self.ctrl |= self.dep[register] & _EVENTS
-        self.pick_ctrl |= self.pick[register] & _EVENTS
+        self.pick_ctrl |= pick
 
 
 class Choices:
@@ -139,6 +151,20 @@ class Choices:
         return options[index]
 
 
+class Loaded(NamedTuple):
+    """What a load has read.
+
+    Attributes:
+        value: The value.
+        dep: The reads that it comes from, as a mask.
+        pick: The same with pick dependencies.
+    """
+
+    value: int
+    dep: int
+    pick: int
+
+
 class PE:
     """A thread's processing element: what its instructions are executed on.
 
@@ -163,7 +189,8 @@ class PE:
 
     def event(
         self, state: State, kind: str, tag: str = "", address: int = 0, size: int = 0, *,
-        addr: int = 31, index: int = 31, data: int = 31, chooser: int = 31, rmw: int = -1,
+        addr: int = 31, index: int = 31, data: int = 31, data2: int = 31, chooser: int = 31,
+        chooser2: int = 31, rmw: int = -1,
         value: int = 0, via: int = 0,
     ) -> Event:  # fmt: skip
         """Adds an event. The fields that are not arguments follow from the state.
@@ -177,18 +204,24 @@ class PE:
             addr: The register that its address comes from.
             index: A second such register.
             data: The register that its value comes from.
+            data2: A second such register.
             chooser: The register that was compared to choose its value.
+            chooser2: A second such register.
             rmw: See Event.
             value: See Event.
             via: See Event.
         """
         self.mark(state)
         dep, pick = state.dep, state.pick
-        a, d = (dep[addr] | dep[index]) & _EVENTS, dep[data] & _EVENTS
+        a, d = (dep[addr] | dep[index]) & _EVENTS, (dep[data] | dep[data2]) & _EVENTS
+        fetched = state.fetched
+        pick_a = pick[addr] | pick[index] | (fetched if addr != 31 else 0)
+        pick_d = pick[data] | pick[data2] | pick[chooser] | pick[chooser2]
+        pick_d |= fetched if data != 31 else 0
         event = Event(
             kind, tag, address, size, state.step, state.groups, a, d, state.ctrl,
-            (pick[addr] | pick[index]) & _EVENTS & ~a, (pick[data] | pick[chooser]) & _EVENTS & ~d,
-            state.pick_ctrl & ~state.ctrl, via & _EVENTS, rmw, value,
+            pick_a & _EVENTS & ~a, pick_d & _EVENTS & ~d, state.pick_ctrl & ~state.ctrl,
+            via & _EVENTS, rmw, value,
         )  # fmt: skip
         state.events.append(event)
         return event
@@ -231,6 +264,19 @@ class PE:
         """Whether nothing is known of a register's value."""
         return bool(state.pick[register] & _ANY)
 
+    def exception(self, state: State, kind: str, at: int, back: int) -> None:
+        """An exception from the instruction at `at`. It returns to `back`.
+
+        Without a handler it ends the thread.
+        """
+        state.faults += ((kind, at),)
+        if self.thread.handler is None:
+            state.pc, state.ended = at, kind
+            return
+        self.event(state, "CSE", "entry")
+        state.set(ELR, back, 0, 0)
+        state.pc = self.thread.handler
+
     def either(self, state: State, register: int, condition: bool) -> bool:
         """Whether a register satisfies a condition; both answers where its value is unknown."""
         if not self.unknown(state, register):
@@ -243,6 +289,7 @@ class PE:
     def fetch(self, state: State) -> int:
         """The word at pc, and a fetch event where a thread writes it."""
         pc = state.pc
+        state.fetched = 0
         atoms = self._values.split(pc, a64.WORD)
         self.reads.update(atoms)
         if not any(self._values.written(atom) for atom in atoms):
@@ -254,7 +301,10 @@ class PE:
         for atom in atoms:
             value = self.choices.pick(list(self._values.held(atom)))
             word |= value << 8 * (atom.address - pc)
-            self.event(state, "F", "", atom.address, atom.size, value=value)
+            own = state.stores.get(atom)
+            through = own[2] if own else 0
+            self.event(state, "F", "", atom.address, atom.size, value=value, via=through)
+            state.fetched |= through & _EVENTS
         return word
 
     def _parts(self, address: int, size: int, elements: int) -> Iterator[tuple[int, int]]:
@@ -271,8 +321,8 @@ class PE:
 
     def load(
         self, state: State, address: int, size: int, *, base: int, index: int = 31,
-        tag: str = "", elements: int = 1,
-    ) -> tuple[int, int, int]:  # fmt: skip
+        tag: str = "", elements: int = 1, single: bool = False,
+    ) -> list[Loaded]:  # fmt: skip
         """Reads memory.
 
         Args:
@@ -283,9 +333,10 @@ class PE:
             index: A second such register.
             tag: See Event.
             elements: How many elements are read.
+            single: Whether they are read as one single-copy atomic access.
 
         Returns:
-            The value, and the reads that it comes from: its dep and its pick.
+            Each element.
 
         Raises:
             Unmodelled: a thread with `any` set reads where there need not be memory.
@@ -293,15 +344,21 @@ class PE:
         self.mark(state)
         whole = size * elements
         self._must_be_memory(state, address, whole, base)
-        value = dep = pick = 0
+        found = [Loaded(0, 0, 0)] * elements
+        state.groups += 1
         for at, part in self._parts(address, size, elements):
-            state.groups += 1
+            state.groups += not single
             for atom in self._values.split(at, part):
-                got, sources, picked = self._read(state, atom, base, index, tag)
-                dep |= sources
-                pick |= picked
-                value |= got << 8 * (atom.address - address)
-        return value, dep, pick | dep
+                got, dep, pick = self._read(state, atom, base, index, tag)
+                first, last = atom.address - address, atom.address + atom.size - address - 1
+                for i in range(first // size, last // size + 1):
+                    shift = 8 * (first - i * size)
+                    piece = (got << shift if shift >= 0 else got >> -shift) & (1 << 8 * size) - 1
+                    known = found[i]
+                    found[i] = Loaded(
+                        known.value | piece, known.dep | dep, known.pick | pick | dep
+                    )
+        return found
 
     def _must_be_memory(self, state: State, address: int, size: int, base: int) -> None:
         top = self.thread.registers.get(SP, 0)
@@ -312,12 +369,13 @@ class PE:
                 "where there need not be memory: neither its stack nor what the trampoline has"
             )
 
-    def _read(
-        self, state: State, atom: Atom, base: int, index: int, tag: str
-    ) -> tuple[int, int, int]:
-        """One read event: the value, its dep and its pick."""
+    def _read(self, state: State, atom: Atom, base: int, index: int, tag: str) -> Loaded:
+        """One read event."""
         self.reads.add(atom)
         own = state.stores.get(atom)
+        dep, pick = state.dep, state.pick
+        dep_address = (dep[base] | dep[index]) & _EVENTS
+        pick_address = (pick[base] | pick[index] | state.fetched) & _EVENTS
         options = self._values.options(self._index, atom, None if own is None else own[0])
         value = self.choices.pick(options)
         through = own[2] if own else 0
@@ -328,12 +386,15 @@ class PE:
         bit = 1 << len(state.events) - 1
         if own is None and self.thread.any and not self._values.known(self._index, atom):
             bit |= _ANY
-        return value, bit | (own[1] if own else 0), bit | through
+        return Loaded(
+            value, bit | dep_address | (own[1] if own else 0), bit | pick_address | through
+        )
 
     def store(
         self, state: State, address: int, size: int, value: int, *, base: int, data: int,
-        index: int = 31, tag: str = "", elements: int = 1, data2: int = 31, chooser: int = 31,
-        rmw: int = -1,
+        index: int = 31, tag: str = "", elements: int = 1, single: bool = False, data2: int = 31,
+        chooser: int = 31, chooser2: int = 31, both: bool = False, rmw: int = -1,
+        uses: tuple[int, int] = (0, 0),
     ) -> None:  # fmt: skip
         """Writes memory.
 
@@ -347,9 +408,14 @@ class PE:
             index: A second register that the address comes from.
             tag: See Event.
             elements: How many elements are written.
+            single: Whether they are written as one single-copy atomic access.
             data2: The register that the second element comes from.
             chooser: The register that was compared to choose the value.
+            chooser2: A second such register.
+            both: Whether each element depends on both registers.
             rmw: The index of the first read that this forms an atomic pair with; -1 for none.
+            uses: Of the reads of the same instruction, those that the value comes from: the dep and
+                the pick. They are no dependency of the write, but one of what is loaded from there.
 
         Raises:
             Unmodelled: a thread with `any` set writes outside its stack frame.
@@ -359,18 +425,23 @@ class PE:
         parts = self._parts(address, size, elements)
         if state.pc - a64.WORD in self._program.torn:
             parts = ((at + half, part // 2) for at, part in parts for half in (0, part // 2))
+        state.groups += 1
         for at, part in parts:
-            state.groups += 1
+            state.groups += not single
             for atom in self._values.split(at, part):
                 piece = value >> 8 * (atom.address - address) & ((1 << 8 * atom.size) - 1)
-                source = data if atom.address - address < size else data2
+                first = atom.address - address
+                last = first + atom.size - 1
+                source = data if both or first < size else data2
                 event = self.event(
                     state, "W", tag, atom.address, atom.size, addr=base, index=index, data=source,
-                    chooser=chooser, value=piece, rmw=rmw + number if rmw >= 0 else -1,
+                    data2=data2 if both or first < size <= last else 31, chooser=chooser,
+                    chooser2=chooser2, value=piece, rmw=rmw + number if rmw >= 0 else -1,
                 )  # fmt: skip
                 number += 1
-                dep = event.addr | event.data | (state.dep[source] & _ANY)
-                state.stores[atom] = (piece, dep, dep | event.pick_addr | event.pick_data)
+                dep = event.addr | event.data | (state.dep[source] & _ANY) | uses[0]
+                pick = dep | event.pick_addr | event.pick_data | uses[1]
+                state.stores[atom] = (piece, dep, pick)
                 self._values.write(self._index, atom, piece)
 
     def _must_be_stack(self, state: State, address: int, size: int) -> None:

@@ -31,7 +31,8 @@ class Event(NamedTuple):
             pick dependencies), without those in `addr`.
         pick_data: The same for `data`.
         pick_ctrl: The same for `ctrl`.
-        via: For a read, the reads that its value depends on through an earlier store of the path.
+        via: For a read or fetch, the reads that its value depends on through an earlier store of
+            the path.
         rmw: For the write of an atomic or a successful exclusive, the index of its read; else -1.
         value: What was read or written; 0 for the other kinds.
     """
@@ -75,8 +76,10 @@ class Path(NamedTuple):
         events: In program order.
         registers: The final values; index 31 is 0, SP is 32.
         pc: The address where it ended.
-        fault: Why it ended there: "UndefinedInstruction", "Breakpoint" or "".
+        fault: Why it ended there: "UndefinedInstruction", "SupervisorCall", "Breakpoint" or "".
         trace: The instructions executed.
+        faults: The exceptions taken, with or without a handler: the kind and the address. The kinds
+            are those of `fault`.
     """
 
     events: tuple[Event, ...]
@@ -84,6 +87,7 @@ class Path(NamedTuple):
     pc: int
     fault: str
     trace: tuple[Executed, ...]
+    faults: tuple[tuple[str, int], ...]
 
 
 class Atom(NamedTuple):

@@ -123,10 +123,13 @@ class _Run:
                 stack += [(before.copy(), other) for other in reversed(open_)]
                 given = ()
 
-    def _finish(self, state: State, fault: str = "") -> bool:
+    def _finish(self, state: State) -> bool:
         self._pe.take_rest(state)
         self.paths.append(
-            Path(tuple(state.events), tuple(state.x[:33]), state.pc, fault, tuple(state.trace))
+            Path(
+                tuple(state.events), tuple(state.x[:33]), state.pc, state.ended,
+                tuple(state.trace), state.faults,
+            )  # fmt: skip
         )
         if len(self.paths) > self._limits.paths:
             raise TooBig(
@@ -158,17 +161,9 @@ class _Run:
 
     def _execute(self, state: State, insn: a64.Instruction) -> bool:
         pe, pc = self._pe, state.pc
-        if insn.name in ("unknown", "udf", "dcps1", "dcps2", "dcps3"):  # not in Debug state
-            if pe.thread.handler is None:
-                return self._finish(state, "UndefinedInstruction")
-            pe.event(state, "CSE", "entry")
-            state.elr, state.pc = pc, pe.thread.handler
-            return False
-        if insn.name == "brk":
-            return self._finish(state, "Breakpoint")
         semantics = SEMANTICS.get(insn.name)
         if semantics is None:
             raise Unmodelled(f"{pc:#x}: the checker has no semantics for {insn}")
         state.pc = pc + a64.WORD
         semantics(pe, state, insn)
-        return False
+        return bool(state.ended) and self._finish(state)

@@ -21,7 +21,7 @@ from static_call.memory_model.litmus_format import (
     faults_of,
     show_instruction,
 )
-from static_call.memory_model.litmus_values import joined
+from static_call.memory_model.litmus_values import ROOM, joined
 from static_call.memory_model.model import PRESENT, Model
 from static_call.memory_model.program import DEFAULT, Limits, Program
 
@@ -180,8 +180,10 @@ def _held(test: Test, location: Location, execution: Execution) -> int:
 
 def _faulted(fault: Fault, execution: Execution) -> bool:
     path = execution.paths[fault.thread]
-    kinds = (fault.kind, "") if fault.kind else (path.fault,)
-    return bool(path.fault) and path.fault in kinds and fault.address in (None, path.pc)
+    return any(
+        fault.kind in ("", kind) and fault.address in (None, address)
+        for kind, address in path.faults
+    )
 
 
 def _satisfied(test: Test, condition: Condition, execution: Execution) -> bool:
@@ -221,7 +223,7 @@ def _state(
             parts.append(f"{location}={{{','.join(_show(test, location, v) for v in elements)}}};")
         else:
             parts.append(f"{location}={_show(test, location, value)};")
-    parts += [f"{'' if hit else '~'}{fault};" for fault, hit in zip(faults, seen)]
+    parts += [f"{'' if hit else '~'}Fault({fault.text});" for fault, hit in zip(faults, seen)]
     return " ".join(parts)
 
 
@@ -237,4 +239,6 @@ def _show(test: Test, location: Location, value: int) -> str:
     for variable in test.variables.values():
         if variable.address == value:
             return variable.name
+        if 0 < value - variable.address < ROOM:
+            return f"{variable.name}+{value - variable.address}"
     return str(test.type_of(location).number(value))

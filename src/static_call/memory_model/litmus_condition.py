@@ -166,6 +166,7 @@ class ConditionReader:
         for name in names:
             if what := litmus_unmodelled.fault(name):
                 raise self._names.fail(f"fault({''.join(words)}): {what} are not modelled")
+        for name in names:
             if name not in FAULTS:
                 raise self._names.fail(
                     f"fault({''.join(words)}): {name} is not one of {', '.join(FAULTS)}: faults of "

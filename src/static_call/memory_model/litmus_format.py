@@ -18,20 +18,23 @@ class LitmusError(StaticCallError):
     """A litmus file cannot be read. The message starts with its name and line."""
 
 
+_SPECIAL = {31: "XZR", SP: "SP"}
+
+
 @dataclass(frozen=True, slots=True)
 class Register:
     """A thread's register in a condition.
 
     Attributes:
         thread: The thread.
-        number: The register's number; SP is 32.
+        number: The register's number; 31 is XZR, SP is 32.
     """
 
     thread: int
     number: int
 
     def __str__(self) -> str:
-        return f"{self.thread}:{'SP' if self.number == SP else f'X{self.number}'}"
+        return f"{self.thread}:{_SPECIAL.get(self.number, f'X{self.number}')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Variable:
     signed: bool = False
 
     def __str__(self) -> str:
-        return self.name if self.count else f"[{self.name}]"
+        return self.name if self.count or "[" in self.name else f"[{self.name}]"
 
 
 Location = Register | Variable
@@ -208,7 +211,7 @@ def faults_of(condition: Condition) -> Iterator[Fault]:
 
 def _sort_key(location: Location) -> tuple[int, int, int, str]:
     if isinstance(location, Register):
-        return 0, location.thread, location.number, ""
+        return 0, location.thread, -1 if location.number == 31 else location.number, ""
     return 1, 0, 0, location.name
 
 

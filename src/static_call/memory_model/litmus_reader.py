@@ -244,7 +244,7 @@ class _Reader(Names):
             if kind and self.types.setdefault(register, kind) != kind:
                 raise self.fail(f"a second type of {register}")
             return register, right
-        if match := re.fullmatch(r"\[?([A-Za-z_][\w.]*)\]?\s*(?:\[(\d+)\])?", left):
+        if match := re.fullmatch(r"[\[*]?([A-Za-z_][\w.]*)\]?\s*(?:\[(\d+)\])?", left):
             count = int(match[2]) if match[2] else len(elements(right))
             if kind is None and re.match(r"&?[A-Za-z_]|P?\d+:", right):
                 kind = POINTER  # or the word of an instruction

@@ -12,11 +12,14 @@ from static_call.memory_model.litmus_format import LitmusError, Location, Regist
 from static_call.memory_model.litmus_types import INT, Type
 from static_call.memory_model.program import SP
 
-_DATA, _VARIABLE = 0x800000, 0x100  # variables start at multiples of the second number
+_DATA = 0x800000
+ROOM = 0x100
+"""Variables start at multiples of this many bytes."""
+
 _ELEMENTS = 0x1000  # of an array, at most
 _MASK = (1 << 64) - 1
 
-_REGISTER = re.compile(r"P?(\d+):\s*(?:[XWxw](\d+)|SP|sp)")
+_REGISTER = re.compile(r"P?(\d+):\s*(?:[XWxw](\d+)|(SP|sp|[XW]ZR))")
 
 
 class Names:
@@ -68,7 +71,8 @@ class Names:
             return None
         if match[2] and int(match[2]) > 30:
             raise self.fail(f"no register {text}: there are X0 to X30 and SP")
-        return Register(int(match[1]), int(match[2]) if match[2] else SP)
+        special = 31 if "ZR" in (match[3] or "") else SP
+        return Register(int(match[1]), int(match[2]) if match[2] else special)
 
     def thread(self, number: int) -> int:
         """The number of a thread that a condition names. There must be such a thread.
@@ -87,7 +91,7 @@ class Names:
             known = self.variables[name] = Variable(name, self._free, size, count, signed)
             if count > _ELEMENTS:
                 raise self.fail(f"{name} has more than {_ELEMENTS} elements")
-            self._free += (known.size * max(count, 1) // _VARIABLE + 1) * _VARIABLE
+            self._free += (known.size * max(count, 1) // ROOM + 1) * ROOM
         elif (kind and (kind.size, kind.signed) != (known.size, known.signed)) or count not in (
             0,
             known.count,

@@ -114,15 +114,14 @@ LOCAL = (
 )
 
 # After LOCAL is closed (lob): pick-locally-ordered-before.
-PICK = (Rule("pick-lob", "R via R lob W"),)
+PICK = (Rule("pick-lob", "R via R|F lob W"),)
 
 # Between PEs, and of a PE with itself where it fetches.
 GLOBAL = (
     # Hazard-ordered-before: a later read of the same location sees nothing older ...
-    Rule("Exp-haz-ob", "R po&loc R sca? R ca&ext W sca? W"),
+    Rule("Exp-haz-ob", "R po&loc R ca&ext W"),
     # ... and of two fetches the later sees what an IC and its DSB made visible to the earlier.
     Rule("IC-ob", "F po F IC-after IC DSB-ob _"),
-    Rule("IC-ob", "F po F IC-after IC IFB-ob _"),
     Rule("IC-ob", "F po F ca W", "DIC"),
     # Explicitly-observed-by.
     Rule("Exp-obs", "W rf&ext R sca? R"),

@@ -7,7 +7,7 @@ function adds events and changes the registers and pc, which is already at the n
 from __future__ import annotations
 
 from static_call.isa import a64
-from static_call.memory_model.effects import FLAGS, FULL, PE, Semantics, State
+from static_call.memory_model.effects import ELR, FLAGS, FULL, PE, Semantics, State
 from static_call.memory_model.operands import (
     field,
     holds,
@@ -36,17 +36,41 @@ def _isb(pe: PE, state: State, insn: a64.Instruction) -> None:
     pe.event(state, "CSE", "isb")
 
 
-def _exception(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """SVC, HVC, SMC: an exception is taken and returned from."""
-    if pe.thread.any:
-        raise Unmodelled(f"{state.pc - a64.WORD:#x}: what {insn} does to registers is not known")
+def _svc(pe: PE, state: State, insn: a64.Instruction) -> None:
+    """SVC: an exception, which the thread's handler takes."""
+    _refuse_unknown(pe, state, insn)
+    pe.exception(state, "SupervisorCall", state.pc - a64.WORD, state.pc)
+
+
+def _hvc(pe: PE, state: State, insn: a64.Instruction) -> None:
+    """HVC, SMC: an exception is taken and returned from."""
+    _refuse_unknown(pe, state, insn)
     pe.event(state, "CSE", "entry")
     pe.event(state, "CSE", "return")
 
 
+def _refuse_unknown(pe: PE, state: State, insn: a64.Instruction) -> None:
+    if pe.thread.any:
+        raise Unmodelled(f"{state.pc - a64.WORD:#x}: what {insn} does to registers is not known")
+
+
+def _undefined(pe: PE, state: State, insn: a64.Instruction) -> None:
+    """UDF, DCPS outside Debug state, words that are not instructions: the exception returns to them."""
+    at = state.pc - a64.WORD
+    pe.exception(state, "UndefinedInstruction", at, at)
+
+
+def _brk(pe: PE, state: State, insn: a64.Instruction) -> None:
+    """BRK: the thread ends, as a debugger has it then."""
+    state.pc -= a64.WORD
+    state.ended = "Breakpoint"
+    state.faults += ((state.ended, state.pc),)
+
+
 def _eret(pe: PE, state: State, insn: a64.Instruction) -> None:
+    """ERET. It is no branch of the kind that makes a control dependency."""
     pe.event(state, "CSE", "return")
-    state.pc = state.elr
+    state.pc = state.x[ELR]
 
 
 def _msr(pe: PE, state: State, insn: a64.Instruction) -> None:
@@ -54,7 +78,7 @@ def _msr(pe: PE, state: State, insn: a64.Instruction) -> None:
     if "nzcv" in words(insn):
         state.set(FLAGS, state.x[t] >> 28 & 15, state.dep[t], state.pick[t])
     else:
-        state.elr = state.x[t]
+        state.set(ELR, state.x[t], state.dep[t], state.pick[t])
 
 
 def _mrs(pe: PE, state: State, insn: a64.Instruction) -> None:
@@ -102,8 +126,10 @@ def _b(pe: PE, state: State, insn: a64.Instruction) -> None:
 
 
 def _br(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """BR, BLR, RET. In the model only conditional branches are sources of control dependencies."""
-    target = state.x[field(insn, "n", 30)]
+    """BR, BLR, RET. What the address depends on has a control dependency to all that follows."""
+    n = field(insn, "n", 30)
+    target = state.x[n]
+    state.branch_on(n)
     if insn.name == "blr":
         state.set(30, state.pc, 0, 0)
     state.pc = target
@@ -190,7 +216,7 @@ def _ldr(pe: PE, state: State, insn: a64.Instruction) -> None:
     pe.mark(state)
     if name in ("ldxr", "ldaxr"):
         state.exclusive = address, size, len(state.events)
-    value, dep, pick = pe.load(state, address, size, base=base, index=index, tag=tag)
+    [(value, dep, pick)] = pe.load(state, address, size, base=base, index=index, tag=tag)
     if signed:
         value = sign(value, 8 * size) & mask(register_size(insn))
     state.set(insn["t"], value, dep, pick)
@@ -222,8 +248,8 @@ def _stxr(pe: PE, state: State, insn: a64.Instruction) -> None:
         tag = "LX" if insn.name.startswith("stl") else "X"
         value = state.x[t] & mask(size) | (state.x[u] & mask(size)) << 8 * size
         pe.store(
-            state, address, size, value, base=n, data=t, data2=u, elements=elements, tag=tag,
-            rmw=monitor[2],
+            state, address, size, value, base=n, data=t, data2=u, elements=elements, single=True,
+            tag=tag, rmw=monitor[2],
         )  # fmt: skip
     state.set(insn["s"], failed, 0, 0)
 
@@ -237,12 +263,15 @@ def _ldp(pe: PE, state: State, insn: a64.Instruction) -> None:
     size = 4 if insn.name == "ldpsw" else register_size(insn)
     address, base, _ = _address(state, insn)
     pe.mark(state)
-    if insn.name in ("ldxp", "ldaxp"):
+    exclusive = insn.name in ("ldxp", "ldaxp")
+    if exclusive:
         state.exclusive = address, 2 * size, len(state.events)
     tag = "A" if insn.name == "ldaxp" else ""
-    value, dep, pick = pe.load(state, address, size, base=base, elements=2, tag=tag)
-    state.set(insn["t"], value & mask(size), dep, pick)
-    state.set(insn["u"], value >> 8 * size, dep, pick)
+    first, second = pe.load(
+        state, address, size, base=base, elements=2, single=exclusive, tag=tag
+    )
+    state.set(insn["t"], *first)
+    state.set(insn["u"], *second)
 
 
 def _stp(pe: PE, state: State, insn: a64.Instruction) -> None:
@@ -271,7 +300,7 @@ def _ldiapp(pe: PE, state: State, insn: a64.Instruction) -> None:
     base = register(insn, "n")
     address = state.x[base]
     for at, target in ((address, insn["t"]), (address + size, insn["u"])):
-        value, dep, pick = pe.load(state, at & FULL, size, base=base, tag="Q")
+        [(value, dep, pick)] = pe.load(state, at & FULL, size, base=base, tag="Q")
         state.set(target, value, dep, pick)
         state.step += 1  # what comes first is ordered before the second as in program order
     if words(insn)[-1] != "]":
@@ -299,11 +328,11 @@ def _atomic(pe: PE, state: State, insn: a64.Instruction) -> None:
     name = insn.name.rstrip("bh")
     operation = next(name[:length] for length in (3, 5, 6) if name[:length] in _ATOMICS)
     order = name[len(operation) :]
-    unused = not cas and t == 31
+    unused = (s if cas else t) == 31
     tag = ("A" if "a" in order and not unused else "") + ("N" if unused else "")
     pe.mark(state)
     first = len(state.events)
-    old, dep, pick = pe.load(state, state.x[n], size, base=n, tag=tag)
+    [(old, dep, pick)] = pe.load(state, state.x[n], size, base=n, tag=tag)
     operand = state.x[s] & mask(size)
     new = {
         "cas": state.x[t], "swp": operand, "ldadd": old + operand, "ldclr": old & ~operand,
@@ -312,12 +341,78 @@ def _atomic(pe: PE, state: State, insn: a64.Instruction) -> None:
         "ldsmax": max(old, operand, key=lambda number: sign(number, 8 * size)),
         "ldsmin": min(old, operand, key=lambda number: sign(number, 8 * size)),
     }[operation] & mask(size)  # fmt: skip
-    if not cas or old == operand:
+    if cas and old != operand:
+        _write_back(pe, state, insn, old, first, (0, pick))
+    else:
+        uses = {"cas": (0, pick), "swp": (0, 0)}.get(operation, (dep, pick))
         pe.store(
             state, state.x[n], size, new, base=n, data=t if cas else s,
-            chooser=s if cas else 31, tag="L" if "l" in order else "", rmw=first,
+            chooser=s if cas else 31, tag="L" if "l" in order else "", rmw=first, uses=uses,
         )  # fmt: skip
+    if cas and old == operand:
+        dep, pick = _compared(pe, state, (s,), dep, pick)
     state.set(s if cas else t, old, dep, pick)
+
+
+def _write_back(
+    pe: PE, state: State, insn: a64.Instruction, old: int, first: int, uses: tuple[int, int]
+) -> None:
+    """A CAS that fails may write what it read (Arm ARM, CAS)."""
+    if not pe.choices.pick((0, 1)):
+        return
+    pair = insn.name.startswith("casp")
+    size = register_size(insn) if pair else _access_size(insn)
+    n, s = register(insn, "n"), insn["s"]
+    order = insn.name[4 if pair else 3 :]
+    pe.store(
+        state, state.x[n], size, old, base=n, data=31, elements=1 + pair, chooser=s,
+        chooser2=s + 1 if pair else 31, tag="L" if "l" in order else "", uses=uses,
+        rmw=-1 if pair else first,
+    )  # fmt: skip
+
+
+def _casp(pe: PE, state: State, insn: a64.Instruction) -> None:
+    """CASP: two single-copy atomic accesses, as herd7 7.58 has them.
+
+    Where it fails and writes back, they are no atomic pairs there.
+    """
+    size = register_size(insn)
+    s, t, n = insn["s"], insn["t"], register(insn, "n")
+    order = insn.name[len("casp") :]
+    pe.mark(state)
+    first = len(state.events)
+    parts = pe.load(state, state.x[n], size, base=n, elements=2, tag="A" if "a" in order else "")
+    low, high = parts
+    dep, pick = low.dep | high.dep, low.pick | high.pick
+    if all(part.value == state.x[s + i] & mask(size) for i, part in enumerate(parts)):
+        value = state.x[t] & mask(size) | (state.x[t + 1] & mask(size)) << 8 * size
+        pe.store(
+            state, state.x[n], size, value, base=n, data=t, data2=t + 1, elements=2, both=True,
+            chooser=s, chooser2=s + 1, tag="L" if "l" in order else "", rmw=first, uses=(0, pick),
+        )  # fmt: skip
+        dep, pick = _compared(pe, state, (s, s + 1), dep, pick)
+    else:
+        old = low.value | high.value << 8 * size
+        _write_back(pe, state, insn, old, first, (0, pick))
+    for i, part in enumerate(parts):
+        state.set(s + i, part.value, dep, pick)
+
+
+def _compared(
+    pe: PE, state: State, registers: tuple[int, ...], dep: int, pick: int
+) -> tuple[int, int]:
+    """What the result of a CAS that succeeded comes from: its dep and its pick.
+
+    It may be what the registers held, and then memory only picked it; or what was read. The first
+    orders less, unless what the registers held depends on something.
+    """
+    held = picked = 0
+    for s in registers:
+        held |= state.dep[s]
+        picked |= state.pick[s]
+    if not held | picked or pe.choices.pick((1, 0)):
+        return held, picked | pick
+    return dep, pick
 
 
 def _access_size(insn: a64.Instruction) -> int:
@@ -333,7 +428,10 @@ _ROWS: tuple[tuple[str, str, Semantics], ...] = (
     ("|".join(_PAC), "", _pac),
     ("dmb|dsb", "", _barrier),
     ("isb", "", _isb),
-    ("svc|hvc|smc", "", _exception),
+    ("svc", "", _svc),
+    ("hvc|smc", "", _hvc),
+    ("udf|unknown|dcps1|dcps2|dcps3", "", _undefined),
+    ("brk", "", _brk),
     ("eret", "", _eret),
     ("msr", "", _msr),
     ("mrs", "", _mrs),
@@ -356,6 +454,7 @@ _ROWS: tuple[tuple[str, str, Semantics], ...] = (
     ("ldpsw", "", _ldpsw),
     ("ldiapp", "", _ldiapp),
     ("stp", "", _stp),
+    ("casp", "|a|l|al", _casp),
     ("stilp", "", _stilp),
     *(("|".join(_ATOMICS), f"{size}|a{size}|l{size}|al{size}", _atomic) for size in ("", "b", "h")),
 )
