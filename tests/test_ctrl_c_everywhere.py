@@ -73,7 +73,7 @@ class Pooled(Emulator):
 
 LOOKS = {dis.opmap[name] for name in ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD")
          if name in dis.opmap}  # fmt: skip
-"""CPython checks whether a signal came after these instructions, and where a function is entered."""
+"""CPython checks for signals after these instructions, and where a function is entered."""
 
 
 class Interrupter:
@@ -310,7 +310,7 @@ class Meddler:
 
 @pytest.mark.parametrize("do", ["update", "close", "release"])
 def test_an_update_inside_an_update_is_refused(machine: Emulator, do: str) -> None:
-    """In the same thread, an update of the same static call: Deadlock at once; afterwards it works."""
+    """Of the same static call, in the same thread: Deadlock at once; afterwards it works."""
     call = StaticCall("it", "one", place=machine)
     actions: dict[str, Callable[[], object]] = {
         "update": lambda: call.update("one"), "close": call.close, "release": call.release,
