@@ -52,7 +52,7 @@ def command() -> NoReturn:
     """
     # argparse looks for translations of its texts, of which there are none: that takes longer than
     # reading the command line.
-    vars(argparse)["_"] = str
+    argparse.__dict__["_"] = str
     gc.set_threshold(100_000)  # new objects, not 700: imports make many objects, and no garbage
     os._exit(main())  # main has flushed standard output; standard error is flushed line by line
 
