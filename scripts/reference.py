@@ -89,7 +89,7 @@ def _members(kind: type) -> Iterator[str]:
         elif inspect.isfunction(thing) and thing.__name__ == name:
             shown = _call(name, thing)
         else:
-            continue  # a field: the docstring's Attributes have it; or a hook that another room sets
+            continue  # a field, which the docstring's Attributes have, or a hook
         yield f"- `{shown}`: {_first(inspect.getdoc(thing))}"
     yield ""
 

@@ -9,11 +9,13 @@ Exit status 1 if a test fails, 2 if a Python cannot be had.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import arm64_linux
@@ -23,8 +25,12 @@ from patience import patient
 PYTHONS = {"3.13": "trixie", "3.14": "forky", "3.15": "forky"}
 """By version the release that it is from."""
 
-NEEDED = ("pytest", "hypothesis", "unicorn", "pyelftools", "capstone")
+NEEDED = ("pytest", "hypothesis", "pyelftools", "capstone")
 """Debian's Python packages that tests need. Any version runs them: Python and ctypes."""
+
+OURS = ("unicorn", "argcomplete")
+"""Packages of the Python that runs this. Any version runs them, too, and trixie's unicorn is too
+old: places/emulator/processor.py says why."""
 
 TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src"
@@ -45,7 +51,7 @@ def packages(version: str) -> Packages:
 
 
 def command(version: str, folder: Path) -> Path:
-    """A script that runs a Python of the cache, in `folder`."""
+    """A script that runs a Python of the cache, in `folder`, with static-call installed."""
     root = arm64_linux.unpacked(f"python-{version}", packages(version))
     (loader,) = root.glob("usr/lib/*/ld-linux-*.so.*")
     libraries = f"{loader.parent}:{root / 'usr/lib'}"
@@ -53,6 +59,13 @@ def command(version: str, folder: Path) -> Path:
     site = folder / f"site-{version}"
     site.mkdir()
     (site / "sitecustomize.py").write_text(SITE.format(command=str(script)))
+    for name in OURS:
+        (site / name).symlink_to(Path(str(import_module(name).__file__)).parent)
+    metadata = site / "static_call.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(
+        f"Name: static-call\nVersion: {importlib.metadata.version('static-call')}\n"
+    )
     words = [str(loader), "--library-path", libraries, str(root / f"usr/bin/python{version}")]
     script.write_text(
         "#!/bin/sh\n"
@@ -60,7 +73,11 @@ def command(version: str, folder: Path) -> Path:
         f"export PYTHONPATH={shlex.quote(f'{site}:{SOURCE}')}\n"
         f'exec {shlex.join(words)} "$@"\n'
     )
-    script.chmod(0o755)
+    program = folder / "static-call"
+    main = "from static_call.cli.main import command; command()"
+    program.write_text(f"#!/bin/sh\nexec {shlex.quote(str(script))} -c '{main}' \"$@\"\n")
+    for one in (script, program):
+        one.chmod(0o755)
     return script
 
 

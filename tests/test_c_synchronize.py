@@ -87,7 +87,7 @@ def test_unloading_without_waiting(tmp_path: Path) -> None:
 
 
 def test_copies(tmp_path: Path) -> None:
-    """Copies of static_call.c share one signal, and one that is unloaded leaves nothing behind."""
+    """Copies of static_call.c share one signal, and one that is unloaded leaves nothing."""
     options = ("-std=c11", "-O2", "-shared", "-fPIC", "-pthread", f"-I{SOURCE.parent}")
     for name in ("first", "second"):
         GCC(*options, f"-DNAME={name}", HERE / "library.c", SOURCE, "-o", tmp_path / f"{name}.so")

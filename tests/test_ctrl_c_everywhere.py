@@ -73,7 +73,7 @@ class Pooled(Emulator):
 
 LOOKS = {dis.opmap[name] for name in ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD")
          if name in dis.opmap}  # fmt: skip
-"""After these instructions CPython looks whether a signal came, and where a function is entered."""
+"""CPython checks for signals after these instructions, and where a function is entered."""
 
 
 class Interrupter:
@@ -176,7 +176,7 @@ def test_a_constructor_leaves_nothing(machine: Emulator, design: str) -> None:
 def test_a_constructor_that_fails_for_any_reason_leaves_nothing(
     machine: Emulator, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the place raises: a warning that is an error, no memory."""
+    """Whatever the place raises: for example, a warning as an error, or that memory is full."""
 
     def fail(*_: object, **__: object) -> None:
         raise error
@@ -310,7 +310,7 @@ class Meddler:
 
 @pytest.mark.parametrize("do", ["update", "close", "release"])
 def test_an_update_inside_an_update_is_refused(machine: Emulator, do: str) -> None:
-    """Of the same static call in the same thread: Deadlock, at once, and it goes on to work."""
+    """Of the same static call, in the same thread: Deadlock at once; afterwards it works."""
     call = StaticCall("it", "one", place=machine)
     actions: dict[str, Callable[[], object]] = {
         "update": lambda: call.update("one"), "close": call.close, "release": call.release,

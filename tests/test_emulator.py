@@ -239,3 +239,13 @@ def test_the_pad_that_the_designs_branch_needs(tmp_path: Path) -> None:
             else:
                 with pytest.raises(BadTarget, match=f"starts with {name}, not with a landing pad"):
                     call.update(function)
+
+
+def test_an_old_unicorn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2.1.1, which Debian 13 has, may run code that an update has replaced: a wrong answer."""
+    monkeypatch.setattr("unicorn.unicorn_const.UC_VERSION_MINOR", 1)
+    monkeypatch.setattr("unicorn.unicorn_const.UC_VERSION_PATCH", 1)
+    with pytest.raises(StaticCallError, match=r"unicorn 2\.1\.1 is too old.*2\.1\.2 or newer"):
+        Emulator()
+    monkeypatch.setattr("unicorn.unicorn_const.UC_VERSION_PATCH", 2)
+    assert Emulator().function("bti c\nret")(3) == 3

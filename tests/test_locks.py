@@ -1,4 +1,4 @@
-"""Locks: whatever comes at whatever moment, a with statement leaves them as it found them."""
+"""Locks: whatever interrupts it, and when, a with statement leaves them as it found them."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def call(callers: Callers) -> Iterator[StaticCall]:
 
 
 def host() -> Any:
-    """This process, of whose own parts some tests know."""
+    """This process; some tests look at its internals."""
     return static_call.host()
 
 
@@ -188,7 +188,7 @@ def callbacks() -> int:
 
 
 def test_one_callback_for_a_function(call: StaticCall, callers: Callers) -> None:
-    """However often it is the target: for functions, methods and partials; release lets go."""
+    """Made once, however often it is the target: functions, methods, partials; release frees it."""
     adders = Adder(3), Adder(4)
     part = functools.partial(int.__add__, 5)
     before = callbacks()
@@ -256,7 +256,7 @@ def test_a_static_call_without_a_prototype_is_an_argument(callers: Callers) -> N
 
 
 def test_no_descriptor_is_a_standard_one() -> None:
-    """In a process without stdin, stdout and stderr none of these becomes its memory."""
+    """In a process without stdin, stdout and stderr, the memory's descriptor gets other numbers."""
 
     def child() -> str:
         os.closerange(0, 3)
@@ -309,7 +309,7 @@ NAMES = ("plain.so", "two words.so", "gone (deleted)", "line\nfeed.so", "carriag
 
 @pytest.mark.parametrize("name", NAMES)
 def test_file_names(programs: Path, tmp_path: Path, name: str) -> None:
-    """A file is found whatever its name."""
+    """A file is found, whatever its name is."""
     path = tmp_path / name
     shutil.copy(programs / "library.so", path)
     loaded: Any = ctypes.CDLL(str(path))

@@ -61,9 +61,15 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(
-        self, *, prog: str | None = None, description: str | None = None, epilog: str | None = None
+        self,
+        *,
+        prog: str | None = None,
+        description: str | None = None,
+        epilog: str | None = None,
+        color: bool = False,
     ) -> None:
         super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=Help)
+        self.color = color  # for Python 3.14 and newer: their default is coloured help
         self.verbs: dict[str, Parser] = {}
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import sys
@@ -50,6 +51,9 @@ def command() -> NoReturn:
     on a small file, so it is skipped. `python -m static_call` exits normally, for profilers and the
     like.
     """
+    # argparse looks for translations of its texts, of which there are none: that takes longer than
+    # reading the command line.
+    argparse.__dict__["_"] = str
     gc.set_threshold(100_000)  # new objects, not 700: imports make many objects, and no garbage
     os._exit(main())  # main has flushed standard output; standard error is flushed line by line
 

@@ -52,7 +52,7 @@ SHAPES: dict[str, Shape] = {
         size=24,
         entry=0,
         align=8,
-        labels={'1@14': 20},
+        labels={'1@15': 20},
         outside=('literal',),
         forms=('far', 'null'),
         literals=(Literal(label='literal', offset=None, cell=True, contents={'far': 'target', 'null': 0}),),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 from static_call.elf.errors import ElfError, WrongDebugFile
 from static_call.elf.headers import Section
@@ -42,9 +41,11 @@ def attach(image: Image, path: str | os.PathLike[str] | None = None) -> None:
             raise WrongDebugFile(f"{debug.path}: not the symbols of {image.path}: {why}")
         image.use_symbols_of(debug)
     elif image.linked and image.names.stripped:
-        with suppress(ElfError):  # damaged, maybe where nothing else looks
+        try:
             if (found := find(image)) is not None:
                 image.use_symbols_of(found)
+        except ElfError:  # it is damaged, maybe where nothing else looks
+            return
 
 
 def find(image: Image, directories: Sequence[str] | None = None) -> Image | None:

@@ -55,7 +55,7 @@ def _refuse_unknown(pe: PE, state: State, insn: a64.Instruction) -> None:
 
 
 def _undefined(pe: PE, state: State, insn: a64.Instruction) -> None:
-    """UDF, DCPS outside Debug state, words that are not instructions: the exception returns to them."""
+    """UDF, DCPS, and words that are not instructions: the exception returns to them."""
     at = state.pc - a64.WORD
     pe.exception(state, "UndefinedInstruction", at, at)
 

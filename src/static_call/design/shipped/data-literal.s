@@ -1,6 +1,7 @@
 // Data literal: indirect branch always, one 64-bit store
 //
-// The third version of the arm64 patches (2020), as quoted in the discussion of 2021-09-21. The code is never patched; every call pays a load and an indirect branch.
+// The third version of the arm64 patches (2020), as quoted in the discussion of 2021-09-21. The code is
+// never patched; every call pays a load and an indirect branch.
 
         .isa    a64
         .source 20201120082103.4840-1-ardb@kernel.org

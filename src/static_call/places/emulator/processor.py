@@ -11,6 +11,7 @@ from typing import Any
 
 import unicorn
 from unicorn import arm64_const as arm64
+from unicorn import unicorn_const
 from unicorn.unicorn import UcError
 
 from static_call.errors import StaticCallError
@@ -26,6 +27,11 @@ REGISTERS: list[int] = [
 ]
 """unicorn's numbers of x0 to x30 and SP."""
 
+_NEEDED = (2, 1, 2)
+"""The oldest unicorn. 2.1.1 may go on with code that an update has replaced: a call then goes to
+the old target. Its ctl_flush_tb fails, too."""
+
+_VERSION = ("MAJOR", "MINOR", "PATCH")
 _STACK_SIZE = 1 << 20
 _SLICE = 1_000_000  # instructions between two looks at the clock
 _MISSING = 0x7F00_0000_0000
@@ -48,7 +54,13 @@ class Processor(EmulatedMemory):
     """
 
     def __init__(self, *, instructions: int = 100_000_000, seconds: float = 30.0) -> None:
-        """Makes a stack; there is no code yet."""
+        """Makes a stack; there is no code yet. Raises StaticCallError if unicorn is too old."""
+        version = tuple(getattr(unicorn_const, f"UC_VERSION_{one}") for one in _VERSION)
+        if version < _NEEDED:
+            raise StaticCallError(
+                f"unicorn {'.'.join(map(str, version))} is too old, as it may run code that an "
+                f"update has replaced: {'.'.join(map(str, _NEEDED))} or newer is needed"
+            )
         super().__init__()
         self.instructions: int = instructions
         self.seconds: float = seconds
