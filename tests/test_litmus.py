@@ -170,7 +170,7 @@ locations [t;]
 exists (0:X7=42 /\\ t[0]=2)
 """
     result = run(read(text))
-    assert result.states == ("0:X7=42; t={2,2}; [t[0]]=2;",)
+    assert result.states == ("0:X7=42; t={2,2}; t[0]=2;",)
     assert result.holds
     fatal = """AArch64 fatal
 { int t[2]={1,2}; }
@@ -181,7 +181,7 @@ exists (fault(P0:m,UndefinedInstruction))
 """
     result = run(read(fatal))
     assert result.holds
-    assert result.states == ("t={1,2}; fault(P0:m,UndefinedInstruction);",)
+    assert result.states == ("t={1,2}; Fault(P0:m,UndefinedInstruction);",)
 
 
 def test_code_of_another_thread() -> None:

@@ -53,7 +53,7 @@ class Variable:
     signed: bool = False
 
     def __str__(self) -> str:
-        return self.name if self.count else f"[{self.name}]"
+        return self.name if self.count or "[" in self.name else f"[{self.name}]"
 
 
 Location = Register | Variable
