@@ -61,7 +61,7 @@ def tests() -> Iterator[tuple[str, str]]:
 
     def text(case: Case, cache_type: str) -> str:
         head, init, *code, condition = case.text.rstrip().split("\n")
-        threads = code[0].count("|") + 1
+        threads = len(re.findall(r"P\d+(?!\.F)\b(?!\.)", code[0]))
         # A family of tests shares its registers. herd7 refuses those of threads that are not there,
         # a label that two threads have, and addresses of code in a condition without label:"...".
         init = re.sub(r"\b(\d):\w+=[^;{}]*;", lambda m: m[0] if int(m[1]) < threads else "", init)

@@ -1,6 +1,9 @@
 """Litmus tests with the architecture's verdicts, written by hand from the rules.
 
-A test is its threads, one instruction a line; what the registers hold at the start; the outcome in
+What was written for a difference with herd7 has the verdict of herd7 7.58. tests/herd7.py compares
+all of them.
+
+A test is its threads, one instruction a line; a thread's fault handler starts with P1.F; what the registers hold at the start; the outcome in
 question; and whether it is allowed with (IDC, DIC) = (0, 0), (1, 0), (1, 1), as three letters:
 A allowed, F forbidden. One letter means all three.
 """
@@ -18,10 +21,14 @@ class Case(NamedTuple):
 
 def case(name: str, verdicts: str, init: str, condition: str, *threads: str) -> Case:
     """A case from its columns."""
-    columns = [[line.strip() for line in thread.split(";")] for thread in threads]
+    titles = [t[:4] if ".F" in t[:4] else f"P{i}" for i, t in enumerate(threads)]
+    columns = [
+        [line.strip() for line in thread.removeprefix(title).split(";")]
+        for title, thread in zip(titles, threads)
+    ]
     rows = max(map(len, columns))
     table = [[*column, *[""] * (rows - len(column))] for column in columns]
-    lines = [" | ".join(f"P{i}" for i in range(len(threads))) + " ;"]
+    lines = [" | ".join(titles) + " ;"]
     lines += [" | ".join(row) + " ;" for row in zip(*table)]
     text = f"AArch64 {name}\n{{ {init} }}\n" + "\n".join(lines) + f"\nexists ({condition})\n"
     return Case(name, text, verdicts * 3 if len(verdicts) == 1 else verdicts)
@@ -29,6 +36,7 @@ def case(name: str, verdicts: str, init: str, condition: str, *threads: str) -> 
 
 # Application level. P0 and P1 use x1 for &x, x3 for &y; x0=1, x2=2 are values.
 XY = " ".join(f"{i}:X1=x; {i}:X3=y; {i}:X0=1; {i}:X2=2;" for i in range(4)) + " x=0; y=0; z=0;"
+HANDLER = "P1.F ADR X10,back; MSR ELR_EL1,X10; ERET"  # returns to `back`
 DEP = "EOR W6,W5,W5"  # a false dependency on what was read into W5
 
 _mp_writers = {
@@ -56,6 +64,8 @@ _mp_readers = {
     "tbz-isb": "LDR W5,[X3]; TBZ W5,#3,L; L: ISB; LDR W7,[X1]",
     "addr-isb": f"LDR W5,[X3]; {DEP}; LDR W8,[X1,W6,SXTW]; ISB; LDR W7,[X1]",
     "br-isb": "ADR X8,L; LDR W5,[X3]; EOR X6,X5,X5; ADD X8,X8,X6; BR X8; L: ISB; LDR W7,[X1]",
+    "br": "ADR X8,L; LDR W5,[X3]; EOR X6,X5,X5; ADD X8,X8,X6; BR X8; L: LDR W7,[X1]",
+    "ret-isb": "ADR X8,L; LDR W5,[X3]; EOR X6,X5,X5; ADD X8,X8,X6; RET X8; L: ISB; LDR W7,[X1]",
     "acq": "LDAR W5,[X3]; LDR W7,[X1]",
     "acqpc": "LDAPR W5,[X3]; LDR W7,[X1]",
     "excl-acq": "LDAXR W5,[X3]; LDR W7,[X1]",
@@ -63,18 +73,18 @@ _mp_readers = {
     "swpa": "MOV W8,#0; SWPA W8,W5,[X3]; LDR W7,[X1]",
     "casa": "MOV W5,#1; MOV W8,#3; CASA W5,W8,[X3]; LDR W7,[X1]",
     "csel": "LDR W5,[X3]; CMP W5,#1; CSEL X6,X1,X1,EQ; LDR W7,[X6]",
-    "svc": "LDR W5,[X3]; SVC #0; LDR W7,[X1]",
-    "ctrl-svc": "LDR W5,[X3]; CBNZ W5,L; L: SVC #0; LDR W7,[X1]",
+    "svc": "LDR W5,[X3]; SVC #0; back: LDR W7,[X1]",
+    "ctrl-svc": "LDR W5,[X3]; CBNZ W5,L; L: SVC #0; back: LDR W7,[X1]",
 }
 _strong_writer = {"dmb", "dsb", "dmb.st", "dsb.st", "rel", "swpl"}
 _strong_reader = {
     "dmb", "dmb.ld", "dsb.ld", "addr", "ctrl-isb", "tbz-isb", "addr-isb", "acq", "acqpc",
-    "excl-acq", "swpa", "casa", "ctrl-svc",
+    "excl-acq", "swpa", "casa", "ctrl-svc", "br-isb", "ret-isb",
 }  # fmt: skip
 MESSAGE_PASSING = [
     case(
         f"MP+{w}+{r}", "F" if w in _strong_writer and r in _strong_reader else "A",
-        XY, "1:X5=1 /\\ 1:X7=0", writer, reader,
+        XY, "1:X5=1 /\\ 1:X7=0", writer, reader, *[HANDLER][: "SVC" in reader],
     )
     for w, writer in _mp_writers.items() for r, reader in _mp_readers.items()
 ]  # fmt: skip
@@ -267,9 +277,74 @@ DEPENDENCIES = [
          "LDR W7,[X1,W6,SXTW]"),
 ]  # fmt: skip
 
+# Which registers an instruction's results and stores depend on. The verdicts are herd7's.
+_pair = "0:X1=x; 0:X3=y; 1:X1=x; 1:X3=y; 0:X0=1; 0:X2=2; uint64_t x[2]; uint64_t y[2];"
+_flag_is_0 = "0:X1=x; 0:X3=y; 1:X1=x; 1:X3=y; 0:X0=1; 1:X2=2; int x=0; int y=1;"
+_mp = _mp_writers["dmb"]
+_mp_0 = "STR W0,[X1]; DMB ISH; STR WZR,[X3]"
+_load = "EOR W6,{0},{0}; LDR W7,[X1,W6,SXTW]"
+_s = _ww["dmb"].format("W2", "W0", "X1", "X3")
+_store = "EOR W6,{0},{0}; STR W0,[X1,W6,SXTW]"
+RESULTS = [
+    # The two registers of LDP and LDXP depend on their own loads only.
+    case("MP+dmb+ldp-first", "F", _pair, "1:X5=1 /\\ 1:X7=0",
+         _mp, "LDP X5,X8,[X3]; " + _load.format("W5")),
+    case("MP+dmb+ldp-second", "A", _pair, "1:X5=1 /\\ 1:X7=0",
+         _mp, "LDP X5,X8,[X3]; " + _load.format("W8")),
+    case("MP+dmb+ldxp-second", "F", _pair, "1:X5=1 /\\ 1:X7=0",
+         _mp, "LDXP X5,X8,[X3]; " + _load.format("W8")),
+    # A CAS that succeeds: memory only picked what its first register holds.
+    case("MP+dmb+cas-addr", "A", XY, "y=2 /\\ 1:X7=0",
+         _mp, "MOV W5,#1; CAS W5,W2,[X3]; " + _load.format("W5")),
+    case("S+dmb+cas-addr", "F", XY, "y=3 /\\ x=2",
+         _s, "MOV W5,#1; MOV W8,#3; CAS W5,W8,[X3]; " + _store.format("W5")),
+    case("MP+dmb+cas-fails-addr", "F", XY, "1:X5=1 /\\ 1:X7=0",
+         _mp, "MOV W5,#3; CAS W5,W2,[X3]; " + _load.format("W5")),
+    case("MP+dmb+casp-addr", "A", _pair, "y[0]=2 /\\ 1:X7=0", _mp,
+         "MOV X4,#1; MOV X5,#0; MOV X8,#2; MOV X9,#0; CASP X4,X5,X8,X9,[X3]; "
+         + _load.format("W5")),
+    # It may be what the register held, or what was read: so it depends on neither alone.
+    case("MP+dmb+held-cas-addr", "A", XY + "1:X9=z;", "1:X5=1 /\\ z=2 /\\ 1:X7=0", _mp,
+         "LDR W5,[X3]; EOR W8,W5,W5; CAS W8,W2,[X9]; " + _load.format("W8")),
+    # One that fails may write back what it read, from where a later load takes it early.
+    case("MP+dmb+cas-fails-rfi-addr", "A", XY, "1:X5=1 /\\ 1:X8=1 /\\ 1:X7=0", _mp,
+         "MOV W5,#3; CAS W5,W2,[X3]; LDR W8,[X3]; " + _load.format("W8")),
+    case("CASP-writes-back", "A",
+         "0:X1=x; 1:X1=x; 0:X4=1; 0:X5=1; 0:X2=0; 0:X3=0; 1:X2=0; 1:X3=0; uint64_t x[2];",
+         "x[0]=1 /\\ x[1]=0", "CASP X2,X3,X4,X5,[X1]", "CASP X2,X3,X2,X3,[X1]"),
+    # An atomic without a result does not acquire, and DMB LD does not wait for it.
+    case("MP+dmb+cas-wzr-dmb.ld", "A", _flag_is_0, "y=2 /\\ 1:X7=0",
+         _mp_0, "CAS WZR,W2,[X3]; DMB LD; LDR W7,[X1]"),
+    case("MP+dmb+casa-wzr", "A", _flag_is_0, "y=2 /\\ 1:X7=0",
+         _mp_0, "CASA WZR,W2,[X3]; LDR W7,[X1]"),
+    case("MP+dmb-0+casa", "F", _flag_is_0, "y=2 /\\ 1:X7=0",
+         _mp_0, "MOV W5,#0; CASA W5,W2,[X3]; LDR W7,[X1]"),
+    case("MP+dmb+swpa-wzr", "A", XY, "y=2 /\\ 1:X7=0", _mp, "SWPA W2,WZR,[X3]; LDR W7,[X1]"),
+    case("MP+dmb+ldadda-wzr", "A", XY, "y=3 /\\ 1:X7=0",
+         _mp, "LDADDA W2,WZR,[X3]; LDR W7,[X1]"),
+    # What an atomic stores depends on what it loaded; what a CAS stores, by pick.
+    case("MP+dmb+ldadd-rfi-addr", "F", XY, "1:X5=1 /\\ 1:X8=3 /\\ 1:X7=0",
+         _mp, "LDADD W2,W5,[X3]; LDR W8,[X3]; " + _load.format("W8")),
+    case("MP+dmb+ldset-rfi-addr", "F", XY, "1:X5=1 /\\ 1:X8=3 /\\ 1:X7=0",
+         _mp, "LDSET W2,W5,[X3]; LDR W8,[X3]; " + _load.format("W8")),
+    case("MP+dmb+swp-rfi-addr", "A", XY, "1:X5=1 /\\ 1:X8=2 /\\ 1:X7=0",
+         _mp, "SWP W2,W5,[X3]; LDR W8,[X3]; " + _load.format("W8")),
+    case("MP+dmb+cas-rfi-addr", "A", XY, "y=2 /\\ 1:X8=2 /\\ 1:X7=0",
+         _mp, "MOV W5,#1; CAS W5,W2,[X3]; LDR W8,[X3]; " + _load.format("W8")),
+    case("S+dmb+cas-rfi-addr", "F", XY, "y=3 /\\ 1:X8=3 /\\ x=2", _s,
+         "MOV W5,#1; MOV W9,#3; CAS W5,W9,[X3]; LDR W8,[X3]; " + _store.format("W8")),
+    # LDXP and STXP are one single-copy atomic access each; LDP is two, and CASP is.
+    case("STXP-whole", "F", _pair, "0:X6=0 /\\ 1:X5=2 /\\ 1:X7=0",
+         "LDXP X4,X5,[X1]; STXP W6,X0,X2,[X1]", "LDR X5,[X1,#8]; DMB SY; LDR X7,[X1]"),
+    case("STXP+LDXP", "F", _pair, "0:X6=0 /\\ 1:X5=1 /\\ 1:X7=0",
+         "LDXP X4,X5,[X1]; STXP W6,X0,X2,[X1]", "LDXP X5,X7,[X1]"),
+    case("STXP+LDP", "A", _pair, "0:X6=0 /\\ 1:X5=1 /\\ 1:X7=0",
+         "LDXP X4,X5,[X1]; STXP W6,X0,X2,[X1]", "LDP X5,X7,[X1]"),
+]  # fmt: skip
+
 APPLICATION = [
     *MESSAGE_PASSING, *STORE_BUFFERING, *LOAD_BUFFERING, *TWO_PLUS_TWO_W, *S, *R, *WRC, *IRIW,
-    *COHERENCE, *ATOMICS, *DEPENDENCIES,
+    *COHERENCE, *ATOMICS, *DEPENDENCIES, *RESULTS,
 ]  # fmt: skip
 
 # Instruction fetch. The word at `slot` in P1 is a B to `old`; NOP there falls through to what
@@ -368,7 +443,7 @@ IFETCH = [
     case("code+clean+pointer-dmb-isb", "A", _pointer, _pointer_stale,
          *_by_pointer("DMB SY; ISB; ")),
     case("code+clean+pointer-ctrl-svc", "F", _pointer, _pointer_stale,
-         *_by_pointer("CBNZ X5,L; L: SVC #0; ")),
+         *_by_pointer("CBNZ X5,L; L: SVC #0; back: "), HANDLER),
     # Code, then a flag.
     case("code+clean+flag-ctrl-isb", "F", _code, _stale,
          *_flag(_clean, "CBNZ W5,L; L: ISB; ")),
@@ -448,7 +523,8 @@ IFETCH = [
          "STR W0,[X1]; LDR W5,[X3]; CBNZ W5,L; L: IC IVAU,X1; DSB ISH; STR W0,[X2]",
          "first: B skip; MOV W8,#1; skip: NOP; slot: B old; MOV W9,#1; old: MOV W7,#1; "
          "STR W7,[X3]"),
-    case("three-words", "FFF",
+    # After an IC that a fetch is before, and its DSB, no later fetch is held back, even by an ISB.
+    case("three-words", "AAF",
          '0:X0=instr:"NOP"; 0:X1=P1:slot; 2:X0=instr:"NOP"; 2:X1=P0:other; 2:X3=P1:first; '
          "0:X8=2; 1:X8=2; 1:X9=2;",
          "0:X8=0 /\\ 1:X8=1 /\\ 1:X9=0",
