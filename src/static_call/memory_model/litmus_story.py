@@ -174,7 +174,7 @@ class _Teller:
             return self._story(note, [self._head, f"{note}, whatever the order."], None)
         closest = min(seen, key=lambda one: len(one.cycles[0]))
         text = f"{self._verdict}: the model forbids what would {would} the condition. It would take"
-        return self._forbidden(closest, text, len(seen) - 1)
+        return self._forbidden(closest, text, "and that goes round", len(seen) - 1)
 
     def without(self, axioms: frozenset[str]) -> Story:
         """An execution that only some axioms forbid."""
@@ -192,7 +192,7 @@ class _Teller:
             return self._story(note, [self._head, f"{note[0].upper()}{note[1:]}."], None)
         end = state(self._test, best.execution)
         text = f"Without {names} the model would allow this, with the end {end}"
-        return self._forbidden(best, text, 0)
+        return self._forbidden(best, text, f"With {names} that goes round", 0)
 
     def _allowed_then(self, less: Model) -> Iterator[Refused]:
         """The executions that lead to more states with fewer axioms, and what forbids them."""
@@ -211,11 +211,11 @@ class _Teller:
         """Whether an execution passes the test's filter."""
         return seeks(replace(self._test, condition=TRUE, quantifier="exists"), execution)
 
-    def _forbidden(self, refused: Refused, text: str, more: int) -> Story:
+    def _forbidden(self, refused: Refused, text: str, said: str, more: int) -> Story:
         """An execution that the model forbids, and why."""
         execution = refused.execution
         events = "\n".join(columns(self._words, execution, shown(refused)))
-        parts = [self._head, text, events, *circles(self._words, refused)]
+        parts = [self._head, text, events, *circles(self._words, refused, said)]
         if more:
             many = f"more than {_MOST - 1}" if more == _MOST - 1 else str(more)
             other = "execution" if more == 1 else "executions"

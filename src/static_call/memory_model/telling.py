@@ -163,9 +163,9 @@ def shown(refused: Refused) -> tuple[Edge, ...]:
     return tuple(dict.fromkeys(edge for one in refused.cycles[:_CIRCLES] for edge in one))
 
 
-def circles(words: Words, refused: Refused) -> Iterator[str]:
-    """What forbids an execution, in paragraphs."""
-    yield "and that goes round in a circle, each before the next:"
+def circles(words: Words, refused: Refused, said: str = "and that goes round") -> Iterator[str]:
+    """What forbids an execution, in paragraphs; the first starts with `said`."""
+    yield f"{said} in a circle, each before the next:"
     for number, one in enumerate(refused.cycles[:_CIRCLES]):
         if number:
             yield "or else, where a DC or an IC came first that came later there,"

@@ -6,6 +6,7 @@ import argparse
 
 from static_call.cli.arguments import Misuse, bounds, given_limits
 from static_call.cli.output import NO, TROUBLE, Progress, print_json, say, table
+from static_call.cli.pictures import Pictures, picture_options
 
 SUMMARY = "check designs under Arm's memory model"
 DESCRIPTION = """\
@@ -38,8 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--property", metavar="NAME", help="the property to explain (default: the first that fails)"
     )
-    parser.add_argument("--svg", metavar="FILE", help="draw what --explain says")
-    parser.add_argument("--html", metavar="FILE", help="the same as a web page, with the text")
+    picture_options(parser, "what --explain says")
     parser.add_argument("--litmus", metavar="DIR", help="write the questions as litmus files")
     bounds(parser)
 
@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
 
     if options.explain:
         return _explain(options)
-    if options.svg or options.html or options.property:
-        raise Misuse("--svg, --html and --property go with --explain")
+    if options.svg or options.dot or options.html or options.property:
+        raise Misuse("--svg, --dot, --html and --property go with --explain")
     designs = [notation.load(name) for name in options.design or notation.shipped()]
     limits = given_limits(options)
     if options.litmus:
@@ -107,17 +107,11 @@ def _explain(options: argparse.Namespace) -> int:
         raise Misuse("--explain tells of one design: no other, --json, --litmus or --two with it")
     if options.property and options.property not in PROPERTIES:
         raise Misuse(f"{options.property} is none of {', '.join(PROPERTIES)}")
+    pictures = Pictures(options, options.explain[:1])
     design = notation.load(options.explain[0])
     change = changes.parse_change(options.explain[1])
     told = story.tell(design, change, options.property, given_limits(options))
+    if pictures:
+        pictures.write(told)
     print(told.text)
-    if options.svg or options.html:
-        from static_call.memory_model import drawing
-
-        if options.svg:
-            with open(options.svg, "w", encoding="utf-8") as file:
-                file.write(drawing.svg(told.picture))
-        if options.html:
-            with open(options.html, "w", encoding="utf-8") as file:
-                file.write(drawing.html(told.picture, told.about, told.text))
     return NO if told.verdict.holds is False and told.verdict.claimed else 0
