@@ -58,10 +58,13 @@ class Pictures:
     """
 
     def __init__(self, options: argparse.Namespace, inputs: Sequence[str] = ()) -> None:
-        self._paths = {kind: path for kind in _KINDS if (path := getattr(options, kind))}
+        given = {kind: getattr(options, kind) for kind in _KINDS}
+        self._paths: dict[str, str] = {k: path for k, path in given.items() if path is not None}
         known = {os.path.realpath(path): path for path in inputs}
         for kind, path in self._paths.items():
             real = os.path.realpath(path)
+            if not path:
+                raise Misuse(f"--{kind} needs the name of a file")
             if _is_device(path):
                 continue
             if real in known:

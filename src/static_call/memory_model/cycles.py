@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby, islice
 from typing import NamedTuple
 
+from static_call.memory_model.events import Atom, Path
 from static_call.memory_model.executions import (
     INITIAL,
     Candidates,
     Execution,
     Where,
     after,
+    allowed,
     between,
     breaks_pair,
     combinations,
@@ -58,6 +61,8 @@ def forbidden(
     *,
     where: Where | None = None,
     shapes: Shapes | None = None,
+    which: Callable[[Execution], bool] = lambda execution: True,
+    coherent: bool = False,
 ) -> Iterator[Refused]:
     """The candidate executions that the model forbids, and why.
 
@@ -66,6 +71,9 @@ def forbidden(
         model: The model.
         where: Says which combinations of paths to look at; all if None.
         shapes: Remembers what executions share, from one call to the next.
+        which: Says which executions to look at, given their reads and their orders of writes.
+        coherent: Whether to look only at those that satisfy the axioms of INTERNAL. They are far
+            fewer: of n writes to a location most orders contradict program order.
 
     Raises:
         TooBig: there are more combinations or candidates than the limits allow.
@@ -79,15 +87,72 @@ def forbidden(
             continue
         shape = shapes.shape(explored.program, model, paths)
         found = Candidates(shape, paths, every=True, check=False).run()
-        for _, same in groupby(found, lambda one: (one.rf, one.co)):  # the search goes by these
+        if coherent:
+            found = _coherent(shape, shapes, paths)
+        for _, same in groupby(found, _choices):
             executions = list(islice(same, most - count + 1))
             count += len(executions)
             if count > most:
                 raise TooBig(f"more than {most} candidate executions: raise --executions")
-            cycles = [shortest_cycle(execution) for execution in executions]
-            if all(cycles):
-                unique = dict.fromkeys(cycle for cycle in cycles if cycle is not None)
-                yield Refused(executions[0], tuple(sorted(unique, key=len)))
+            if not which(executions[0]):
+                continue
+            if refused := _refused(executions):
+                yield refused
+
+
+def forbidden_by(
+    explored: Explored,
+    model: Model,
+    axioms: frozenset[str],
+    which: Callable[[Execution], bool] = lambda execution: True,
+) -> Iterator[Refused]:
+    """The executions that only some axioms forbid, and how.
+
+    Args:
+        explored: What the threads of a program can do.
+        model: The model.
+        axioms: The axioms, by name or as the walks of single rows.
+        which: Says which executions to look at.
+
+    Raises:
+        TooBig: there are more executions or combinations than the limits allow.
+    """
+    shapes = Shapes()
+    less = replace(model, without=model.without | axioms)
+    for _, same in groupby(allowed(explored, less), _choices):
+        executions = list(same)
+        if which(executions[0]):
+            shape = shapes.shape(explored.program, model, executions[0].paths)
+            if refused := _refused([_under(shape, one) for one in executions]):
+                yield refused
+
+
+def _choices(execution: Execution) -> tuple[list[int], dict[int, int], dict[Atom, tuple[int, ...]]]:
+    """What DCs and ICs do not decide. The search chooses it first, so it goes by these."""
+    return [*map(id, execution.paths)], execution.rf, execution.co
+
+
+def _refused(executions: Sequence[Execution]) -> Refused | None:
+    """What forbids executions that have all but the orders of DCs and ICs in common, if all are."""
+    cycles = [shortest_cycle(execution) for execution in executions]
+    if not all(cycles):
+        return None
+    unique = dict.fromkeys(cycle for cycle in cycles if cycle is not None)
+    return Refused(executions[0], tuple(sorted(unique, key=len)))
+
+
+def _under(shape: Shape, one: Execution) -> Execution:
+    """An execution of one model as a candidate of another."""
+    rf = [one.rf[r] for r in shape.reads]
+    return Execution(shape, one.paths, rf, one.co, one.dc, one.ic, one.ob)
+
+
+def _coherent(shape: Shape, shapes: Shapes, paths: tuple[Path, ...]) -> Iterator[Execution]:
+    """The candidates that satisfy the axioms of INTERNAL: those allowed without all of GLOBAL."""
+    bare = replace(shape.model, without=shape.model.without | {rule.name for rule in GLOBAL})
+    less = shapes.shape(shape.program, bare, paths)
+    for one in Candidates(less, paths, every=True).run():
+        yield _under(shape, one)
 
 
 def shortest_cycle(execution: Execution) -> tuple[Edge, ...] | None:
@@ -169,7 +234,7 @@ def _ways(
                 following.setdefault(target, passed)
         reached = following
     for target, through in reached.items():
-        yield target, tuple(event for event in through if event not in (source, target))
+        yield target, tuple(dict.fromkeys(e for e in through if e not in (source, target)))
 
 
 def _coherence_after(execution: Execution) -> Iterator[tuple[int, int]]:

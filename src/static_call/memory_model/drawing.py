@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from static_call.memory_model.cycles import Edge, order_edges
 from static_call.memory_model.executions import INITIAL, Execution
-from static_call.memory_model.telling import Words, told, why
+from static_call.memory_model.telling import Words, named, told, why
 
 _HIGH, _GAP, _ROW = 30, 190, 46
 _LEFT, _RIGHT = 130, 110
@@ -279,8 +279,9 @@ def _heading(picture: Picture, width: int) -> list[str]:
 
 def _document(width: int, height: int, parts: list[str], title: str) -> str:
     markers = "".join(
-        f'<marker id="m-{kind}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-        f'markerHeight="7" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{colour}"/></marker>'
+        f'<marker id="m-{kind}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="11" '
+        f'markerHeight="11" markerUnits="userSpaceOnUse" orient="auto">'
+        f'<path d="M0 0 L8 4 L0 8 z" fill="{colour}"/></marker>'
         for kind, colour in _COLOURS.items()
     )
     return (
@@ -325,13 +326,14 @@ def _lines(picture: Picture, execution: Execution) -> Iterator[_Line]:
     drawn: set[tuple[int, int]] = set()
     for edge in picture.cycle:
         reasons = why(execution, edge)
-        for step in reasons:
-            drawn.add((step.source, step.target))
-            yield _Line("cycle", step.source, step.target, step.axiom)
-        legs = [edge.source, *edge.through, edge.target][1 if reasons else 0 :]
-        for number, (a, b) in enumerate(pairwise(legs)):
+        legs = [(step.source, step.target, named(execution, step)) for step in reasons]
+        through = [edge.source, *edge.through, edge.target][1 if reasons else 0 :]
+        for number, (a, b) in enumerate(pairwise(through)):
+            legs.append((a, b, "" if number else named(execution, edge)))
+        for a, b, label in legs:
+            if (a, b) not in drawn:
+                yield _Line("cycle", a, b, label)
             drawn.add((a, b))
-            yield _Line("cycle", a, b, edge.axiom if not number else "")
     for a, b in picture.conflicts:
         drawn.add((a, b))
         yield _Line("conflict", a, b, "unordered")
@@ -348,33 +350,35 @@ def _lines(picture: Picture, execution: Execution) -> Iterator[_Line]:
             yield _Line("co", a, b, "co")
             drawn.add((a, b))
     if not picture.cycle:
-        for edge in _nearest([e for e in order_edges(execution) if _worth(execution, e)]):
+        worth = [edge for edge in order_edges(execution) if _worth(execution, edge)]
+        for edge in _nearest(worth, execution.thread):
             if (edge.source, edge.target) not in drawn:
                 yield _Line("ob", edge.source, edge.target, edge.axiom)
 
 
-def _nearest(edges: list[Edge]) -> Iterator[Edge]:
-    """The edges between threads that no other edge implies.
+def _nearest(edges: list[Edge], thread: Sequence[int]) -> Iterator[Edge]:
+    """The edges that no other edge implies.
 
-    Each leads from an event to the first event of another thread that it is before, and from the
-    last such event.
+    Between threads, each leads from an event to the first event of another thread that it is
+    before, and from the last such event.
     """
     for edge in edges:
         if not any(
-            other is not edge and edge.source <= other.source and other.target <= edge.target
+            other is not edge
+            and [thread[i] for i in other[:2]] == [thread[i] for i in edge[:2]]
+            and edge.source <= other.source
+            and other.target <= edge.target
             for other in edges
         ):
             yield edge
 
 
 def _worth(execution: Execution, edge: Edge) -> bool:
-    """Whether an order is drawn: only between threads, and not between two CSEs."""
+    """Whether an order is drawn: between threads or two accesses, and not between two CSEs."""
     thread, kinds = execution.thread, {execution.events[i].kind for i in edge[:2]}
-    return (
-        thread[edge.source] != thread[edge.target]
-        and kinds != {"CSE"}
-        and ("shootdown" not in edge.axiom)
-    )
+    if thread[edge.source] == thread[edge.target]:
+        return kinds <= {"R", "W"}
+    return kinds != {"CSE"} and "shootdown" not in edge.axiom
 
 
 def dot(picture: Picture) -> str:

@@ -156,10 +156,12 @@ def seeks(test: Test, execution: Execution) -> bool:
     It does if it satisfies the condition of an `exists` or `~exists`, or breaks that of a `forall`.
     """
     positive = test.quantifier != "forall"
-    return (
-        _satisfied(test, test.only, execution)
-        and _satisfied(test, test.condition, execution) == positive
-    )
+    return passes(test, execution) and _satisfied(test, test.condition, execution) == positive
+
+
+def passes(test: Test, execution: Execution) -> bool:
+    """Whether an execution passes a test's filter."""
+    return _satisfied(test, test.only, execution)
 
 
 def state(test: Test, execution: Execution) -> str:

@@ -11,6 +11,7 @@ from static_call.memory_model.litmus import Result, Tick, run
 from static_call.memory_model.model import GLOBAL, INTERNAL, LOCAL, PICK, Model
 from static_call.memory_model.program import DEFAULT, Limits
 
+_OURS = "check's cse, not Arm's"
 _WHEN = {"": "always", "neither": "IDC=0", "IDC": "IDC=1 DIC=0", "DIC": "DIC=1"}
 
 
@@ -39,7 +40,7 @@ def model_rows(model: Model | None = None) -> Iterator[ModelRow]:
         for rule in rules:
             if model is None or model.has(rule):
                 ours = "sync" in rule.walk.split()
-                when = "check's cse, not Arm's" if ours else _WHEN[rule.when]
+                when = _OURS if ours else _WHEN[rule.when]
                 yield ModelRow(rule.name, rule.walk, when, where)
     for name, text in INTERNAL.items():
         if model is None or name not in model.without:
@@ -106,7 +107,7 @@ def as_data(
         "cache_type": {"idc": model.idc, "dic": model.dic},
         "lse2": test.program.lse2,
         "edition": model.edition,
-        "axioms": list(dict.fromkeys(row.axiom for row in model_rows(model))),
+        "axioms": list(dict.fromkeys(row.axiom for row in model_rows(model) if row.when != _OURS)),
     }
     if less:
         more = more_states(result, less)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple, cast
 
 from static_call.isa import a64
 from static_call.isa.a64_more import decode
-from static_call.memory_model.cycles import Refused, forbidden
+from static_call.memory_model.cycles import Refused, forbidden, forbidden_by
 from static_call.memory_model.drawing import Picture
 from static_call.memory_model.events import Path
 from static_call.memory_model.executions import Execution, allowed
 from static_call.memory_model.explore import Explored, explore
-from static_call.memory_model.litmus import Result, Tick, seeks, state
+from static_call.memory_model.litmus import Result, Tick, passes, seeks, state
 from static_call.memory_model.litmus_format import TRUE, Test
-from static_call.memory_model.model import Model
-from static_call.memory_model.program import DEFAULT, Limits, ProgramError
+from static_call.memory_model.model import INTERNAL, Model
+from static_call.memory_model.program import DEFAULT, Limits, ProgramError, TooBig
 from static_call.memory_model.shapes import Shapes
 from static_call.memory_model.telling import circles, columns, shown
 
 _MOST = 1000
 """How many forbidden executions are looked at for the one with the shortest cycle."""
+
+_CANDIDATES = 100_000
+"""How many candidates are looked at that even a single location forbids: some five seconds."""
 
 
 class NothingToTell(ProgramError):
@@ -148,7 +151,7 @@ class _Teller:
     def reached(self) -> Story:
         """A condition that an execution decides."""
         found = allowed(self._explored, self._model, where=self._may_decide, shapes=self._shapes)
-        execution = next(one for one in self._ticking(found) if seeks(self._test, one))
+        execution = next(one for one in found if self._at_work() and seeks(self._test, one))
         holds = "does not hold" if self._test.quantifier == "forall" else "holds"
         count = self.decisive
         note = f"{self._verdict}: the condition {holds} in this execution"
@@ -162,26 +165,39 @@ class _Teller:
 
     def never(self) -> Story:
         """A condition that no execution decides."""
-        found = forbidden(self._explored, self._model, where=self._may_decide, shapes=self._shapes)
-        seen: list[Refused] = [
-            *islice(
-                (one for one in self._refused(found) if seeks(self._test, one.execution)), _MOST
-            )
-        ]
         would = "break" if self._test.quantifier == "forall" else "satisfy"
+        seen = self._forbidden_that_decide(self._explored, coherent=True)
+        note = f"{self._verdict}: no values that can be read {would} the condition"
         if not seen:
-            note = f"{self._verdict}: no values that can be read {would} the condition"
-            return self._story(note, [self._head, f"{note}, whatever the order."], None)
+            few = min(_CANDIDATES, self._explored.limits.executions)
+            less = replace(self._explored, limits=replace(self._explored.limits, executions=few))
+            try:
+                seen = self._forbidden_that_decide(less, coherent=False)
+            except TooBig:
+                note = (
+                    f"{self._verdict}: what would {would} the condition, if anything, breaks one "
+                )
+                note += f"of the axioms {', '.join(INTERNAL)}"
+        if not seen:
+            return self._story(note, [self._head, f"{note}."], None)
         closest = min(seen, key=lambda one: len(one.cycles[0]))
         text = f"{self._verdict}: the model forbids what would {would} the condition. It would take"
-        return self._forbidden(closest, text, len(seen) - 1)
+        return self._forbidden(closest, text, "and that goes round", len(seen) - 1)
+
+    def _forbidden_that_decide(self, explored: Explored, *, coherent: bool) -> list[Refused]:
+        """The first _MOST executions that would decide the condition, and what forbids them."""
+        found = forbidden(
+            explored, self._model, where=self._may_decide, shapes=self._shapes,
+            which=lambda execution: self._at_work() and seeks(self._test, execution),
+            coherent=coherent,
+        )  # fmt: skip
+        return list(islice(found, _MOST))
 
     def without(self, axioms: frozenset[str]) -> Story:
         """An execution that only some axioms forbid."""
         names = " and ".join(sorted(axioms))
-        less = replace(self._model, without=self._model.without | axioms)
         best: Refused | None = None
-        for refused in self._refused(self._allowed_then(less)):
+        for refused in forbidden_by(self._explored, self._model, axioms, self._is_new):
             decides = seeks(self._test, refused.execution)
             if decides or best is None:
                 best = refused
@@ -192,30 +208,21 @@ class _Teller:
             return self._story(note, [self._head, f"{note[0].upper()}{note[1:]}."], None)
         end = state(self._test, best.execution)
         text = f"Without {names} the model would allow this, with the end {end}"
-        return self._forbidden(best, text, 0)
+        return self._forbidden(best, text, f"With {names} that goes round", 0)
 
-    def _allowed_then(self, less: Model) -> Iterator[Refused]:
-        """The executions that lead to more states with fewer axioms, and what forbids them."""
-        for found in allowed(self._explored, less, every=False):
-            if not self._passes(found) or state(self._test, found) in self._result.states:
-                continue
-            same = forbidden(
-                self._explored, self._model, where=_is(found.paths), shapes=self._shapes
-            )
-            for refused in same:
-                if (refused.execution.rf, refused.execution.co) == (found.rf, found.co):
-                    yield refused
-                    break
+    def _is_new(self, execution: Execution) -> bool:
+        """Whether an execution passes the filter and ends as none does that the model allows."""
+        return (
+            self._at_work()
+            and passes(self._test, execution)
+            and state(self._test, execution) not in self._result.states
+        )
 
-    def _passes(self, execution: Execution) -> bool:
-        """Whether an execution passes the test's filter."""
-        return seeks(replace(self._test, condition=TRUE, quantifier="exists"), execution)
-
-    def _forbidden(self, refused: Refused, text: str, more: int) -> Story:
+    def _forbidden(self, refused: Refused, text: str, said: str, more: int) -> Story:
         """An execution that the model forbids, and why."""
         execution = refused.execution
         events = "\n".join(columns(self._words, execution, shown(refused)))
-        parts = [self._head, text, events, *circles(self._words, refused)]
+        parts = [self._head, text, events, *circles(self._words, refused, said)]
         if more:
             many = f"more than {_MOST - 1}" if more == _MOST - 1 else str(more)
             other = "execution" if more == 1 else "executions"
@@ -247,29 +254,16 @@ class _Teller:
 
     def _may_decide(self, paths: tuple[Path, ...]) -> bool:
         """Whether an execution of these paths can decide the condition, as far as they tell."""
-        if self._tick:
-            self._tick()
+        self._at_work()
         try:
             return seeks(self._test, cast(Execution, _Ends(paths)))
         except _InMemory:
             return True
 
-    def _ticking(self, found: Iterator[Execution]) -> Iterator[Execution]:
-        for one in found:
-            if self._tick:
-                self._tick()
-            yield one
-
-    def _refused(self, found: Iterator[Refused]) -> Iterator[Refused]:
-        for one in found:
-            if self._tick:
-                self._tick()
-            yield one
-
-
-def _is(paths: tuple[Path, ...]) -> Callable[[tuple[Path, ...]], bool]:
-    """Says whether a combination of paths is this one."""
-    return lambda others: all(a is b for a, b in zip(paths, others))
+    def _at_work(self) -> bool:
+        if self._tick:
+            self._tick()
+        return True
 
 
 class _InMemory(Exception):

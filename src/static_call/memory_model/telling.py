@@ -163,9 +163,9 @@ def shown(refused: Refused) -> tuple[Edge, ...]:
     return tuple(dict.fromkeys(edge for one in refused.cycles[:_CIRCLES] for edge in one))
 
 
-def circles(words: Words, refused: Refused) -> Iterator[str]:
-    """What forbids an execution, in paragraphs."""
-    yield "and that goes round in a circle, each before the next:"
+def circles(words: Words, refused: Refused, said: str = "and that goes round") -> Iterator[str]:
+    """What forbids an execution, in paragraphs; the first starts with `said`."""
+    yield f"{said} in a circle, each before the next:"
     for number, one in enumerate(refused.cycles[:_CIRCLES]):
         if number:
             yield "or else, where a DC or an IC came first that came later there,"
@@ -181,11 +181,23 @@ def circle(words: Words, execution: Execution, cycle: tuple[Edge, ...]) -> Itera
         whose = words.threads[execution.thread[edge.source]]
         yield f"  {whose}: {describe(words, execution, edge.source)}"
         through = [describe(words, execution, i) for i in edge.through]
-        yield f"      {edge.axiom}" + (f" (through {'; '.join(through)})" if through else "")
+        yield f"      {named(execution, edge)}" + (
+            f" (through {'; '.join(through)})" if through else ""
+        )
         for number, step in enumerate(why(execution, edge)):
             before = "and that before" if number else "which it comes before, since before"
-            yield f"        {before} {describe(words, execution, step.target)} ({step.axiom})"
+            what = describe(words, execution, step.target)
+            yield f"        {before} {what} ({named(execution, step)})"
     yield f"  and so before itself: {describe(words, execution, cycle[0].source)}"
+
+
+def named(execution: Execution, edge: Edge) -> str:
+    """An edge's axiom, and for Exp-obs the relation as well."""
+    if edge.axiom != "Exp-obs" or edge.through:
+        return edge.axiom
+    kinds = execution.events[edge.source].kind + execution.events[edge.target].kind
+    relations = {"WR": "rf", "RW": "fr", "WW": "co"}
+    return f"{edge.axiom}: {relations[kinds]}"
 
 
 def why(execution: Execution, edge: Edge) -> tuple[Edge, ...]:

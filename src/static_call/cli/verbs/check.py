@@ -6,6 +6,7 @@ import argparse
 
 from static_call.cli.arguments import EDITIONS, Misuse, bounds, edition_option, given_limits
 from static_call.cli.output import NO, TROUBLE, Named, Progress, print_json, say, table
+from static_call.cli.pictures import Pictures, picture_options
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--property", metavar="NAME", help="the property to explain (default: the first that fails)"
     )
-    parser.add_argument("--svg", metavar="FILE", help="draw what --explain says")
-    parser.add_argument("--html", metavar="FILE", help="the same as a web page, with the text")
+    picture_options(parser, "what --explain says")
     parser.add_argument("--litmus", metavar="DIR", help="write the questions as litmus files")
     edition_option(parser)
     parser.add_argument(
@@ -63,8 +63,9 @@ def run(options: argparse.Namespace) -> int:
 
     if options.explain:
         return _explain(options)
-    if any(one is not None for one in (options.svg, options.html, options.property)):
-        raise Misuse("--svg, --html and --property go with --explain")
+    given = (options.svg, options.dot, options.html, options.property)
+    if any(one is not None for one in given):
+        raise Misuse("--svg, --dot, --html and --property go with --explain")
     if options.litmus is not None and (options.json or options.two):
         raise Misuse("--litmus writes files about single changes: no --json or --two with it")
     designs = [notation.load(name) for name in options.design or notation.shipped()]
@@ -134,17 +135,11 @@ def _explain(options: argparse.Namespace) -> int:
         raise Misuse("--explain tells of one design: no other, --json, --litmus or --two with it")
     if options.property is not None and options.property not in PROPERTIES:
         raise Misuse(f"{options.property!r} is none of {', '.join(PROPERTIES)}")
+    pictures = Pictures(options, options.explain[:1])
     design = notation.load(options.explain[0])
     change = changes.parse_change(options.explain[1])
     told = story.tell(design, change, options.property, given_limits(options), _basis(options))
+    if pictures:
+        pictures.write(told)
     print(told.text)
-    if options.svg is not None or options.html is not None:
-        from static_call.memory_model import drawing
-
-        if options.svg is not None:
-            with Named(options.svg), open(options.svg, "w", encoding="utf-8") as file:
-                file.write(drawing.svg(told.picture))
-        if options.html is not None:
-            with Named(options.html), open(options.html, "w", encoding="utf-8") as file:
-                file.write(drawing.html(told.picture, told.about, told.text))
     return NO if told.verdict.holds is False and told.verdict.claimed else 0

@@ -84,12 +84,12 @@ def run(options: argparse.Namespace) -> int:
             text += f"\n\n{litmus_data.difference(result, axioms, less)}"
 
         def give() -> None:
+            if story and pictures:
+                pictures.write(story)
             if options.json:
                 found.append(litmus_data.as_data(file, result, model, axioms, less))
             else:
                 print(f"{text}\n")
-            if story and pictures:
-                pictures.write(story)
 
         return give
 
@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Raises Misuse where options do not go together."""
-    drawn = options.svg or options.dot or options.html
+    drawn = any(path is not None for path in (options.svg, options.dot, options.html))
     if options.show and (options.file or options.explain or drawn or options.cache_type):
         raise Misuse("--show prints the model: no FILE, and of the other options --json, --without")
     if not options.show and not options.file:
