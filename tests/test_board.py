@@ -154,7 +154,8 @@ def test_the_words_of_a_test() -> None:
     that a CBZ tests waits, and another one does not. The rest is the test's own, in its order."""
     found = row(read(WAITING, "waiting"))
     first, second = (
-        [str(decode(word, 4 * i)) for i, word in enumerate(thread.words)] for thread in found.threads
+        [str(decode(word, 4 * i)) for i, word in enumerate(thread.words)]
+        for thread in found.threads
     )
     assert first == [
         "ldr x30, [sp, #0x68]",
@@ -164,11 +165,13 @@ def test_the_words_of_a_test() -> None:
     code = dict(found.threads[0].registers)
     assert [code[n][:2] for n in (0, 29)] == [("CODE", 1), ("ALIAS", 1)]
     assert code[0].number == code[29].number == 4 + 4 * 4  # after the first word
-    assert second == [
+    assert second[:7] == [
         "ldr x30, [sp, #0x68]",
-        "ldr w6, [x5]", "b 0x2c", "cbz w2, 0x20", "isb", "b 0x20", "movz w9, #0x1",
+        "ldr w6, [x5]", "b 0x28", "cbz w2, 0x1c", "isb", "b 0x1c", "movz w9, #0x1",
+    ]  # fmt: skip
+    assert second[7:11] == [
         "str x30, [sp, #0x68]", "ldr x30, [sp, #0x70]", "br x30", "movz x29, #0x1388",
-    ] or second[:3] == ["ldr x30, [sp, #0x68]", "ldr w6, [x5]", f"b {4 * 10:#x}"]  # fmt: skip
+    ]  # fmt: skip
     assert second[-6:] == [
         "movz x29, #0x1388", "ldr w2, [x3]", "cbnz w2, 0xc", "sub x29, x29, #0x1",
         f"cbnz x29, {4 * (len(second) - 5):#x}", "b 0xc",
@@ -211,9 +214,7 @@ def test_a_report_reads_back(asked: Asked, report: str) -> None:
             assert set(one.unseen) == states - seen
 
 
-def test_the_verb_reads_it(
-    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_verb_reads_it(report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The tables and --json say that this is an emulator; so is each figure's column."""
     (tmp_path / "x").write_text(report)
     assert main(["board", "--read", str(tmp_path / "x")]) == 0
@@ -318,7 +319,7 @@ def test_the_same_report_twice_is_refused(
 ) -> None:
     """It would count twice. White space changed on its way is no other report."""
     (tmp_path / "x").write_text(report)
-    (tmp_path / "y").write_text(report.replace(", ", ",\n   "))
+    (tmp_path / "y").write_text(report.replace("], ", "],\n   "))
     assert main(["board", "--read", str(tmp_path / "x"), str(tmp_path / "y")]) == 2
     assert "the same report as" in capsys.readouterr().err
 
@@ -327,7 +328,7 @@ def test_every_changed_byte_is_noticed(report: str) -> None:
     """A report is refused, or, where only its white space changed, read as the same."""
     whole = parse(report, "x")
     for at in range(0, len(report), 37):
-        for byte in "0x\n\"":
+        for byte in '0x\n"':
             if report[at] != byte:
                 try:
                     assert parse(report[:at] + byte + report[at + 1 :], "x") == whole
@@ -352,22 +353,20 @@ def test_hardware_and_big_little(report: str) -> None:
 
 
 def test_in_a_guest(asked: Asked, folder: Path, tmp_path: Path) -> None:
-    """With a real kernel, which shows each CPU's MIDR: QEMU's own is emulated, and of another's
-    the program says that it does not know."""
-    path = shutil.copytree(folder, tmp_path / "x")
-    program = build(GCC, path)
-    for cpu, machine in ((arm64_linux.CPU, "emulated"), ("neoverse-n1", "unknown")):
-        try:
-            console = arm64_linux.in_guest("/board 4", {"/board": program}, tmp_path,
-                                           parallel=True, cpu=cpu)  # fmt: skip
-        except arm64_linux.Unavailable as error:
-            missing("an arm64 environment", str(error))
-        except guest.GuestError as error:
-            pytest.fail(str(error), pytrace=False)
-        found = parse(console[console.index("{") :], "x")
-        assert found.machine == machine
-        assert len(found.cpus) == 2
-        assert all(one.midr == one.mrs != 0 for one in found.cpus)
-        assert found.errata == (["1542419"] if cpu == "neoverse-n1" else [])
-        assert not any(one.forbidden for one in judge(found, asked.rows))
-        assert not any(one.failed for one in found.questions.values())
+    """With a real kernel, which shows each CPU's MIDR, here a real one's: the program says that it
+    does not know what it is, and not that it is hardware."""
+    program = build(GCC, shutil.copytree(folder, tmp_path / "x"))
+    try:
+        console = arm64_linux.in_guest("/board 4 2>/dev/null", {"/board": program}, tmp_path,
+                                       parallel=True, cpu="neoverse-n1")  # fmt: skip
+    except arm64_linux.Unavailable as error:
+        missing("an arm64 environment", str(error))
+    except guest.GuestError as error:
+        pytest.fail(str(error), pytrace=False)
+    found = parse(console[console.index("{") :], "x")
+    assert found.machine == "unknown"
+    assert len(found.cpus) == 2
+    assert all(one.midr == one.mrs == 0x414FD0C1 for one in found.cpus)
+    assert found.errata == ["1542419"]
+    assert not any(one.forbidden for one in judge(found, asked.rows))
+    assert not any(one.failed for one in found.questions.values())
