@@ -130,14 +130,14 @@ def _print(reports: Sequence[Report], judged: Sequence[Sequence[Judged]]) -> Non
     table(
         [
             [
-                r.file, r.machine, len(found), sum(o.runs for o in r.questions.values()),
-                sum(j.left for j in found), sum(bool(o.failed) for o in r.questions.values()),
+                r.file, r.machine, len(found), sum(bool(j.seen or j.forbidden) for j in found),
+                sum(o.runs for o in r.questions.values()), sum(j.left for j in found), sum(bool(o.failed) for o in r.questions.values()),
                 sum(len(j.forbidden) for j in found), sum(len(j.unseen) for j in found),
             ]
             for r, found in zip(reports, judged)
         ],
-        ["report", "machine", "questions", "runs", "left out", "not finished", "forbidden",
-         "allowed, never seen"],
+        ["report", "machine", "questions", "answered", "runs", "left out", "not finished",
+         "forbidden", "allowed, never seen"],
     )  # fmt: skip
     unseen: dict[tuple[str, str], int] = {}
     for found in judged:
