@@ -131,7 +131,8 @@ def _print(reports: Sequence[Report], judged: Sequence[Sequence[Judged]]) -> Non
         [
             [
                 r.file, r.machine, len(found), sum(bool(j.seen or j.forbidden) for j in found),
-                sum(o.runs for o in r.questions.values()), sum(j.left for j in found), sum(bool(o.failed) for o in r.questions.values()),
+                sum(o.runs for o in r.questions.values()), sum(j.left for j in found),
+                sum(bool(o.failed) for o in r.questions.values()),
                 sum(len(j.forbidden) for j in found), sum(len(j.unseen) for j in found),
             ]
             for r, found in zip(reports, judged)
