@@ -350,6 +350,10 @@ def test_hardware_and_big_little(report: str) -> None:
     assert found.errata == ["1542419"]
     data["cpus"] = data["cpus"][:1]
     assert parse(with_sum(data), "x").model.dic
+    for names in (["QEMU", "", "", ""], ["", "", "linux,dummy-virt", ""], ["A", "", "", "xen,xen"]):
+        data["firmware"] = names
+        with pytest.raises(BadReport, match="its own evidence does not"):
+            parse(with_sum(data), "x")
 
 
 def test_in_a_guest(asked: Asked, folder: Path, tmp_path: Path) -> None:
