@@ -10,8 +10,8 @@ the test can: so an outcome that the model forbids is never due to them.
 - A load that waits for another thread is repeated, in code after the thread's, until it is not 0.
   How often at most differs from run to run. Such a load is one that a CBZ tests, or one that
   `filter` wants and a DSB follows. herd7 tries all orders and keeps those in which the load came
-  late enough; a machine would hardly ever get there. A run without its loads of 0 is a run of the test: to delete reads,
-  and what depends on them, takes orders away and adds none.
+  late enough; a machine would hardly ever get there. A run without its loads of 0 is a run of the
+  test: to delete reads, and what depends on them, takes orders away and adds none.
 """
 
 from __future__ import annotations
