@@ -24,6 +24,7 @@ collect_ignore = [
 
 SLOW = [
     "arm64",
+    "board",
     "c_builds",
     "c_header",
     "c_runtime",

@@ -7,11 +7,11 @@ the test can: so an outcome that the model forbids is never due to them.
 - Code is written through another address than it is executed from, since no memory is both. So a
   store to code and the DC of it use a register that holds that address; the IC and whatever else
   uses a code address have the one that is executed.
-- A load that waits for another thread is repeated, in code after the thread's, until it is not 0,
-  WAITS times at most. Such a load is one that a CBZ tests, or one that `filter` wants and a DSB
-  follows. herd7 tries all orders and keeps those in which the load came late enough; a machine
-  would hardly ever get there. A run without its loads of 0 is a run of the test: to delete reads,
-  and what depends on them, takes orders away and adds none.
+- A load that waits for another thread is repeated, in code after the thread's, until it is not 0.
+  How often at most differs from run to run. Such a load is one that a CBZ tests, or one that
+  `filter` wants and a DSB follows. herd7 tries all orders and keeps those in which the load came
+  late enough; a machine would hardly ever get there. A run without its loads of 0 is a run of the
+  test: to delete reads, and what depends on them, takes orders away and adds none.
 """
 
 from __future__ import annotations
@@ -38,9 +38,6 @@ from static_call.memory_model.litmus_format import (
 )
 from static_call.memory_model.program import SP
 
-WAITS = 5000
-"""How often a load that waits for another thread is repeated at most."""
-
 MOST_THREADS, MOST_WATCHED = 4, 16
 """As board.h has them."""
 
@@ -65,7 +62,7 @@ class Value(NamedTuple):
     """A value in a C table.
 
     Attributes:
-        kind: NUMBER, CODE, ALIAS or DATA, as in board.h.
+        kind: NUMBER, CODE, ALIAS, DATA or WAITS, as in board.h.
         of: The thread or the variable.
         number: The number, or the byte in it.
     """
@@ -368,17 +365,19 @@ class _Maker:
         registers: dict[int, Value],
     ) -> None:  # fmt: skip
         """Moves a load to the end, into a loop."""
-        load, count = insns[number], self.free(insns, registers)
+        load = insns[number]
+        waiting = [n for n, value in registers.items() if value.kind == "WAITS"]
+        count = waiting[0] if waiting else self.free(insns, registers)
         at, start = number + 1, len(body)  # numbers of words
         body[at] = assemble(f"b {a64.WORD * start:#x}", a64.WORD * at)
         wide = "x" if load.size == 8 else "w"
-        body.append(assemble(f"movz x{count}, #{WAITS}"))
+        registers[count] = Value("WAITS", 0, 0)
         body.append(load.encode())
         for text, to in (
             (f"cbnz {wide}{load['t']}, ", at + 1),
+            (f"cbz x{count}, ", at + 1),
             (f"sub x{count}, x{count}, #1", None),
-            (f"cbnz x{count}, ", start + 1),
-            ("b ", at + 1),
+            ("b ", start),
         ):
             where = f"{a64.WORD * to:#x}" if to is not None else ""
             body.append(assemble(text + where, a64.WORD * len(body)))

@@ -14,6 +14,7 @@ enum kind {
 	CODE,	/* the address of the byte `number` of thread `of`'s code, to execute it */
 	ALIAS,	/* the same, to write it */
 	DATA,	/* the address of variable `of` */
+	WAITS,	/* how often loads that wait for another thread are repeated at most */
 };
 
 struct value {

@@ -175,7 +175,7 @@ static void question(const struct question *asked, double seconds, int first)
 int main(int argc, char **argv)
 {
 	char *end = 0;
-	double seconds = argc > 1 ? strtod(argv[1], &end) : 60, started = now();
+	double seconds = argc > 1 ? strtod(argv[1], &end) : 60, started;
 	struct utsname names;
 	cpu_set_t all;
 	int counted = !sched_getaffinity(0, sizeof(all), &all);
@@ -198,9 +198,7 @@ int main(int argc, char **argv)
 	processors();
 	if (counted)
 		sched_setaffinity(0, sizeof(all), &all);
-	json(" \"figures\": {");
-	measure();
-	json("},\n \"questions\": [");
+	json(" \"questions\": [");
 	fflush(stdout);
 	started = now();
 	for (int i = 0; i < question_count; i++) {
@@ -209,7 +207,9 @@ int main(int argc, char **argv)
 		if (isatty(2))
 			fprintf(stderr, "\r%d/%d\033[K", i + 1, question_count);
 	}
-	json("],\n \"seconds\": %.1f", now() - started);
+	json("],\n \"seconds\": %.1f,\n \"figures\": {", now() - started);
+	measure(); /* last: before, there is one thread, which can fork */
+	json("}");
 	printf(",\n \"sum\": \"%016llx\"}\n", (unsigned long long)sum);
 	if (isatty(2))
 		fprintf(stderr, "\r\033[K%s: send the output back\n", machine);

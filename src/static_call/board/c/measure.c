@@ -5,11 +5,9 @@
  * The loop around a call is in it: `loop` is the loop alone.
  */
 #define _GNU_SOURCE
-#include <linux/perf_event.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -106,18 +104,25 @@ static struct way {
 };
 enum { WAYS = sizeof(ways) / sizeof(*ways), FIRST_UPDATE = 6 };
 
+/* The first 64 bytes of perf_event_attr, since not every C library brings <linux/perf_event.h>. */
+struct perf {
+	uint32_t type, size;
+	uint64_t config, period, sample, format, flags;
+	uint32_t wakeup, breakpoint;
+	uint64_t address;
+};
+enum { CYCLES = 0, INSTRUCTIONS = 1, EXCLUDE_KERNEL = 1 << 5, EXCLUDE_HYPERVISOR = 1 << 6 };
+
 /* A counter of this thread's user space, or -1 where perf does not count for us. */
 static int counter(uint64_t config)
 {
-	struct perf_event_attr attributes;
+	struct perf perf;
 
-	memset(&attributes, 0, sizeof(attributes));
-	attributes.type = PERF_TYPE_HARDWARE;
-	attributes.size = sizeof(attributes);
-	attributes.config = config;
-	attributes.exclude_kernel = 1;
-	attributes.exclude_hv = 1;
-	return (int)syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0ul);
+	memset(&perf, 0, sizeof(perf));
+	perf.size = sizeof(perf);
+	perf.config = config;
+	perf.flags = EXCLUDE_KERNEL | EXCLUDE_HYPERVISOR;
+	return (int)syscall(SYS_perf_event_open, &perf, 0, -1, -1, 0ul);
 }
 
 static double counted(int file)
@@ -191,7 +196,7 @@ static void rounds(int first, const char *what, const int counters[2])
 
 void measure(void)
 {
-	int counters[2] = { counter(PERF_COUNT_HW_CPU_CYCLES), counter(PERF_COUNT_HW_INSTRUCTIONS) };
+	int counters[2] = { counter(CYCLES), counter(INSTRUCTIONS) };
 	pthread_t caller;
 
 	make_far();

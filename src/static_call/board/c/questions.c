@@ -112,6 +112,7 @@ static double deadline;
 static char *writable, *executable, *data;
 static size_t line, smallest, room[MOST_THREADS], per_instance; /* bytes */
 static size_t shift[MOST_THREADS];		      /* of a thread's code in its room */
+static uint64_t waits, waits_state = 1; /* of the next instance; long ones find a thread that slept */
 static uint64_t registers[INSTANCES][MOST_THREADS][REGISTERS];
 
 static int cpus[CPU_SETSIZE], cpu_count, cpu_of[MOST_THREADS];
@@ -163,6 +164,8 @@ static uint64_t value_of(const struct value *value, int instance)
 		return (uintptr_t)writable + code_at(instance, value->of) + value->number;
 	case DATA:
 		return (uintptr_t)variable_at(instance, value->of) + value->number;
+	case WAITS:
+		return waits;
 	default:
 		return value->number;
 	}
@@ -202,6 +205,7 @@ static void maintain(size_t from, size_t to)
 /* Puts an instance's code, variables and registers back. `all`: its code has moved. */
 static void reset(int instance, int all)
 {
+	waits = (uint64_t)64 << random_of(&waits_state) % 12;
 	for (int i = 0; i < question->thread_count; i++) {
 		const struct thread *thread = &question->threads[i];
 		size_t at = code_at(instance, i);

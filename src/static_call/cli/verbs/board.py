@@ -19,13 +19,12 @@ SUMMARY = "ask an arm64 board, and read what boards answered"
 DESCRIPTION = """\
 Writes a folder that builds on any arm64 Linux with a C compiler alone. Its
 program runs the questions of check --litmus many times, measures calls and
-updates, and prints one JSON object. With --read, says which outcomes of such
-reports the model forbids (exit status 1 if there is one), and which that it
-allows were never seen. docs/board.md says how to send a report back."""
+updates, and prints a report; its README says how to run it. With --read, says
+which outcomes in reports the model forbids (exit status 1 if there is one),
+and which allowed ones were never seen. docs/board.md says how to send a report
+back."""
 EXAMPLE = """\
-$ static-call board questions
-$ make -C questions && questions/board > board.json     # on the board
-$ static-call board --read board.json"""
+$ static-call board questions --design inline-stub"""
 
 _SHOWN = 20  # rows of allowed outcomes that were never seen
 
@@ -62,7 +61,7 @@ def _write(options: argparse.Namespace) -> int:
     folder.write(asked, f"static-call {version('static-call')}", options.dir)
     print(f"{options.dir}: {len(asked.rows)} questions; README there says what to do")
     for why, count in asked.left.items():
-        say(f"{count} questions left out: {why}")
+        print(f"{count} questions left out: {why}")
     return 0
 
 
@@ -131,14 +130,15 @@ def _print(reports: Sequence[Report], judged: Sequence[Sequence[Judged]]) -> Non
     table(
         [
             [
-                r.file, r.machine, len(found), sum(o.runs for o in r.questions.values()),
-                sum(j.left for j in found), sum(bool(o.failed) for o in r.questions.values()),
+                r.file, r.machine, len(found), sum(bool(j.seen or j.forbidden) for j in found),
+                sum(o.runs for o in r.questions.values()), sum(j.left for j in found),
+                sum(bool(o.failed) for o in r.questions.values()),
                 sum(len(j.forbidden) for j in found), sum(len(j.unseen) for j in found),
             ]
             for r, found in zip(reports, judged)
         ],
-        ["report", "machine", "questions", "runs", "left out", "not finished", "forbidden",
-         "allowed, never seen"],
+        ["report", "machine", "questions", "answered", "runs", "left out", "not finished",
+         "forbidden", "allowed, never seen"],
     )  # fmt: skip
     unseen: dict[tuple[str, str], int] = {}
     for found in judged:
