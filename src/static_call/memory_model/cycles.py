@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from static_call.memory_model.combine import combinations
 from static_call.memory_model.executions import (
     INITIAL,
     Candidates,
@@ -13,7 +14,6 @@ from static_call.memory_model.executions import (
     after,
     between,
     breaks_pair,
-    combinations,
 )
 from static_call.memory_model.explore import Explored, explore
 from static_call.memory_model.model import GLOBAL, LOCAL, PICK, WEAKEST, Model
@@ -72,7 +72,7 @@ def forbidden(
     """
     explored = explore(what) if isinstance(what, Program) else what
     shapes = shapes or Shapes()
-    for paths in combinations(explored):
+    for paths in combinations(explored, coherent=False):
         if where is not None and not where(paths):
             continue
         shape = shapes.shape(explored.program, model, paths)
