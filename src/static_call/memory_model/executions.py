@@ -2,9 +2,18 @@
 
 A candidate execution is made of choices: a path for each thread; for each read and fetch, the write
 that it takes its value from (rf); an order of the writes to each atom (co); and, for each DC and
-write and each IC and fetch of the same line, which of the two came first. The choices are made in
-that order. What each choice orders is added to a relation that is kept transitive, so the first
-cycle ends the branch.
+write and each IC and fetch of the same line, which of the two came first. They are made in this
+order:
+
+1. The paths: see combine.py.
+2. rf for each read that can take its value from one write only.
+3. co, one atom after another. The first write to an atom is chosen, then the second, and so on. As
+   soon as one is chosen, all that are not come after it and after those that read it.
+4. rf for the other reads.
+5. DCs and ICs.
+
+At each step all choices are tried, so no execution is lost. What a choice orders is added to a
+relation that is kept transitive, so the first cycle ends the branch.
 cycles.py says why the model forbids the others.
 """
 
@@ -221,11 +230,11 @@ class Candidates:
             yield done, order
             return
         for w in left:
+            if not self._can_be_atomic(w, done):
+                continue
             later = [o for o in left if o != w]
             extended = list(order) if later else order
-            if self._can_be_atomic(w, done) and all(
-                self._before(extended, a, later) for a in (w, *self._readers.get(w, ()))
-            ):
+            if all(self._before(extended, a, later) for a in (w, *self._readers.get(w, ()))):
                 yield from self._orders((*done, w), later, extended)
 
     def _can_be_atomic(self, w: int, done: Sequence[int]) -> bool:

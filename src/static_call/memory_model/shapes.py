@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
@@ -229,10 +230,13 @@ class Shapes:
             self._locals.clear()
             self._shapes.clear()  # with them, as their keys are ids of what the other has
         parts = [self._local(path.events, program.line, model) for path in paths]
-        key = (id(program), *map(id, parts))
+        key = (bool(program.cse), *map(id, parts))
         found = self._shapes.get(key)
         if found is None:
             found = self._shapes[key] = Shape(program, model, parts)
+        elif found.program is not program:
+            found = copy(found)
+            found.program = program
         return found
 
     def _local(self, events: Sequence[Event], line: int, model: Model) -> Local:
