@@ -1,24 +1,18 @@
-"""How long the checker and Arm's herd7 take for the same litmus tests: prints tables.
+"""How long the checker and Arm's herd7 take for the same litmus tests: tables for check.py.
 
-    python bench/against_herd7.py [--herd7 COMMAND] [--seconds N] [--repeat N] [FILE...]
-
-Times are seconds of one core, without the start of either program, and with reading the test. The
-sets are run several times, and the median of the totals counts. A test that one of the two refuses,
-or for which herd7 takes longer than --seconds, is left out of both totals. FILE is a litmus test,
-such as `static-call check --litmus DIR` or diy7 writes: all of them are one more set.
+Times are seconds of one core, without the start of either program, and with reading the test. A
+test that one of the two refuses, or for which herd7 takes too long, is left out of both totals.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
-import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,33 +158,25 @@ def asked(text: str) -> Answer | None:
         return None
 
 
-def sets(files: Iterable[Path]) -> dict[str, list[str]]:
-    """The tests of tests/litmus_tests.py, and the files."""
+def sets(folders: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
+    """The tests of tests/litmus_tests.py, and those in each folder."""
     ours = [text for _, text in project_tests()]
-    return {
-        "data": [text for text in ours if not fetches(text) and "uint64_t" not in text],
-        "instruction fetch": [text for text in ours if fetches(text)],
-        "files": [file.read_text() for file in files],
-    }
+    yield "data", [text for text in ours if not fetches(text) and "uint64_t" not in text]
+    yield "instruction fetch", [text for text in ours if fetches(text)]
+    for folder in folders:
+        yield folder.name, [file.read_text() for file in sorted(folder.glob("*.litmus"))]
 
 
-def main() -> None:
-    """Prints the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--herd7", default="herd7", help="the command, with its arguments (herd7)")
-    parser.add_argument("--seconds", type=float, default=20, help="for one test in herd7 (20)")
-    parser.add_argument("--repeat", type=int, default=3, help="how often each set is run (3)")
-    parser.add_argument("file", nargs="*", type=Path)
-    options = parser.parse_args()
-    command = shlex.split(options.herd7)
-    growth(command, options.seconds)
+def tables(command: Sequence[str], seconds: float, folders: Iterable[Path], repeat: int) -> None:
+    """Prints the tables.
+
+    Args:
+        command: It runs herd7.
+        seconds: How long herd7 may take for one test.
+        folders: Each has more tests.
+        repeat: How often each set of tests is run. The median of the totals counts.
+    """
+    growth(command, seconds)
     print(f"\n{'':20} {'tests':>14}   checker     herd7     ratio")
-    for name, texts in sets(options.file).items():
-        if texts:
-            compare(name, command, texts, options.seconds, options.repeat)
-
-
-if __name__ == "__main__":
-    main()
+    for name, texts in sets(folders):
+        compare(name, command, texts, seconds, repeat)

@@ -149,11 +149,14 @@ class Shape:
         self.ca_rules: list[tuple[bool, Rows, Rows]] = []
         self.pair_rules: list[tuple[str, Rows, tuple[str, ...]]] = []
         for trigger in triggers(self.model):
-            starts = self._join(part.starts(trigger.starts) for part in self.parts)
+            parts = [part.starts(trigger.starts) for part in self.parts]
+            if not any(map(any, parts)):
+                continue
+            starts = self._join(iter(parts))
             if trigger.relation in ("rf", "ca"):
                 ends = self._join(part.ends(trigger.ends) for part in self.parts)
                 rules = self.rf_rules if trigger.relation == "rf" else self.ca_rules
-                if any(starts) and any(ends):
+                if any(ends):
                     rules.append((trigger.ext, starts, ends))
             else:
                 self.pair_rules.append((trigger.relation, starts, trigger.ends))
