@@ -103,7 +103,7 @@ class Limits:
         steps: Instructions in one path. Longer paths are left out, and Explored.cut says so.
         unroll: Executions of the same instruction in one path. Longer paths are left out too.
         paths: Paths of one thread. More raise TooBig, and so do the next two.
-        combinations: Combinations of one path of each thread.
+        combinations: Steps of the search among the combinations of one path of each thread.
         executions: Allowed executions of one program.
     """
 
