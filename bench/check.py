@@ -1,20 +1,27 @@
 """How long the checker takes, and how that grows: prints tables, draws a plot.
 
-    python bench/check.py [--two] [--plot FILE]
+    python bench/check.py [--two] [--plot FILE] [--herd7 COMMAND] [--seconds N] [FOLDER...]
 
-Times are those of this process on one core; the time of its start is separate, and printed first.
+Times are seconds of one core; the time of its start is separate, and printed first. If there is a
+herd7, both run litmus tests side by side: some that grow with threads and accesses, those of
+tests/litmus_tests.py, and those in each FOLDER, which `static-call check --litmus` or diy7 wrote.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import shlex
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+
+import against_herd7
 
 from static_call.check import report, verdicts
 from static_call.check.build import build
@@ -33,9 +40,20 @@ LIMIT = 20.0
 def seconds(run: Callable[[], object]) -> float:
     """How long it takes."""
     gc.collect()  # what earlier work left behind
-    start = time.perf_counter()
+    start = time.process_time()
     run()
-    return time.perf_counter() - start
+    return time.process_time() - start
+
+
+def start_up() -> float:
+    """How long Python takes to start with the checker, at least."""
+    command = [sys.executable, "-c", "import static_call.check.report"]
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run(command, check=True)
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def callers(count: int) -> Program:
@@ -56,9 +74,9 @@ def growth(make: Callable[[int], Program]) -> Iterator[tuple[int, int, int, floa
     """For 1, 2, ...: events of an execution, executions, seconds."""
     for count in range(1, 9):
         gc.collect()
-        start = time.perf_counter()
+        start = time.process_time()
         found = list(allowed(explore(make(count)), WEAKEST))
-        taken = time.perf_counter() - start
+        taken = time.process_time() - start
         yield count, max(len(one.events) for one in found), len(found), taken
         if taken > LIMIT / 20:  # the next takes some fifteen times as long
             return
@@ -69,10 +87,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--two", action="store_true", help="two changes in a row as well")
     parser.add_argument("--plot", metavar="FILE", help="draw the growth as SVG")
+    parser.add_argument("--herd7", default="herd7", help="the command, with its arguments (herd7)")
+    parser.add_argument("--seconds", type=float, default=20, help="for one test in herd7 (20)")
+    parser.add_argument("--repeat", type=int, default=3, help="how often tests are run (3)")
+    parser.add_argument("folder", nargs="*", type=Path)
     options = parser.parse_args()
-    command = [sys.executable, "-c", "import static_call.check.report"]
-    start = min(seconds(lambda: subprocess.run(command, check=True)) for _ in range(5))
-    print(f"start of Python with the checker {start:8.3f} s")
+    print(f"start of Python with the checker {start_up():8.3f} s")
     designs = [notation.load(name) for name in notation.shipped()]
     print(f"all designs, single changes      {seconds(lambda: report.judge(designs)):8.3f} s")
     if options.two:
@@ -96,6 +116,10 @@ def main() -> None:
         print(f"\n{what:>20}  events  executions   seconds")
         for count, events, executions, taken in rows:
             print(f"{count:>20}  {events:>6}  {executions:>10}  {taken:8.4f}")
+    herd7 = shlex.split(options.herd7)
+    if shutil.which(herd7[0]):
+        print()
+        against_herd7.tables(herd7, options.seconds, options.folder, options.repeat)
     if options.plot:
         with open(options.plot, "w", encoding="utf-8") as file:
             file.write(plot(series))

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import product
+from math import prod
 from typing import Any
 
 import litmus_tests
@@ -16,8 +18,9 @@ from naive_model import World
 
 from static_call.isa.a64_more import assemble as word
 from static_call.memory_model import model as tables
+from static_call.memory_model.combine import combinations
 from static_call.memory_model.cycles import forbidden
-from static_call.memory_model.executions import INITIAL, Execution, allowed, combinations
+from static_call.memory_model.executions import INITIAL, Execution, allowed
 from static_call.memory_model.explore import explore
 from static_call.memory_model.litmus import run
 from static_call.memory_model.litmus_format import Test
@@ -424,7 +427,7 @@ def outcomes(program: Program, model: Model) -> tuple[Counter[object], Counter[o
         )
         fast[tuple(map(id, e.paths)), rf, co, frozenset(e.dc), frozenset(e.ic)] += 1
     naive: Counter[object] = Counter()
-    for paths in combinations(explored):
+    for paths in product(*explored.paths):
         for found in World(program, paths, model.idc, model.dic).executions():
             naive[tuple(map(id, paths)), *found] += 1
     return fast, naive
@@ -484,7 +487,7 @@ def test_naive_agrees_on_random_programs(program: Program, model: Model) -> None
     """Both models have the same executions of random small programs."""
     # The naive model tries everything: leave it what it can do.
     explored = explore(program)
-    assume(sum(World(program, p, False, False).tries() for p in combinations(explored)) < 300)
+    assume(sum(World(program, p, False, False).tries() for p in product(*explored.paths)) < 300)
     fast, naive = outcomes(program, model)
     assert fast == naive
 
@@ -527,3 +530,86 @@ def test_tables_are_data() -> None:
     for rule in (*LOCAL, *PICK, *GLOBAL):
         assert len(rule.steps) % 2 == 1
         assert rule.name in tables.AXIOMS
+
+
+# Where threads have much to choose from
+
+
+def program(*threads: list[str]) -> Program:
+    """The threads with the registers of `build`."""
+    code: dict[int, int] = {}
+    for number, lines in enumerate(threads):
+        at = 0x1000 * (1 + number)
+        for i, line in enumerate(lines):
+            code |= assemble(at + 4 * i, line.format(hex(at + 4 * i + 4)))
+    registers = {0: 1, 2: 2, 1: X, 3: Y, 14: X}
+    return Program(
+        code, {}, tuple(Thread(0x1000 * (1 + i), registers) for i in range(len(threads)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("threads", "each", "line", "count"),
+    [(2, 2, "ldadd w0, {}, [x1]", 6), (3, 2, "ldadd w0, {}, [x1]", 90),
+     (5, 1, "ldadd w0, {}, [x1]", 120), (4, 1, "swp w2, {}, [x1]", 24),
+     (2, 5, "str w2, [x1]", 252), (3, 3, "str w2, [x1]", 1680)],
+)  # fmt: skip
+def test_one_execution_for_each_order(threads: int, each: int, line: str, count: int) -> None:
+    """Writes to one location have as many executions as there are orders of them that keep each
+    thread's own: a multinomial coefficient. Each atomic reads the write before it."""
+    lines = [line.format(f"w{5 + i}") for i in range(each)]
+    found = list(allowed(program(*[lines] * threads)))
+    assert len(found) == count
+    for execution in found:
+        (order,) = execution.co.values()
+        before = dict(zip(order, (INITIAL, *order)))
+        pairs = execution.shape.rmw
+        assert all(execution.rf[r] == before[w] for r, w in pairs)
+
+
+def test_growth_is_bounded() -> None:
+    """What cannot be searched in the number of steps allowed is refused, with the option named."""
+    lines = ["ldadd w0, w5, [x1]", "ldadd w0, w6, [x1]"]
+    explored = explore(program(lines, lines, lines), Limits(combinations=200))
+    with pytest.raises(TooBig, match=r"^81 x 81 x 81 paths .* 200 steps: raise --combinations$"):
+        list(allowed(explored))
+
+
+_ATOMICS = (
+    "str w0, [x1]", "str w2, [x1]", "ldr w5, [x1]", "ldr w6, [x1]", "ldar w7, [x1]",
+    "stlr w2, [x1]", "ldadd w0, w5, [x1]", "swp w2, w6, [x1]", "ldeor w0, w5, [x1]",
+    "cas w5, w2, [x1]", "cas w0, w2, [x1]", "ldxr w5, [x1]", "stxr w10, w2, [x1]", "ldr x5, [x14]",
+    "str x2, [x14]", "ldrh w6, [x1]", "strb w0, [x1]", "str w0, [x3]", "ldr w7, [x3]", "dmb ish",
+    "str w5, [x3]",
+)  # fmt: skip
+_few = st.lists(st.sampled_from(_ATOMICS), min_size=1, max_size=3)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(_few, min_size=2, max_size=4))
+def test_naive_agrees_on_one_location(threads: list[list[str]]) -> None:
+    """Both models have the same executions of threads that use the same few locations."""
+    what = program(*threads)
+    explored = explore(what)
+    assume(prod(map(len, explored.paths)) < 2000)
+    assume(sum(World(what, p, False, False).tries() for p in product(*explored.paths)) < 1000)
+    fast, naive = outcomes(what, CACHE_TYPES[0])
+    assert fast == naive
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(_few, min_size=2, max_size=3), st.sampled_from(AXIOMS))
+def test_axioms_only_forbid(threads: list[list[str]], axiom: str) -> None:
+    """A model without an axiom allows all that the whole model does: so the combinations that it
+    leaves out for all axioms are left out for nothing less."""
+    what = program(*threads)
+    explored = explore(what)
+    assume(prod(map(len, explored.paths)) < 2000)
+
+    def keys(model: Model) -> set[object]:
+        return {
+            (tuple(map(id, e.paths)), tuple(e.rf.items()), tuple(e.co.items()))
+            for e in allowed(explored, model)
+        }
+
+    assert keys(Model()) <= keys(Model(without=frozenset({axiom})))

@@ -22,7 +22,7 @@ from static_call.design import notation
 from static_call.design.design import Design
 from static_call.design.text import PROPERTIES
 from static_call.errors import StaticCallError
-from static_call.memory_model.executions import combinations
+from static_call.memory_model.combine import combinations
 from static_call.memory_model.litmus_writer import NotExpressible
 from static_call.memory_model.program import Limits
 
@@ -115,7 +115,7 @@ def naive(question: Question) -> bool | None:
     if scene.program.cse:
         return None
     wrong = [
-        paths for paths in combinations(explored)
+        paths for paths in combinations(explored, coherent=False)
         if scene.outcome(paths[1]) not in scene.right(paths[1])
     ]  # fmt: skip
     worlds = [World(scene.program, paths, False, False) for paths in wrong]

@@ -24,7 +24,7 @@ BOUNDS = {
     "unroll": "follow a loop for at most N rounds (default 4)",
     "steps": "follow a thread for at most N instructions (default 400)",
     "paths": "at most N paths through a thread (default 20000)",
-    "combinations": "at most N combinations of the threads' paths (default 1000000)",
+    "combinations": "at most N steps to combine the threads' paths (default 1000000)",
     "executions": "at most N executions (default 1000000)",
 }
 """The options that bound the checker's work, and their help."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import groupby, islice
 from typing import NamedTuple
 
+from static_call.memory_model.combine import combinations
 from static_call.memory_model.events import Atom, Path
 from static_call.memory_model.executions import (
     INITIAL,
@@ -17,7 +18,6 @@ from static_call.memory_model.executions import (
     allowed,
     between,
     breaks_pair,
-    combinations,
 )
 from static_call.memory_model.explore import Explored, explore
 from static_call.memory_model.model import GLOBAL, LOCAL, PICK, WEAKEST, Model
@@ -82,7 +82,7 @@ def forbidden(
     explored = explore(what) if isinstance(what, Program) else what
     shapes = shapes or Shapes()
     count, most = 0, explored.limits.executions
-    for paths in combinations(explored):
+    for paths in combinations(explored, coherent=False):
         if where is not None and not where(paths):
             continue
         shape = shapes.shape(explored.program, model, paths)

@@ -2,9 +2,18 @@
 
 A candidate execution is made of choices: a path for each thread; for each read and fetch, the write
 that it takes its value from (rf); an order of the writes to each atom (co); and, for each DC and
-write and each IC and fetch of the same line, which of the two came first. The choices are made in
-that order. What each choice orders is added to a relation that is kept transitive, so the first
-cycle ends the branch.
+write and each IC and fetch of the same line, which of the two came first. They are made in this
+order:
+
+1. The paths: see combine.py.
+2. rf for each read that can take its value from one write only.
+3. co, one atom after another. The first write to an atom is chosen, then the second, and so on. As
+   soon as one is chosen, all that are not come after it and after those that read it.
+4. rf for the other reads.
+5. DCs and ICs.
+
+At each step all choices are tried, so no execution is lost. What a choice orders is added to a
+relation that is kept transitive, so the first cycle ends the branch.
 cycles.py says why the model forbids the others.
 """
 
@@ -13,13 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
-from itertools import product
-from math import prod
 from typing import NamedTuple
 
 from static_call.isa import a64
 from static_call.isa.a64_more import decode
 from static_call.isa.sets import A64
+from static_call.memory_model.combine import combinations
 from static_call.memory_model.events import Atom, Event, Path
 from static_call.memory_model.explore import Explored, explore
 from static_call.memory_model.model import WEAKEST, Model
@@ -197,22 +205,25 @@ class Candidates:
         self._co: dict[Atom, tuple[int, ...]] = {}
         self._rf = dict.fromkeys(shape.reads, INITIAL)
         self._without = shape.model.without
+        atomic = check and "atomic" not in self._without
+        self._write_of = dict(shape.rmw) if atomic else {}
+        self._read_of = {w: r for r, w in self._write_of.items()}
+        self._sources: dict[int, list[int]] = {}
+        self._readers: dict[int, list[int]] = {}  # of a write: the reads that have no other source
 
     def run(self) -> Iterator[Execution]:
         """The executions."""
-        shape, values = self._shape, self._values
-        sources: list[tuple[int, list[int]]] = []
+        shape, values, order = self._shape, self._values, list(self._shape.order)
         for r in shape.reads:
             atom = shape.atoms[r]
             found = [w for w in shape.writes[atom] if values[w] == values[r] and self._may(w, r)]
             if shape.program.initial(*atom) == values[r]:
                 found.append(INITIAL)
-            if not found:
+            if not found or (len(found) == 1 and not self._must_read(order, r, found[0])):
                 return
-            sources.append((r, found))
-        sources.sort(key=lambda item: len(item[1]))
+            self._sources[r] = found
         atoms = [atom for atom, writes in shape.writes.items() if writes]
-        yield from self._order_writes(atoms, 0, list(shape.order), sources)
+        yield from self._order_writes(atoms, 0, order)
 
     def _may(self, w: int, r: int) -> bool:
         """coRW1: whether the read may take its value from the write."""
@@ -221,50 +232,85 @@ class Candidates:
             return True
         return shape.events[w].step < shape.events[r].step or "coRW1" in self._without
 
-    def _order_writes(
-        self, atoms: Sequence[Atom], at: int, order: Rows, sources: list[tuple[int, list[int]]]
-    ) -> Iterator[Execution]:
-        """Chooses co for atoms[at:], then rf."""
+    def _must_read(self, order: Rows, r: int, w: int) -> bool:
+        """Gives a read its only source; False where an axiom forbids it."""
+        self._rf[r] = w
+        if w == INITIAL:
+            return self._before(order, r, self._shape.writes[self._shape.atoms[r]])
+        self._readers.setdefault(w, []).append(r)
+        return self._apply(order, self._shape.rf_rules, w, [r])
+
+    def _order_writes(self, atoms: Sequence[Atom], at: int, order: Rows) -> Iterator[Execution]:
+        """Chooses co for atoms[at:], then the rest of rf."""
         if at == len(atoms):
-            yield from self._choose_reads(sources, 0, order)
+            several = [item for item in self._sources.items() if len(item[1]) > 1]
+            several.sort(key=lambda item: len(item[1]))
+            yield from self._choose_reads(several, 0, order)
             return
         atom = atoms[at]
         for writes, extended in self._orders((), self._shape.writes[atom], order):
             self._co[atom] = writes
-            yield from self._order_writes(atoms, at + 1, extended, sources)
+            yield from self._order_writes(atoms, at + 1, extended)
 
     def _orders(
         self, done: tuple[int, ...], left: list[int], order: Rows
     ) -> Iterator[tuple[tuple[int, ...], Rows]]:
+        """The orders of the writes `left` to an atom, after those that are `done`.
+
+        Whichever is next, the others come after it, and after its readers. So what does not fit is
+        seen before the others are put in order.
+        """
         if not left:
             yield done, order
             return
         for w in left:
-            extended = list(order) if done else order
-            if all(self._coherence_after(extended, before, w) for before in done):
-                yield from self._orders((*done, w), [o for o in left if o != w], extended)
+            if not self._can_be_atomic(w, done):
+                continue
+            later = [o for o in left if o != w]
+            extended = list(order) if later else order
+            if all(self._before(extended, a, later) for a in (w, *self._readers.get(w, ()))):
+                yield from self._orders((*done, w), later, extended)
 
-    def _coherence_after(self, order: Rows, a: int, w: int) -> bool:
-        """Adds that `w` is coherence-after `a`; False where an axiom forbids it."""
+    def _can_be_atomic(self, w: int, done: Sequence[int]) -> bool:
+        """Whether a write may come after those that are done, for the read of its atomic pair."""
+        r = self._read_of.get(w)
+        return r is None or any(
+            source not in (INITIAL, *done) or not breaks_pair(self._shape, r, after(done, source))
+            for source in self._sources[r]
+        )
+
+    def _before(self, order: Rows, a: int, later: Sequence[int]) -> bool:
+        """Adds that the writes `later` are coherence-after `a`; False where an axiom forbids it."""
         shape = self._shape
-        if (
-            shape.thread[a] == shape.thread[w]
-            and shape.events[w].step < shape.events[a].step
-            and shape.events[a].kind != "F"
-            and ("coWW" if shape.events[a].kind == "W" else "coWR") not in self._without
-        ):
-            return not self._check
-        return self._apply(order, shape.ca_rules, a, w)
-
-    def _apply(self, order: Rows, rules: Sequence[tuple[bool, Rows, Rows]], a: int, b: int) -> bool:
         if not self._check:
             return True
-        external = self._shape.external[a] >> b & 1
+        for w in later:
+            if (
+                shape.thread[a] == shape.thread[w]
+                and shape.events[w].step < shape.events[a].step
+                and shape.events[a].kind != "F"
+                and ("coWW" if shape.events[a].kind == "W" else "coWR") not in self._without
+            ):
+                return False
+        return self._apply(order, shape.ca_rules, a, later)
+
+    def _apply(
+        self, order: Rows, rules: Sequence[tuple[bool, Rows, Rows]], a: int, later: Sequence[int]
+    ) -> bool:
+        """Adds what the rules say of `a` and what comes after it; False where that is a cycle."""
+        if not self._check:
+            return True
+        external = self._shape.external[a]
         for ext, starts, ends in rules:
-            if starts[a] and ends[b] and (external or not ext):
-                for source in bits(starts[a]):
-                    if not add(order, source, ends[b]):
-                        return False
+            if starts[a]:
+                targets = 0
+                for b in later:
+                    if external >> b & 1 or not ext:
+                        targets |= ends[b]
+                if targets:
+                    for source in bits(starts[a]):
+                        if not add(order, source, targets):
+                            return False
         return True
 
     def _choose_reads(
@@ -272,29 +318,20 @@ class Candidates:
     ) -> Iterator[Execution]:
         """Chooses rf for sources[at:], then the rest."""
         if at == len(sources):
-            if self._atomic():
-                yield from self._choose_maintenance(order)
+            yield from self._choose_maintenance(order)
             return
         shape = self._shape
         r, found = sources[at]
+        co = self._co.get(shape.atoms[r], ())
         for w in found:
+            if r in self._write_of and breaks_pair(shape, r, between(co, w, self._write_of[r])):
+                continue
             extended = list(order)
-            writes = self._co.get(shape.atoms[r], ())
-            if (w == INITIAL or self._apply(extended, shape.rf_rules, w, r)) and all(
-                self._coherence_after(extended, r, o) for o in after(writes, w)
+            if (w == INITIAL or self._apply(extended, shape.rf_rules, w, [r])) and self._before(
+                extended, r, after(co, w)
             ):
                 self._rf[r] = w
                 yield from self._choose_reads(sources, at + 1, extended)
-
-    def _atomic(self) -> bool:
-        if "atomic" in self._without or not self._check:
-            return True
-        shape = self._shape
-        for r, w in shape.rmw:
-            inside = between(self._co[shape.atoms[r]], self._rf[r], w)
-            if breaks_pair(shape, r, inside):
-                return False
-        return True
 
     def _choose_maintenance(self, order: Rows) -> Iterator[Execution]:
         shape = self._shape
@@ -365,41 +402,6 @@ def breaks_pair(shape: Shape, read: int, inside: Sequence[int]) -> bool:
     return bool(inside) and all(shape.thread[o] != shape.thread[read] for o in inside)
 
 
-def combinations(explored: Explored) -> Iterator[tuple[Path, ...]]:
-    """One path of each thread, in all ways such that some path writes the value of each read.
-
-    Raises:
-        TooBig: there are more than the limits allow.
-    """
-    if prod(map(len, explored.paths)) > explored.limits.combinations:
-        raise TooBig(
-            f"{' x '.join(str(len(paths)) for paths in explored.paths)} paths of the threads to "
-            f"combine, more than {explored.limits.combinations}: raise --combinations"
-        )
-    options = [
-        [(path, *_needs(explored.program, path)) for path in paths] for paths in explored.paths
-    ]
-    for combination in product(*options):
-        given = set().union(*(gives for _, _, gives in combination))
-        if all(needs <= given for _, needs, _ in combination):
-            yield tuple(path for path, _, _ in combination)
-
-
-_Written = set[tuple[int, int, int]]
-
-
-def _needs(program: Program, path: Path) -> tuple[_Written, _Written]:
-    """What a path reads that memory does not hold at the start, and what it writes."""
-    needs: _Written = set()
-    gives: _Written = set()
-    for event in path.events:
-        if event.kind == "W":
-            gives.add((event.address, event.size, event.value))
-        elif event.kind in "RF" and event.value != program.initial(event.address, event.size):
-            needs.add((event.address, event.size, event.value))
-    return needs, gives
-
-
 def allowed(
     what: Program | Explored,
     model: Model = WEAKEST,
@@ -426,7 +428,7 @@ def allowed(
     explored = explore(what) if isinstance(what, Program) else what
     shapes = shapes or Shapes()
     count = 0
-    for paths in combinations(explored):
+    for paths in combinations(explored, coherent=not model.without):
         if where is None or where(paths):
             shape = shapes.shape(explored.program, model, paths)
             for execution in Candidates(shape, paths, every).run():

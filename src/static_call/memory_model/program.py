@@ -104,7 +104,7 @@ class Limits:
         unroll: Executions of the same instruction in one path, an iteration not counted that does
             not depend on what was read. Longer paths are left out too.
         paths: Paths of one thread. More raise TooBig, and so do the next two.
-        combinations: Combinations of one path of each thread.
+        combinations: Steps of the search among the combinations of one path of each thread.
         executions: Allowed executions of one program.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from static_call.memory_model.events import Event
 from static_call.memory_model.model import LOCAL, PICK, Model, Rule
@@ -45,6 +46,12 @@ def add(order: Rows, source: int, targets: int) -> bool:
     return True
 
 
+@lru_cache(maxsize=256)  # a few tables and names for each of the models that are in use
+def _rules(table: tuple[Rule, ...], model: Model, name: str = "") -> tuple[tuple[str, ...], ...]:
+    """The steps of the rules of a table that the model has: all, or those of one name."""
+    return tuple(tuple(rule.steps) for rule in table if model.has(rule) and name in ("", rule.name))
+
+
 class Local:
     """What the model says of one thread's events, whatever the values.
 
@@ -74,10 +81,12 @@ class Local:
         ]
         self.rows: dict[str, Rows] = {}
         self._line, self._model = line, model
-        lob = self._union(rule for rule in LOCAL if model.has(rule))
+        self._starts: dict[tuple[str, ...], Rows] = {}
+        self._ends: dict[tuple[str, ...], Rows] = {}
+        lob = self._union(_rules(LOCAL, model))
         close(lob)
         self.rows["lob"] = lob
-        order = self._union((rule for rule in PICK if model.has(rule)), lob)
+        order = self._union(_rules(PICK, model), lob)
         close(order)
         self.order = order
 
@@ -112,9 +121,12 @@ class Local:
 
     def set(self, name: str) -> int:
         """A set of the tables as a mask."""
-        mask = 0
-        for part in name.split("|"):
-            mask |= self.every & ~self.sets[part[1:]] if part[0] == "!" else self.sets[part]
+        mask = self.sets.get(name)
+        if mask is None:
+            mask = 0
+            for part in name.split("|"):
+                mask |= self.every & ~self.sets[part[1:]] if part[0] == "!" else self.sets[part]
+            self.sets[name] = mask
         return mask
 
     def relation(self, name: str) -> Rows:
@@ -131,7 +143,7 @@ class Local:
             elif base == "lrs":
                 rows = self._lrs()
             else:
-                rows = self._union(r for r in LOCAL if r.name == base and self._model.has(r))
+                rows = self._union(_rules(LOCAL, self._model, base))
             if name.endswith("?"):
                 rows = [row | 1 << i for i, row in enumerate(rows)]
             self.rows[name] = rows
@@ -184,27 +196,34 @@ class Local:
                 break
         return mask
 
-    def _union(self, rules: Iterable[Rule], start: Rows | None = None) -> Rows:
+    def _union(self, rules: Iterable[Sequence[str]], start: Rows | None = None) -> Rows:
         rows = list(start) if start else [0] * self.n
-        for rule in rules:
-            first, *steps = rule.steps
+        for first, *steps in rules:
             if all(self.set(name) for name in steps[1::2]):
                 for i in bits(self.set(first)):
                     rows[i] |= self.walk(1 << i, steps)
         return rows
 
-    def starts(self, steps: Sequence[str]) -> Rows:
+    def starts(self, steps: tuple[str, ...]) -> Rows:
         """For each event, where a walk (set, relation, ... set) that ends there may start."""
-        rows = [0] * self.n
+        known = self._starts.get(steps)
+        if known is not None:
+            return known
+        rows = self._starts[steps] = [0] * self.n
         for i in bits(self.set(steps[0])):
             for end in bits(self.walk(1 << i, steps[1:])):
                 rows[end] |= 1 << i
         return rows
 
-    def ends(self, steps: Sequence[str]) -> Rows:
+    def ends(self, steps: tuple[str, ...]) -> Rows:
         """For each event, where a walk (set, relation, ... set) that starts there may end."""
-        first = self.set(steps[0])
-        return [self.walk(1 << i, steps[1:]) if first >> i & 1 else 0 for i in range(self.n)]
+        known = self._ends.get(steps)
+        if known is not None:
+            return known
+        rows = self._ends[steps] = [0] * self.n
+        for i in bits(self.set(steps[0])):
+            rows[i] = self.walk(1 << i, steps[1:])
+        return rows
 
 
 def same_line(a: Event, b: Event, line: int) -> bool:

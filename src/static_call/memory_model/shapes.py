@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
@@ -148,11 +149,14 @@ class Shape:
         self.ca_rules: list[tuple[bool, Rows, Rows]] = []
         self.pair_rules: list[tuple[str, Rows, tuple[str, ...]]] = []
         for trigger in triggers(self.model):
-            starts = self._join(part.starts(trigger.starts) for part in self.parts)
+            parts = [part.starts(trigger.starts) for part in self.parts]
+            if not any(map(any, parts)):
+                continue
+            starts = self._join(iter(parts))
             if trigger.relation in ("rf", "ca"):
                 ends = self._join(part.ends(trigger.ends) for part in self.parts)
                 rules = self.rf_rules if trigger.relation == "rf" else self.ca_rules
-                if any(starts) and any(ends):
+                if any(ends):
                     rules.append((trigger.ext, starts, ends))
             else:
                 self.pair_rules.append((trigger.relation, starts, trigger.ends))
@@ -229,10 +233,13 @@ class Shapes:
             self._locals.clear()
             self._shapes.clear()  # with them, as their keys are ids of what the other has
         parts = [self._local(path.events, program.line, model) for path in paths]
-        key = (id(program), *map(id, parts))
+        key = (bool(program.cse), *map(id, parts))
         found = self._shapes.get(key)
         if found is None:
             found = self._shapes[key] = Shape(program, model, parts)
+        elif found.program is not program:
+            found = copy(found)
+            found.program = program
         return found
 
     def _local(self, events: Sequence[Event], line: int, model: Model) -> Local:
