@@ -204,7 +204,9 @@ class _Writer:
 
     def literal_values(self) -> Iterator[str]:
         for number, (at, name) in enumerate(self.literals.items()):
-            yield f" uint64_t {name}={self.pointer(self.program.initial(at, LITERAL))};"
+            held = self.pointer(self.program.initial(at, LITERAL))
+            # herd7 takes no type for a variable that holds the address of code at the start.
+            yield f" {'' if held.startswith('label:') else 'uint64_t '}{name}={held};"
             yield f" 1:X{_LITERAL - number}={name};"
 
     # The caller, P1
