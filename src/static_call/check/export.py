@@ -239,7 +239,7 @@ class _Writer:
                 lines += self.handshake(chosen, point)
                 point += 1
             lines += [f"{self.label(address)}:", self.instruction(address, paged)]
-        return [*lines, *self.ends(), "Lend:", *self.handshake(chosen, point)]
+        return [*lines, *self.ends(), *self.wild(), "Lend:", *self.handshake(chosen, point)]
 
     def caller_registers(self, cses: int) -> Iterator[str]:
         """The initial state for the caller, and for its messages with the updater."""
@@ -265,6 +265,23 @@ class _Writer:
             yield from ("Lold:", f"MOV W{_CALLED},#99", "B Lend")
         if self.question.kind == "settled":
             yield from ("Lnone:", f"MOV W{_CALLED},#100")
+
+    def wild(self) -> Iterator[str]:
+        """Where a branch to a register goes that only a cell's instruction would have set.
+
+        Without a label to go to, herd7 tries every label for such a branch, which takes minutes.
+        """
+        fixed = {
+            insn["t" if insn.name == "ldr" else "d"]
+            for insn in (item.contents.get("") for item in self.design.items if not item.cell)
+            if isinstance(insn, a64.Instruction) and insn.name in ("ldr", "adr", "movz", "orr")
+        }
+        words = (self.program.code.get(at) for at in self.scene.trampoline[:: a64.WORD])
+        branches = [decode(word) for word in words if word is not None]
+        registers = sorted({i["n"] for i in branches if i.name == "br"} - fixed - {30, *_OURS})
+        self.init += [f' 1:X{register}=label:"P1:Lwild";' for register in registers]
+        if registers:
+            yield from ("Lwild:", f"MOV W{_CALLED},#98", "B Lend")
 
     def instruction(self, address: int, paged: dict[int, int]) -> str:
         """An instruction of the trampoline. A literal's address comes from a register."""
