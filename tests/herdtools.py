@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -173,18 +172,17 @@ def diy7(*options: str) -> dict[str, str]:
         return {file.stem: file.read_text() for file in sorted(Path(folder).glob("*.litmus"))}
 
 
-def main() -> int:
-    """Fetches it. Returns the exit status: 2 if it cannot be had."""
+def main() -> None:
+    """Fetches it. If it cannot be had, that is reported and is not an error: its tests skip."""
     start = time.monotonic()
     try:
         program = command("herd7")[3]
     except Unavailable as error:
-        say(f"no herdtools7: {error}")
-        return 2
+        say(f"no herdtools7, so what needs it is skipped: {error}")
+        return
     if (seconds := time.monotonic() - start) > 1:
         say(f"unpacked herdtools7 in {seconds:.0f} s: {program}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -83,10 +83,9 @@ def test_own_litmus_tests() -> None:
 
 def test_all_known_differences_are_of_tests_that_exist() -> None:
     """No entry of KNOWN is about nothing."""
-    names = [row.name for row in herd7.own()]
-    names += [row.name for family in diy_tests.FAMILIES for row in herd7.diy7(family)]
+    rows = [*herd7.own(), *herd7.diy7("fetch-acquire")]
     for known in herd7.KNOWN:
-        assert any(herd7.re.fullmatch(known.names, name) for name in names), known
+        assert any(known.has(row) for row in rows), known
 
 
 @pytest.mark.parametrize("family", diy_tests.FAMILIES)
@@ -98,7 +97,11 @@ def test_tests_that_diy7_makes(family: str) -> None:
 @pytest.mark.parametrize("name", notation.shipped())
 def test_questions_about_shipped_designs(name: str) -> None:
     """What `check --litmus` writes is accepted by herd7 and has the same answer."""
-    agree(list(herd7.exports(name))[::EXPORTS])
+    rows = list(herd7.exports(name))
+    if name == "literal-before-entry":  # docs/checker.md says why it has no file
+        assert rows == []
+    else:
+        agree(rows[::EXPORTS])
 
 
 def test_questions_about_random_designs() -> None:
