@@ -8,6 +8,7 @@
 # make test-kernel   builds Linux kernels with the port and runs the tests in them, in QEMU
 # make torture       runs the tests' torture for twenty times as long, half an hour or more
 # make random-designs  the checker on 20,000 designs at random, half an hour or more
+# make herd7         the checker and Arm's herd7 on thousands of litmus tests, half an hour or more
 # make shapes        makes src/static_call/design/shapes.py anew from the shipped designs
 # make bench         measures: see bench/
 # make bench-kernel  compares designs in the kernel
@@ -28,7 +29,7 @@ DEBIAN_KERNEL := gcc make bc bison flex libssl-dev libelf-dev xz-utils ccache km
                  binutils-aarch64-linux-gnu clang
 
 .PHONY: demo quick lint test pythons coverage test-builds test-kernel torture random-designs fuzz \
-        shapes bench bench-kernel clean
+        herd7 shapes bench bench-kernel clean
 
 demo: $(VENV)/package
 	@scripts/demo $(BIN) $(BUILD)/demo
@@ -46,6 +47,7 @@ lint: $(VENV)/tests
 test: $(VENV)/tests
 	@scripts/debian $(DEBIAN)
 	@$(BIN)/python tests/arm64_linux.py
+	@$(BIN)/python tests/herdtools.py
 	$(MAKE) lint
 	$(BIN)/pytest -n 2
 
@@ -73,6 +75,9 @@ torture: $(VENV)/tests
 
 random-designs: $(VENV)/tests
 	RANDOM_DESIGNS=20000 $(BIN)/pytest -n 2 tests/test_check_random.py
+
+herd7: $(VENV)/tests
+	$(BIN)/python tests/herd7.py
 
 shapes: $(VENV)/package
 	@mkdir -p $(BUILD)

@@ -41,6 +41,7 @@ SLOW = [
     "elf_file",
     "elf_mutations",
     "halfway",
+    "herd7",
     "kernel_image",
     "kernel_port",
     "litmus",

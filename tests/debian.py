@@ -42,6 +42,10 @@ USED = {
         "7.3.4-1~bpo13+1",
         "48badf954ffa2a1e8d5866d5c9363f5933a8bc35737b146aedadfc9f17a8416e",
     ),
+    ("forky", "herdtools7", "amd64"): (
+        "7.58-2",
+        "97a6e2bfbc2c516cd9816e8c87c3acc412953479a3351b308d139e0af9550672",
+    ),
 }
 """By release, package and architecture: the version that the tests were last seen to pass with, and
 the SHA256 of its file. If a release has another version by now, that is used, and reported."""

@@ -112,9 +112,10 @@ def test_litmus_files_are_written_and_what_has_no_form_is_named(
     assert capsys.readouterr().out == f"{folder}: {len(written)} files\n"
     assert cli.main(["check", "literal-before-entry", "--litmus", str(folder)]) == 2
     assert "no litmus file for literal-before-entry" in capsys.readouterr().err
-    assert cli.main(["check", "adrp-add", "mainline", "--litmus", str(folder / "all")]) == 2
+    both = ["literal-before-entry", "mainline"]
+    assert cli.main(["check", *both, "--litmus", str(folder / "all")]) == 2
     printed = capsys.readouterr()
-    assert "no litmus file for adrp-add+live+nearA-farB: " in printed.err
+    assert "no litmus file for literal-before-entry+live+nearA-nearB: " in printed.err
     assert "questions more)" in printed.err
     assert any(path.name.startswith("mainline+") for path in (folder / "all").iterdir())
     assert cli.main(["litmus", str(folder / "mainline+fresh+farA-farB.litmus")]) == 0

@@ -39,7 +39,9 @@ from static_call.memory_model.program import DEFAULT, Limits
 # Registers that no trampoline and no retarget uses: both threads', P0's, and P1's
 _ONE, _ASKED, _ANSWERED, _HEARD, _FLAG = 20, 10, 11, 22, 27
 _CODE, _NOP, _READY = 14, 15, 28
-_CALLED, _SEEN, _LITERAL = 9, 8, 26
+_CALLED, _SEEN, _LITERAL, _MADE = 9, 8, 26, 21
+
+_PAGE = 4096
 
 _STEPS = ("str", "dmb", "dsb", "isb", "dc cvau", "ic ivau")
 _OURS = {*range(8, 16), *range(20, 29)}
@@ -153,6 +155,7 @@ class _Writer:
         init: The lines of the initial state.
         goals: The labels of the change's functions, by address.
         literals: The names of the literals' variables, by address.
+        made: The registers in which a cell's ADRP makes an address.
     """
 
     def __init__(self, scene: Scene, name: str) -> None:
@@ -164,8 +167,16 @@ class _Writer:
         self.literals = {
             at: f"literal{i}" if i else "literal" for i, at in enumerate(sorted(self.program.data))
         }
+        self.made = self.made_by_adrp()
         if 2 * len(self.design.cells) > min(_OURS) or len(self.literals) > 4:
             raise NotExpressible(f"{name}: too many cells for a litmus file")
+
+    def made_by_adrp(self) -> frozenset[int]:
+        written = self.scene.plan.registers
+        words = [(at, self.program.code[at]) for at in written[::2] if at in self.program.code]
+        words += [(at, held) for at, held in zip(written[::2], written[1::2]) if held >> 32 == 0]
+        found = (decode(word, at) for at, word in words if at in self.program.code)
+        return frozenset(insn["d"] for insn in found if insn.name == "adrp")
 
     def files(self) -> Iterator[File]:
         count = len(self.program.cse)
@@ -204,7 +215,9 @@ class _Writer:
 
     def literal_values(self) -> Iterator[str]:
         for number, (at, name) in enumerate(self.literals.items()):
-            yield f" uint64_t {name}={self.pointer(self.program.initial(at, LITERAL))};"
+            held = self.pointer(self.program.initial(at, LITERAL))
+            # herd7 takes no type for a variable that holds the address of code at the start.
+            yield f" {'' if held.startswith('label:') else 'uint64_t '}{name}={held};"
             yield f" 1:X{_LITERAL - number}={name};"
 
     # The caller, P1
@@ -236,8 +249,13 @@ class _Writer:
             if self.eventful(item):
                 lines += self.handshake(chosen, point)
                 point += 1
-            lines += [f"{self.label(address)}:", self.instruction(address, paged)]
-        return [*lines, *self.ends(), "Lend:", *self.handshake(chosen, point)]
+            insn = decode(self.program.code[address], address)
+            lines.append(f"{self.label(address)}:")
+            if insn.name == "br" and insn["n"] in self.made:
+                lines += self.branch(insn["n"])
+            else:
+                lines.append(self.instruction(address, paged))
+        return [*lines, *self.ends(), *self.wild(), "Lend:", *self.handshake(chosen, point)]
 
     def caller_registers(self, cses: int) -> Iterator[str]:
         """The initial state for the caller, and for its messages with the updater."""
@@ -264,6 +282,41 @@ class _Writer:
         if self.question.kind == "settled":
             yield from ("Lnone:", f"MOV W{_CALLED},#100")
 
+    def wild(self) -> Iterator[str]:
+        """Where a branch to a register goes that only a cell's instruction would have set.
+
+        Without a label to go to, herd7 tries every label for such a branch, which takes minutes.
+        """
+        fixed = {
+            insn["t" if insn.name == "ldr" else "d"]
+            for insn in (item.contents.get("") for item in self.design.items if not item.cell)
+            if isinstance(insn, a64.Instruction) and insn.name in ("ldr", "adr", "movz", "orr")
+        }
+        words = (self.program.code.get(at) for at in self.scene.trampoline[:: a64.WORD])
+        branches = [decode(word) for word in words if word is not None]
+        registers = sorted({i["n"] for i in branches if i.name == "br"} - fixed - {30, *_OURS})
+        for register in registers:
+            value = "7" if register in self.made else 'label:"P1:Lwild"'
+            self.init.append(f" 1:X{register}={value};")
+        if registers:
+            yield from ("Lwild:", f"MOV W{_CALLED},#98", "B Lend")
+
+    # An address that ADRP and ADD make: a number, as herd7 computes no label from two parts
+
+    def page(self, address: int) -> int:
+        """The number that a page has in the file: 4096 times one, two, ..."""
+        pages = list(dict.fromkeys(goal & -_PAGE for goal in self.goals))
+        if address not in pages or len(pages) > 15:
+            raise NotExpressible(f"{self.name}: an ADRP to {address:#x}")
+        return _PAGE * (1 + pages.index(address))
+
+    def branch(self, register: int) -> Iterator[str]:
+        """A BR to such an address."""
+        for goal, label in self.goals.items():
+            yield f"MOV X{_MADE},#{self.page(goal & -_PAGE) + goal % _PAGE}"
+            yield from (f"CMP X{register},X{_MADE}", f"B.EQ {label}")
+        yield "B Lwild"
+
     def instruction(self, address: int, paged: dict[int, int]) -> str:
         """An instruction of the trampoline. A literal's address comes from a register."""
         insn = decode(self.program.code[address], address)
@@ -276,6 +329,8 @@ class _Writer:
             raise NotExpressible(f"{self.name}: {insn} depends on what the caller holds")
         if insn.name.startswith("bti"):
             return "NOP"
+        if insn.name == "adrp" and insn["d"] in self.made:
+            return f"MOV X{insn['d']},#{self.page(insn['il'])}"
         if insn.name == "adrp":
             paged[insn["d"]] = insn["il"]
             return "NOP"
@@ -341,6 +396,8 @@ class _Writer:
     def word(self, word: int, address: int, caller: list[str]) -> str:
         """An instruction as a value: its branch is relative to where it is stored."""
         insn = decode(word, address)
+        if insn.name == "adrp":
+            return f'instr:"MOV X{insn["d"]},#{self.page(insn["il"])}"'
         if insn.row is None or (insn.name != "b" and any(o.relative for o in insn.row.operands)):
             raise NotExpressible(f"{self.name}: {insn} as a value")
         if insn.name != "b":

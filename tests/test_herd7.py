@@ -1,0 +1,128 @@
+"""The checker and Arm's own herd7 say the same about the same litmus tests.
+
+Expected values are herd7's, in Debian's version that debian.USED names: final states, observation
+and the flag violates-CMODX-requirements. `make herd7` runs all of them; here, of the larger
+families, every so many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import diy_tests
+import herd7
+import herdtools
+import pytest
+import random_designs
+from debian import Unavailable
+from toolchain import missing
+
+from static_call.check import export
+from static_call.check.changes import Unaskable, changes
+from static_call.check.checker import Checker
+from static_call.design import notation
+from static_call.errors import StaticCallError
+from static_call.memory_model.program import Limits
+
+EVERY = {"internal": 60, "exclusive": 20, "acquire": 4, "fetch-acquire": 4, "three": 4, "data": 2}
+"""Of a family of diy7's tests, one in how many is run here; all of one that is not listed."""
+
+EXPORTS = 16
+"""One in how many of the questions about the shipped designs is run here."""
+
+DESIGNS, QUESTIONS = 12, 3
+"""Random designs, and questions about each that are run here."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools() -> None:
+    """herdtools7, or the tests are skipped; on CI they fail."""
+    try:
+        herdtools.command("herd7")
+    except Unavailable as error:
+        missing("herdtools7", str(error))
+
+
+def agree(rows: Sequence[herd7.Row]) -> None:
+    """Fails if a test differs that KNOWN does not have, or one agrees that it has."""
+    assert rows
+    compared = herd7.compare(rows)
+    assert [str(one) for one in compared if not one.agrees and not one.known] == []
+    assert [one.row.name for one in compared if one.agrees and one.known] == []
+
+
+def test_herd7_says_what_its_manual_says() -> None:
+    """The reader of herd7's output: states, observation, flag, a refusal, an endless one.
+
+    The verdicts of the two tests that run are Arm's: message passing without barriers is allowed,
+    and a MOV that is modified while it may execute breaks B2.2.5.
+    """
+    passing = (
+        "AArch64 MP\n{ 0:X1=x; 0:X3=y; 1:X1=x; 1:X3=y; }\nP0 | P1 ;\nMOV W0,#1 | LDR W5,[X3] ;\n"
+        "STR W0,[X1] | LDR W7,[X1] ;\nSTR W0,[X3] | ;\nexists (1:X5=1 /\\ 1:X7=0)\n"
+    )
+    modified = (
+        'AArch64 SM\n{ 0:X1=instr:"NOP"; 0:X0=label:"P1:L"; }\nP0 | P1 ;\n'
+        "STR W1,[X0] | L: ;\n | MOV W9,#1 ;\nexists (1:X9=0)\n"
+    )
+    found = herdtools.herd7(
+        [passing, "AArch64 bad\n{ }\nP0 ;\nNONSENSE ;\nexists (true)\n", modified]
+    )
+    assert found[0] == herdtools.Answer(
+        frozenset(f"1:X5={a}; 1:X7={b};" for a in (0, 1) for b in (0, 1)), "Sometimes", False
+    )
+    assert isinstance(found[1], herdtools.Refused)
+    assert found[2] == herdtools.Answer(frozenset({"1:X9=0;", "1:X9=1;"}), "Sometimes", True)
+
+
+def test_own_litmus_tests() -> None:
+    """Every test of tests/litmus_tests.py, fetch in each cache type; and what KNOWN has differs."""
+    agree(list(herd7.own()))
+
+
+def test_all_known_differences_are_of_tests_that_exist() -> None:
+    """No entry of KNOWN is about nothing."""
+    rows = [*herd7.own(), *herd7.diy7("fetch-acquire")]
+    for known in herd7.KNOWN:
+        assert any(known.has(row) for row in rows), known
+
+
+@pytest.mark.parametrize("family", diy_tests.FAMILIES)
+def test_tests_that_diy7_makes(family: str) -> None:
+    """A family of Arm's generator: dependencies, acquire, release, exclusives, atomics, fetches."""
+    agree(list(herd7.diy7(family))[:: EVERY.get(family, 1)])
+
+
+@pytest.mark.parametrize("name", notation.shipped())
+def test_questions_about_shipped_designs(name: str) -> None:
+    """What `check --litmus` writes is accepted by herd7 and has the same answer."""
+    rows = list(herd7.exports(name))
+    if name == "literal-before-entry":  # docs/checker.md says why it has no file
+        assert rows == []
+    else:
+        agree(rows[::EXPORTS])
+
+
+def test_questions_about_random_designs() -> None:
+    """The same for designs that nobody would write: those that have a file at all."""
+    checker = Checker(Limits(paths=2000, combinations=20000, executions=20000))
+    rows: list[herd7.Row] = []
+    for seed in range(200):
+        random = Random(seed)
+        found: list[herd7.Row] = []
+        try:
+            design = notation.read(random_designs.text(random), "random", f"random{seed}")
+            for change in random.sample(list(changes()), 4):
+                for kind in random.sample(export.KINDS, 2):
+                    try:
+                        asked = export.question(design, change, kind, checker=checker)
+                        found += [herd7.Row(f"export {file.name}", file.text) for file in asked]
+                    except Unaskable:
+                        continue
+        except StaticCallError:
+            pass  # nonsense, or it has no file
+        rows += random.sample(found, min(QUESTIONS, len(found)))
+        if len(rows) >= DESIGNS * QUESTIONS:
+            break
+    agree(rows)
