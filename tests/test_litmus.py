@@ -342,9 +342,9 @@ def test_errors_name_the_line(text: str, line: int, message: str) -> None:
 def test_places_have_room() -> None:
     """Arrays and columns of any length keep clear of what comes after them."""
     array = run(read(good("locations [a[32]; b]", "uint64_t a[64]; b=7;")))
-    assert array.states == ("[a[32]]=0; [b]=7;",)
+    assert array.states == ("a[32]=0; [b]=7;",)
     late = run(read(good("locations [a[32]; b]", "0:X1=a; b=7; uint64_t a[64];")))
-    assert late.states == ("[a[32]]=0; [b]=7;",)
+    assert late.states == ("a[32]=0; [b]=7;",)
     rows = " MOV X0,#1 | MOV X0,#2 | MOV X9,#3 ;\n" * 1024
     text = f"AArch64 long\n{{ }}\n P0 | P1 | P0.F ;\n{rows}locations [0:X0; 1:X0; 0:X9]\n"
     assert run(read(text), limits=Limits(steps=1024)).states == ("0:X0=1; 0:X9=0; 1:X0=2;",)
