@@ -355,9 +355,7 @@ class PE:
                     shift = 8 * (first - i * size)
                     piece = (got << shift if shift >= 0 else got >> -shift) & (1 << 8 * size) - 1
                     known = found[i]
-                    found[i] = Loaded(
-                        known.value | piece, known.dep | dep, known.pick | pick | dep
-                    )
+                    found[i] = Loaded(known.value | piece, known.dep | dep, known.pick | pick | dep)
         return found
 
     def _must_be_memory(self, state: State, address: int, size: int, base: int) -> None:

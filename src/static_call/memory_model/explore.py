@@ -127,8 +127,12 @@ class _Run:
         self._pe.take_rest(state)
         self.paths.append(
             Path(
-                tuple(state.events), tuple(state.x[:33]), state.pc, state.ended,
-                tuple(state.trace), state.faults,
+                tuple(state.events),
+                tuple(state.x[:33]),
+                state.pc,
+                state.ended,
+                tuple(state.trace),
+                state.faults,
             )  # fmt: skip
         )
         if len(self.paths) > self._limits.paths:

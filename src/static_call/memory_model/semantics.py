@@ -267,9 +267,7 @@ def _ldp(pe: PE, state: State, insn: a64.Instruction) -> None:
     if exclusive:
         state.exclusive = address, 2 * size, len(state.events)
     tag = "A" if insn.name == "ldaxp" else ""
-    first, second = pe.load(
-        state, address, size, base=base, elements=2, single=exclusive, tag=tag
-    )
+    first, second = pe.load(state, address, size, base=base, elements=2, single=exclusive, tag=tag)
     state.set(insn["t"], *first)
     state.set(insn["u"], *second)
 
