@@ -9,4 +9,5 @@ It knows nothing of trampolines. The files, each after those that it imports:
 - telling.py, drawing.py: an execution in words, and drawn
 - litmus_format.py, litmus_values.py, litmus_condition.py, litmus_reader.py, litmus.py,
   litmus_writer.py: litmus tests as data, read, run and written
+- litmus_story.py, litmus_data.py: a test explained; its result as plain data
 """
