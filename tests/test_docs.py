@@ -184,3 +184,14 @@ def test_the_story_that_is_drawn_is_the_checkers(tmp_path: Path) -> None:
     drawn = tmp_path / "drawn.svg"
     assert main(["check", "--explain", "local-stub", "far-far", "--svg", str(drawn)]) == 0
     assert drawn.read_text() == (ROOT / "docs/stale-code.svg").read_text()
+
+
+def test_the_litmus_test_that_is_drawn_is_the_pages(tmp_path: Path) -> None:
+    """docs/message-passing.svg is what litmus --svg draws of the test in docs/checker.md."""
+    page = (ROOT / "docs/checker.md").read_text()
+    text = re.search(r"^\$ printf '%s\\n' '(.*?)' > MP.litmus$", page, re.M | re.S)
+    assert text
+    (tmp_path / "MP.litmus").write_text(text[1])
+    drawn = tmp_path / "drawn.svg"
+    assert main(["litmus", str(tmp_path / "MP.litmus"), "--svg", str(drawn)]) == 1
+    assert drawn.read_text() == (ROOT / "docs/message-passing.svg").read_text()

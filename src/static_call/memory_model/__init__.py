@@ -11,4 +11,5 @@ It knows nothing of trampolines. The files, each after those that it imports:
 - litmus_unmodelled.py: what herd7 takes that is refused here; litmus_types.py: types
 - litmus_format.py, litmus_values.py, litmus_condition.py, litmus_reader.py, litmus.py,
   litmus_writer.py: litmus tests as data, read, run and written
+- litmus_story.py, litmus_data.py: a test explained; its result as plain data
 """

@@ -133,7 +133,7 @@ class _Run:
                 state.ended,
                 tuple(state.trace),
                 state.faults,
-            )  # fmt: skip
+            )
         )
         if len(self.paths) > self._limits.paths:
             raise TooBig(
