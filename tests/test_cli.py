@@ -642,8 +642,10 @@ def test_help_imports_no_room_and_a_verb_no_other_verb() -> None:
         assert done.returncode == 0, done.stderr
         ours = {
             f"static_call.cli.{name}"
-            for name in ("main", "arguments", "completion", "output", "static_calls", "verbs")
-        }
+            for name in (
+                "main", "arguments", "completion", "output", "pictures", "static_calls", "verbs",
+            )
+        }  # fmt: skip
         ours |= {f"static_call.cli.verbs.{verb}" for verb in verbs}
         assert set(done.stdout.splitlines()[-1].split()) - ours == {
             "static_call", "static_call.cli", "static_call.errors"
