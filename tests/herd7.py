@@ -33,8 +33,8 @@ from static_call.memory_model.litmus_reader import read
 
 FLAG = "violates-CMODX-requirements"
 CACHE_TYPES = ("", "IDC", "IDC DIC")
-KNOWN = re.compile(r".*\bsvc\b|MP\+(dmb|dsb|dmb\.st|dsb\.st|rel|swpl)\+br-isb|three-words\b")
-"""The tests on which herd7 7.58 and the checker differ."""
+KNOWN = re.compile(r"(?!)")
+"""The tests on which herd7 7.58 and the checker differ: none."""
 
 
 class Answer(NamedTuple):
