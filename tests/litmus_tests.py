@@ -3,9 +3,10 @@
 What was written for a difference with herd7 has the verdict of herd7 7.58. tests/herd7.py compares
 all of them.
 
-A test is its threads, one instruction a line; a thread's fault handler starts with P1.F; what the
-registers hold at the start; the outcome in question; and whether it is allowed with (IDC, DIC) =
-(0, 0), (1, 0), (1, 1), as three letters: A allowed, F forbidden. One letter means all three.
+A test is its threads, one instruction a line, where a fault handler starts with its title, as in
+P1.F; what the registers hold at the start; the outcome in question; and whether it is allowed with
+(IDC, DIC) = (0, 0), (1, 0), (1, 1), as three letters: A allowed, F forbidden. One letter means all
+three.
 """
 
 from typing import NamedTuple

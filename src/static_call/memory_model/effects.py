@@ -190,7 +190,7 @@ class PE:
     def event(
         self, state: State, kind: str, tag: str = "", address: int = 0, size: int = 0, *,
         addr: int = 31, index: int = 31, data: int = 31, data2: int = 31, chooser: int = 31,
-        chooser2: int = 31, rmw: int = -1,
+        chooser2: int = 31, own: int = 0, rmw: int = -1,
         value: int = 0, via: int = 0,
     ) -> Event:  # fmt: skip
         """Adds an event. The fields that are not arguments follow from the state.
@@ -207,13 +207,14 @@ class PE:
             data2: A second such register.
             chooser: The register that was compared to choose its value.
             chooser2: A second such register.
+            own: Reads of the same instruction that its value comes from, as a mask.
             rmw: See Event.
             value: See Event.
             via: See Event.
         """
         self.mark(state)
         dep, pick = state.dep, state.pick
-        a, d = (dep[addr] | dep[index]) & _EVENTS, (dep[data] | dep[data2]) & _EVENTS
+        a, d = (dep[addr] | dep[index]) & _EVENTS, (dep[data] | dep[data2] | own) & _EVENTS
         fetched = state.fetched
         pick_a = pick[addr] | pick[index] | (fetched if addr != 31 else 0)
         pick_d = pick[data] | pick[data2] | pick[chooser] | pick[chooser2]
@@ -392,7 +393,7 @@ class PE:
         self, state: State, address: int, size: int, value: int, *, base: int, data: int,
         index: int = 31, tag: str = "", elements: int = 1, single: bool = False, data2: int = 31,
         chooser: int = 31, chooser2: int = 31, both: bool = False, rmw: int = -1,
-        uses: tuple[int, int] = (0, 0),
+        uses: tuple[int, int] = (0, 0), own: int = 0,
     ) -> None:  # fmt: skip
         """Writes memory.
 
@@ -414,6 +415,7 @@ class PE:
             rmw: The index of the first read that this forms an atomic pair with; -1 for none.
             uses: Of the reads of the same instruction, those that the value comes from: the dep and
                 the pick. They are no dependency of the write, but one of what is loaded from there.
+            own: Those that are ordered before the write all the same, as a mask.
 
         Raises:
             Unmodelled: a thread with `any` set writes outside its stack frame.
@@ -434,7 +436,7 @@ class PE:
                 event = self.event(
                     state, "W", tag, atom.address, atom.size, addr=base, index=index, data=source,
                     data2=data2 if both or first < size <= last else 31, chooser=chooser,
-                    chooser2=chooser2, value=piece, rmw=rmw + number if rmw >= 0 else -1,
+                    chooser2=chooser2, own=own, value=piece, rmw=rmw + number if rmw >= 0 else -1,
                 )  # fmt: skip
                 number += 1
                 dep = event.addr | event.data | (state.dep[source] & _ANY) | uses[0]

@@ -125,16 +125,9 @@ class _Run:
 
     def _finish(self, state: State) -> bool:
         self._pe.take_rest(state)
-        self.paths.append(
-            Path(
-                tuple(state.events),
-                tuple(state.x[:33]),
-                state.pc,
-                state.ended,
-                tuple(state.trace),
-                state.faults,
-            )
-        )
+        events, registers = tuple(state.events), tuple(state.x[:33])
+        path = Path(events, registers, state.pc, state.ended, tuple(state.trace), state.faults)
+        self.paths.append(path)
         if len(self.paths) > self._limits.paths:
             raise TooBig(
                 f"thread {self._index} has more than {self._limits.paths} paths: raise --paths"

@@ -365,14 +365,15 @@ def _write_back(
     pe.store(
         state, state.x[n], size, old, base=n, data=31, elements=1 + pair, chooser=s,
         chooser2=s + 1 if pair else 31, tag="L" if "l" in order else "", uses=uses,
-        rmw=-1 if pair else first,
+        rmw=-1 if pair else first, own=(1 << len(state.events)) - (1 << first) if pair else 0,
     )  # fmt: skip
 
 
 def _casp(pe: PE, state: State, insn: a64.Instruction) -> None:
     """CASP: two single-copy atomic accesses, as herd7 7.58 has them.
 
-    Where it fails and writes back, they are no atomic pairs there.
+    Where it fails and writes back, they are no atomic pairs there; but it writes after it reads, or
+    values would come from nowhere.
     """
     size = register_size(insn)
     s, t, n = insn["s"], insn["t"], register(insn, "n")
