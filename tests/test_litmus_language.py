@@ -10,6 +10,7 @@ import pytest
 from static_call.memory_model.litmus import run
 from static_call.memory_model.litmus_format import LitmusError
 from static_call.memory_model.litmus_reader import read
+from static_call.memory_model.model import Model
 from static_call.memory_model.program import Limits
 
 
@@ -174,3 +175,46 @@ def test_iterations_that_depend_on_what_was_read_are_counted() -> None:
     endless = run(read(one("", "L: B L", "")), limits=Limits(steps=50))
     assert endless.cut == ("--steps",)
     assert not endless.decided
+
+
+EXCEPTION = """AArch64 exception
+Variant={variant}
+{{ 0:X1=x; 0:X3=y; 1:X1=x; 1:X3=y; }}
+ P0          | P1          | P1.F           ;
+ MOV W0,#1   | {first}     | {second}       ;
+ STR W0,[X1] | CBNZ W5,L1  | CBNZ W5,L2     ;
+ DMB ISH     | L1: SVC #0  | L2: ADR X9,L0  ;
+ STR W0,[X3] | L0: {third} | MSR ELR_EL1,X9 ;
+             |             | ERET           ;
+exists (1:X5=1 /\\ 1:X7=0)
+"""
+FLAG, DATA = "LDR W5,[X3]", "LDR W7,[X1]"
+ENTRY = {"first": FLAG, "second": DATA, "third": "NOP"}
+RETURN = {"first": "NOP", "second": FLAG, "third": DATA}
+
+
+@pytest.mark.parametrize(
+    ("where", "variant", "observation"),
+    [
+        (ENTRY, "ifetch", "Never"),
+        (ENTRY, "ifetch,ExS,EIS", "Never"),
+        (RETURN, "ifetch", "Never"),
+        (RETURN, "ifetch,EOS", "Never"),
+        (RETURN, "ifetch,ExS,EIS,EOS", "Never"),
+        (RETURN, "ifetch,ExS,EIS", "Sometimes"),
+    ],
+)
+def test_exceptions_synchronise(where: dict[str, str], variant: str, observation: str) -> None:
+    """A message's reader with an exception between its loads: with FEAT_ExS its return is a context
+    synchronisation event only where SCTLR_ELx.EOS is set."""
+    test = read(EXCEPTION.format(variant=variant, **where))
+    assert run(test, test.model).observation == observation
+
+
+def test_entry_without_eis_does_not_synchronise() -> None:
+    """By Arm's text, an exception's entry is not a context synchronisation event where EIS is 0.
+    herd7 7.58 says that it is, so a test of it is refused."""
+    with pytest.raises(LitmusError, match="ExS without EIS"):
+        read(EXCEPTION.format(variant="ifetch,ExS,EOS", **ENTRY))
+    model = Model(unsynchronised=frozenset({"entry"}))
+    assert run(read(EXCEPTION.format(variant="ifetch", **ENTRY)), model).observation == "Sometimes"

@@ -169,9 +169,14 @@ class Test:
 
     @property
     def model(self) -> Model:
-        """The model for the header's CacheType. DIC alone means both, as it needs IDC."""
+        """The model for the header's CacheType and Variant. DIC alone means both, as it needs IDC."""
         kinds = set(cache_types(self.info.get("cachetype", "")))
-        return Model(idc=bool(kinds & {"IDC", "DIC"}), dic="DIC" in kinds)
+        variants = self.info.get("variant", "").lower().replace(",", " ").split()
+        bits = {"entry": "eis", "return": "eos"} if "exs" in variants else {}
+        return Model(
+            idc=bool(kinds & {"IDC", "DIC"}), dic="DIC" in kinds,
+            unsynchronised=frozenset(kind for kind, bit in bits.items() if bit not in variants),
+        )  # fmt: skip
 
     def type_of(self, location: Location) -> Type:
         """A location's type, or that of an array's elements."""

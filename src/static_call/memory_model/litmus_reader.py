@@ -107,6 +107,12 @@ class _Reader(Names):
                 for name in re.split(r"[\s,]+", match[2].strip()):
                     if what := litmus_unmodelled.variant(name):
                         raise self.fail(f"{match[0].strip()}: {what}: not modelled")
+                names = re.split(r"[\s,]+", match[2].lower())
+                if "exs" in names and "eis" not in names:
+                    raise self.fail(
+                        f"{match[0].strip()}: ExS without EIS: Arm's text says that an exception's "
+                        "entry is then not a context synchronisation event, herd7 that it is"
+                    )
             if match[1].lower() == "cachetype":
                 for kind in cache_types(match[2]):
                     if kind not in ("IDC", "DIC"):

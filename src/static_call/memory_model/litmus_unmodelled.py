@@ -15,7 +15,7 @@ _KEYS = "pointer authentication (FEAT_PAuth)"
 _CAPABILITIES = "capabilities (Morello)"
 _FAULTS = "exceptions of memory accesses"
 
-MODELLED = frozenset({"ifetch", "self", "mixed", ""})
+MODELLED = frozenset({"ifetch", "self", "mixed", "exs", "eis", "eos", ""})
 """The variants of herd7 that the checker's model includes (`self` is the older name of `ifetch`).
 
 Accesses of different sizes and fetches are always modelled.

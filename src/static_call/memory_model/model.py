@@ -164,6 +164,9 @@ class Model:
         dic: CTR_EL0.DIC: it needs no IC IVAU either. Only with idc.
         without: Axioms to leave out, to see what depends on them: names, or the walks of single
             rows.
+        unsynchronised: Exceptions that are not context synchronisation events: "entry", where
+            SCTLR_ELx.EIS is 0, "return", where EOS is 0. Both need FEAT_ExS (Arm ARM, SCTLR_EL1).
+            Linux sets both bits (INIT_SCTLR_EL1_MMU_ON in its asm/sysreg.h).
         edition: Which edition of the Arm ARM says what may be modified while it may execute: one of
             instruction.EDITIONS, the present one by default. It decides on flags, not on orders.
     """
@@ -172,6 +175,7 @@ class Model:
     dic: bool = False
     without: frozenset[str] = frozenset()
     edition: str = PRESENT
+    unsynchronised: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Raises ValueError for a cache type or an edition that does not exist."""

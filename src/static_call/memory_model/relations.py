@@ -74,13 +74,14 @@ class Local:
         self.events = events
         self.n = len(events)
         self.every = (1 << self.n) - 1
+        self._model = model
         self.sets = self._sets()
         self.after = [
             sum(1 << j for j, later in enumerate(events) if later.step > event.step)
             for event in events
         ]
         self.rows: dict[str, Rows] = {}
-        self._line, self._model = line, model
+        self._line = line
         self._starts: dict[tuple[str, ...], Rows] = {}
         self._ends: dict[tuple[str, ...], Rows] = {}
         lob = self._union(_rules(LOCAL, model))
@@ -111,6 +112,8 @@ class Local:
                 return
             case "CSE" if tag in ("sent", "done", "taken"):
                 yield "sync"
+            case "CSE" if tag in self._model.unsynchronised:
+                return
             case "R" if "N" not in tag:
                 yield "used"
             case "W" if tag == "L" and event.rmw >= 0 and "A" in self.events[event.rmw].tag:

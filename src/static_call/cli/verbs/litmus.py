@@ -193,7 +193,7 @@ def run_files(
             tick()
             test = litmus_reader.read(Path(file).read_text(encoding="utf-8"), file)
             test = replace(test, program=replace(test.program, lse2=lse2))
-            under = model or test.model
+            under = replace(model or test.model, unsynchronised=test.model.unsynchronised)
             under = replace(under, edition=edition or under.edition)
             result = litmus.run(test, under, limits or DEFAULT, tick)
             give = (
