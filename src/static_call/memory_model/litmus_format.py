@@ -169,7 +169,7 @@ class Test:
 
     @property
     def model(self) -> Model:
-        """The model for the header's CacheType and Variant. DIC alone means both, as it needs IDC."""
+        """The model for the header: CacheType and Variant. DIC alone means both: it needs IDC."""
         kinds = set(cache_types(self.info.get("cachetype", "")))
         variants = self.info.get("variant", "").lower().replace(",", " ").split()
         bits = {"entry": "eis", "return": "eos"} if "exs" in variants else {}
