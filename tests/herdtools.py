@@ -27,6 +27,12 @@ RELEASE = "forky"
 PACKAGES = Packages(("herdtools7",), (RELEASE,), omit=arm64_linux.UNUSED)
 
 FLAG = "violates-CMODX-requirements"
+"""herd7's own flag on modified code."""
+PRESENT_FLAG = "violates-present-CMODX-requirements"
+"""The flag of tests/present.cat, by Arm's present text."""
+
+PRESENT = ("-I", str(Path(__file__).parent), "-model", "present.cat")
+"""The options of herd7 for it."""
 
 JOBS = 2
 """Processes at a time."""
@@ -76,6 +82,7 @@ def herd7(
     jobs: int = JOBS,
     program: Sequence[str] = (),
     options: Sequence[str] = (),
+    flag: str = FLAG,
 ) -> list[Answer | Refused]:
     """What herd7 says about litmus tests, in their order.
 
@@ -85,6 +92,7 @@ def herd7(
         jobs: How many processes run at a time.
         program: The command that runs herd7; by default the one of the cache.
         options: More options for it.
+        flag: The flag that says that a test is not allowed to modify what it modifies.
 
     Raises:
         Unavailable: herd7 cannot be had here.
@@ -107,7 +115,7 @@ def herd7(
 
         def batch(job: tuple[str, list[int]]) -> Mapping[int, Answer | Refused]:
             variant, numbers = job
-            return _batch([*run, "-variant", variant], folder, numbers, seconds)
+            return _batch([*run, "-variant", variant], folder, numbers, seconds, flag)
 
         for answers in pool.map(batch, batches):
             found |= answers
@@ -120,7 +128,7 @@ def _variant(text: str) -> str:
 
 
 def _batch(
-    run: Sequence[str], folder: Path, numbers: list[int], seconds: float
+    run: Sequence[str], folder: Path, numbers: list[int], seconds: float, flag: str
 ) -> dict[int, Answer | Refused]:
     """Runs tests in one process; where it ends early, the rest one by one."""
     files = [f"t{i}.litmus" for i in numbers]
@@ -133,7 +141,7 @@ def _batch(
         output, errors = done.stdout, done.stderr
     except subprocess.TimeoutExpired as error:
         output = error.stdout.decode() if isinstance(error.stdout, bytes) else ""
-    found: dict[int, Answer | Refused] = dict(_answers(output))
+    found: dict[int, Answer | Refused] = dict(_answers(output, flag))
     for line in errors.splitlines():
         if match := re.search(r'File "t(\d+)\.litmus"(.*)', line):
             found.setdefault(int(match[1]), Refused(f"herd7: {match[2].strip(' :,')}"))
@@ -147,17 +155,17 @@ def _batch(
             }
         )
     for i in left:
-        found |= _batch(run, folder, [i], seconds)
+        found |= _batch(run, folder, [i], seconds, flag)
     return found
 
 
-def _answers(output: str) -> Iterator[tuple[int, Answer]]:
+def _answers(output: str, flag: str) -> Iterator[tuple[int, Answer]]:
     for part in re.split(r"^(?=Test )", output, flags=re.M):
         states = re.search(r"^States \d+\n(.*?)^(?:Ok|No)$", part, re.M | re.S)
         seen = re.search(r"^Observation t(\d+) (Never|Sometimes|Always) \d+ \d+$", part, re.M)
         if states and seen:
             lines = frozenset(line.strip() for line in states[1].splitlines())
-            yield int(seen[1]), Answer(lines, seen[2], f"Flag {FLAG}" in part)
+            yield int(seen[1]), Answer(lines, seen[2], f"Flag {flag}\n" in part)
 
 
 def diy7(*options: str) -> dict[str, str]:

@@ -534,3 +534,115 @@ IFETCH = [
          "end:",
          f"STR W0,[X1]; {_clean}STR W0,[X3]"),
 ]  # fmt: skip
+
+
+# Families with herd7's verdicts, for what diy7 does not reach.
+
+_lines = _code + " 0:X13=P1:end;"  # X13: another cache line
+_publish = {
+    "dc-other-line": ("AFF", "DC CVAU,X13; DSB ISH; IC IVAU,X1; DSB ISH; "),
+    "ic-other-line": ("AAF", "DC CVAU,X1; DSB ISH; IC IVAU,X13; DSB ISH; "),
+    "dmb-dc-other-line": ("AFF", "DMB ISH; DC CVAU,X13; DSB ISH; IC IVAU,X1; DSB ISH; "),
+    "clean-no-dsb": ("AAF", "DC CVAU,X1; DSB ISH; IC IVAU,X1; "),
+    "clean-dsb.st": ("AAF", "DC CVAU,X1; DSB ISH; IC IVAU,X1; DSB ISHST; "),
+    "clean-dsb.ld": ("AAF", "DC CVAU,X1; DSB ISH; IC IVAU,X1; DSB ISHLD; "),
+    "dc-dsb.st-ic": ("AFF", "DC CVAU,X1; DSB ISHST; IC IVAU,X1; DSB ISH; "),
+    "dc-dsb.ld-ic": ("AAF", "DC CVAU,X1; DSB ISHLD; IC IVAU,X1; DSB ISH; "),
+    "dc-dmb-ic": ("AAF", "DC CVAU,X1; DMB ISH; IC IVAU,X1; DSB ISH; "),
+    "dc-dmb.st-ic": ("AAF", "DC CVAU,X1; DMB ISHST; IC IVAU,X1; DSB ISH; "),
+    "dc-isb-ic": ("AAF", "DC CVAU,X1; ISB; IC IVAU,X1; DSB ISH; "),
+    "dmb.st-clean": ("F", "DMB ISHST; " + _clean),
+    "dsb.st-clean": ("F", "DSB ISHST; " + _clean),
+    "dc-ic-dsb": ("AAF", "DC CVAU,X1; IC IVAU,X1; DSB ISH; "),
+    "ic-dsb-dc": ("AAF", "IC IVAU,X1; DSB ISH; DC CVAU,X1; DSB ISH; "),
+    "clean-twice": ("F", _clean + _clean),
+}
+IFETCH += [
+    case(f"code+{name}+flag-ctrl-isb", verdicts, _lines, _stale,
+         *_flag(publish, "CBNZ W5,L; L: ISB; "))
+    for name, (verdicts, publish) in _publish.items()
+]  # fmt: skip
+
+_handler_0 = HANDLER.replace("P1", "P0")
+_eret = "ADR X10,back; MSR ELR_EL1,X10; "
+IFETCH += [
+    case("dc+code+flag-ctrl-isb", "AAF", _code, _stale,
+         "DC CVAU,X1; DSB ISH; STR W0,[X1]; IC IVAU,X1; DSB ISH; STR W4,[X3]",
+         f"LDR W5,[X3]; CBNZ W5,L; L: ISB; {_slot}"),
+    # An exception and its return are context synchronisation events, too.
+    case("code+clean+flag-svc", "A", _code, _stale, *_flag(_clean, "SVC #0; back: "), HANDLER),
+    case("code+clean+flag-dsb-svc", "F", _code, _stale,
+         *_flag(_clean, "DSB ISH; SVC #0; back: "), HANDLER),
+    case("code+clean+flag-ctrl-svc", "F", _code, _stale,
+         *_flag(_clean, "CBNZ W5,L; L: SVC #0; back: "), HANDLER),
+    case("code+clean+flag-acq-svc", "A", _code, _stale,
+         *(t.replace("LDR W5", "LDAR W5") for t in _flag(_clean, "SVC #0; back: ")), HANDLER),
+    case("code+clean+flag-eret", "A", _code, _stale, *_flag(_clean, f"{_eret}ERET; back: ")),
+    case("code+clean+flag-ctrl-eret", "F", _code, _stale,
+         *_flag(_clean, f"{_eret}CBNZ W5,L; L: ERET; back: ")),
+    case("code+clean+flag-dsb-eret", "F", _code, _stale,
+         *_flag(_clean, f"{_eret}DSB ISH; ERET; back: ")),
+    case("self+clean-svc", "F", _one, "0:X9=0", _self(_clean + "SVC #0; back: "), _handler_0),
+    case("self+dsb-svc", "AAF", _one, "0:X9=0", _self("DSB ISH; SVC #0; back: "), _handler_0),
+    case("self+clean-eret", "F", _one, "0:X9=0", _self(f"{_clean}{_eret}ERET; back: ")),
+]  # fmt: skip
+
+# Code that is written by what is not a plain store. The letter: for data, then that code.
+_writes = {
+    "swp": ("A", "SWP W0,W10,[X1]; "),
+    "swpl": ("F", "SWPL W0,W10,[X1]; "),
+    "excl": ("A", "LDXR W10,[X1]; STXR W11,W0,[X1]; "),
+    "excl-rel": ("F", "LDXR W10,[X1]; STLXR W11,W0,[X1]; "),
+    "rel": ("F", "STLR W0,[X1]; "),
+    "cas": ("A", "LDR W10,[X1]; CAS W10,W0,[X1]; "),
+}
+for _name, (_verdict, _write) in _writes.items():
+    _stored = " /\\ 0:X11=0" if "excl" in _name else ""
+    IFETCH += [
+        case(f"{_name}-code+clean+flag-ctrl-isb", "F", _code, _stale + _stored,
+             *_flag(_clean, "CBNZ W5,L; L: ISB; ", _write)),
+        case(f"data+{_name}-code", _verdict, _code, _new_then_old_data + _stored,
+             f"STR W4,[X3]; {_write}", _data("")[1]),
+        case(f"{_name}-code+clean-isb", "F", _one, "0:X9=0" + _stored,
+             f"{_write}{_clean}ISB; {_slot}"),
+    ]  # fmt: skip
+
+# New code at `fresh`, and two branches on the way to it: first leads to second, and that to fresh.
+_chain = '0:X0=instr:"NOP"; 0:X1=P1:fresh; 0:X7=P1:first; 0:X6=P1:second; 1:X9=2;'
+_second = _clean.replace("X1", "X6")
+_orders = {
+    "clean+clean": ("F", _clean, _second),
+    "clean+none": ("F", _clean, ""),
+    "clean+dmb.st": ("F", _clean, "DMB ISHST; "),
+    "none+clean": ("AAF", "", _second),
+    "dmb.st+dmb.st": ("AAF", "DMB ISHST; ", "DMB ISHST; "),
+    "dsb+dsb": ("AAF", "DSB ISH; ", "DSB ISH; "),
+    "none+both": (
+        "F", "", "DC CVAU,X6; DC CVAU,X1; DSB ISH; IC IVAU,X6; IC IVAU,X1; DSB ISH; ",
+    ),
+}  # fmt: skip
+IFETCH += [
+    case(f"chain+{name}", verdicts, _chain, "1:X8=1 /\\ 1:X9=0",
+         f"STR W0,[X1]; {first}STR W0,[X6]; {second}STR W0,[X7]",
+         "first: B end; second: B end; MOV W8,#1; fresh: B old; MOV W9,#1; B end; "
+         "old: MOV W9,#0; end:")
+    for name, (verdicts, first, second) in _orders.items()
+]  # fmt: skip
+
+_words = '0:X0=instr:"NOP"; 0:X1=P1:first; 0:X3=P1:second; 1:X8=2; 1:X9=2;'
+_between = {
+    "dmb.st+isb": ("AAF", "DMB ISHST; ", "ISB; "),
+    "dmb.st+dsb-isb": ("AAF", "DMB ISHST; ", "DSB ISH; ISB; "),
+    "ic-no-dsb": ("AAF", "DC CVAU,X1; DSB ISH; IC IVAU,X1; ", ""),
+    "ic-dsb.st": ("AAF", "DC CVAU,X1; DSB ISH; IC IVAU,X1; DSB ISHST; ", ""),
+    "ic-dmb": ("AAF", "DC CVAU,X1; DSB ISH; IC IVAU,X1; DMB ISH; ", ""),
+    "dc-of-second": ("AFF", "DC CVAU,X3; DSB ISH; IC IVAU,X1; DSB ISH; ", ""),
+    "ic-of-second": ("AAF", "DC CVAU,X1; DSB ISH; IC IVAU,X3; DSB ISH; ", ""),
+}
+IFETCH += [
+    case(f"two-words+{name}", verdicts, _words, "1:X8=1 /\\ 1:X9=0",
+         f"STR W0,[X1]; {between}STR W0,[X3]",
+         f"second: B skip; MOV W8,#1; skip: {then}first: B old; MOV W9,#1; B end; "
+         "old: MOV W9,#0; end:")
+    for name, (verdicts, between, then) in _between.items()
+]  # fmt: skip
