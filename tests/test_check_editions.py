@@ -232,6 +232,9 @@ def test_a_cpu_s_answer_says_what_it_rests_on(capsys: pytest.CaptureFixture[str]
     told = tell(notation.load("local-stub"), ("near A", "near B"), "fresh", basis=Basis(cpu=N1))
     assert "by the architecture it holds" in told.text
     assert "cse at the start" in told.text
+    seen = "IDC=1 DIC=0 (in user space) and IDC=1 DIC=1 (in the kernel) of neoverse-n1"
+    assert f"does not hold in {seen}: " in told.text
+    assert f"asked about: {seen}" in shown
 
 
 def test_an_unknown_cpu_is_refused_with_the_names_that_there_are(

@@ -102,7 +102,7 @@ def assumptions(
         "pads": "bti c or paciasp at every function called",
         "stack": "no arguments on the stack where SP is moved before a call",
         "edition": f"cmodx by {A64.cmodx.rule}, {basis.words}",
-        "cpu": str(basis.cpu or "a CPU without errata"),
+        "cpu": _machine(basis.cpu),
     }
 
 
@@ -251,7 +251,24 @@ def show_model(model: Model) -> str:
     return f"IDC={int(model.idc)} DIC={int(model.dic)}"
 
 
-def show_models(models: Iterable[Model]) -> str:
-    """Cache types for a person."""
+def show_models(models: Iterable[Model], cpu: Cpu | None = None) -> str:
+    """Cache types for a person; those of a CPU with who sees them."""
     found = list(models)
-    return "every cache type" if len(found) == 3 else " and ".join(map(show_model, found))
+    words = "every cache type" if len(found) == 3 else " and ".join(map(show_model, found))
+    if cpu is None:
+        return words
+    if cpu.user == cpu.kernel:
+        return f"{words} of {cpu.name}, in user space and in the kernel"
+    parts = []
+    for model in found:
+        types = {"in user space": cpu.user, "in the kernel": cpu.kernel}
+        sees = [who for who, those in types.items() if (model.idc, model.dic) in those]
+        parts.append(f"{show_model(model)} ({' and '.join(sees)})")
+    return f"{' and '.join(parts)} of {cpu.name}"
+
+
+def _machine(cpu: Cpu | None) -> str:
+    """What is assumed of the CPU."""
+    if cpu is None:
+        return "a CPU without errata"
+    return f"{cpu}; asked about: {show_models(cpu.models(), cpu)}"

@@ -121,18 +121,13 @@ def _rests_on(verdict: Verdict) -> Iterator[str]:
         yield "  by the architecture it holds"
 
 
-def _where(basis: Basis) -> str:
-    """The cache types of all that was asked, in words."""
-    return show_models(basis.models) + (f" of {basis.cpu.name}" if basis.cpu else "")
-
-
 def _broken(checker: Checker, verdict: Verdict) -> Story:
     """A property that does not hold."""
     assert verdict.failure is not None
     scene, execution = checker.scene(verdict.failure.question), verdict.failure.execution
     parts = [
         _head(verdict),
-        f"does not hold in {show_models(verdict.models)}: {verdict.says}",
+        f"does not hold in {show_models(verdict.models, verdict.basis.cpu)}: {verdict.says}",
         "\n".join(columns(scene, execution)),
         _ending(scene, execution),
         _advice(remedies(verdict, checker)),
@@ -162,9 +157,10 @@ def _forbidden(verdict: Verdict, scene: Scene, refused: Refused) -> Story:
     """A property that holds because the model forbids the executions that would break it."""
     execution, cycle = refused.execution, shown(refused)
     outcome = scene.outcome(execution.paths[1])
+    basis = verdict.basis
     parts = [
         _head(verdict),
-        f"holds in {_where(verdict.basis)}" + (f": {verdict.says}" if verdict.says else ""),
+        f"holds in {show_models(basis.models, basis.cpu)}" + (f": {verdict.says}" if verdict.says else ""),
         f"The model forbids what would break it: a call that ends in {outcome!r}. It would take",
         "\n".join(columns(scene, execution, cycle)),
         *circles(scene, refused),
