@@ -96,6 +96,9 @@ def test_values_and_types(initial: str, code: str, condition: str, state: str, h
         (one("", "NOP", "", "Variant=neon\n"), 2, "vectors"),
         (one("", "NOP", "", "Variant=pac\n"), 2, "pointer authentication"),
         (one("", "NOP", "", "Variant=OptRfRMW\n"), 2, "herd7's variant OptRfRMW"),
+        (one("", "NOP", "", "Variant=exs,eis\n"), 2, "FEAT_ExS"),
+        (one("", "NOP", "", "Variant=NV2\n"), 2, "FEAT_NV2"),
+        (one("", "NOP", "", "Variant=handled\n"), 2, "exceptions of memory accesses"),
         (one("", "NOP", "", "EL0=P0\n"), 2, "page tables"),
         (one("", "NOP", "", "TTHM=P0:HA\n"), 2, "page tables"),
         (one("[PTE(x)]=(oa:PA(y));", "NOP", ""), 3, "page tables"),
@@ -103,6 +106,11 @@ def test_values_and_types(initial: str, code: str, condition: str, state: str, h
         (one("", "TLBI VMALLE1IS", ""), 6, "page tables"),
         (one("0:X1=x:red;", "NOP", ""), 3, "memory tags"),
         (one("", "STG X0,[X1]", ""), 6, "memory tags"),
+        (one("", "IC IALLU", ""), 6, "IC other than"),
+        (one("", "DC IVAC,X0", ""), 6, "DC and IC other than"),
+        (one("", "MRS X0,CTR_EL0", ""), 6, "system registers"),
+        (one("", "MSR DAIFSET,#2", ""), 6, "system registers"),
+        (one("", "LDNP X0,X1,[X2]", ""), 6, "non-temporal pairs"),
         (one("", "NOP", "exists (fault(P0,x,TagCheck))"), 7, "memory tags"),
         (one("", "NOP", "exists (fault(P0,x))"), 7, "faults of memory accesses"),
         (one("0:V0.4S={1,2,3,4};", "NOP", ""), 3, "vectors"),
@@ -125,9 +133,9 @@ def test_what_is_not_modelled_is_refused_by_its_name(text: str, line: int, messa
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("variant", ["ifetch", "self", "mixed", "mixed,ifetch"])
+@pytest.mark.parametrize("variant", ["ifetch", "self", "mixed", "mixed,ifetch", "fatal", "precise"])
 def test_variants_that_are_modelled(variant: str) -> None:
-    """Fetches and accesses of different sizes are always part of the model."""
+    """Fetches and accesses of different sizes are in the model; nothing here can fault."""
     assert run(read(one("x=1;", "NOP", "exists (x=1)", f"Variant={variant}\n"))).holds
 
 

@@ -119,10 +119,8 @@ class Names:
             return number & _MASK
         if match := re.fullmatch(r'(?:instr:)?\s*"([^"]*)"', text):
             return self.word(match[1])
-        if match := re.fullmatch(
-            r'label:\s*"?(P\d+:[\w.$]+)"?|(\d+:|P\d+:)([A-Za-z_.$][\w.$]*)', text
-        ):
-            label = match[1] or f"P{match[2].strip('P:')}:{match[3]}"
+        if match := re.fullmatch(r'(?:label:)?\s*"?P?(\d+:[A-Za-z_.$][\w.$]*)"?', text):
+            label = f"P{match[1]}"
             if label not in self.labels:
                 raise self.fail(f"no label {label}")
             return self.labels[label]
