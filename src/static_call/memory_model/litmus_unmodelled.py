@@ -18,6 +18,7 @@ _SYNCHRONISATION = "exceptions that do not synchronise (FEAT_ExS)"
 _NESTED = "registers in memory (FEAT_NV2)"
 _CACHES = "DC and IC other than DC CVAU, CVAC, CIVAC and IC IVAU, IALLUIS"
 _SYSTEM = "system registers other than NZCV and ELR_EL1"
+_INTERRUPTS = "interrupts (GIC)"
 _NON_TEMPORAL = "non-temporal pairs"
 
 MODELLED = frozenset({"ifetch", "self", "mixed", "fatal", "precise", ""})
@@ -36,6 +37,7 @@ _VARIANTS = (
     (_FAULTS, r"handled|skip|faulttonext|imprecise"),
     (_SYNCHRONISATION, r"exs|eis|eos"),
     (_NESTED, r"nv2"),
+    (_INTERRUPTS, r"gic.*"),
 )
 
 _KEYS_OF_HEADERS = {
@@ -54,6 +56,7 @@ _INSTRUCTIONS = (
                r"|LDAP1|STL1|DUP|MOVI|MOVA|INDEX|UADDV|ADDVA|ADDHA|EORTBT?|F(ADD|MOV|SUB|MUL)"),
     (_CAPABILITIES, r"SCTAG|GCTAG|CSEAL|UNSEAL|SCVALUE|GCVALUE|CHKEQ|CLRTAG|CPY(TYPE|VALUE)\w*"),
     (_NON_TEMPORAL, r"LDNP|STNP"),
+    (_INTERRUPTS, r"GICR?|GSB"),
 )  # fmt: skip
 _VECTOR_OPERAND = re.compile(
     r"\b[VZ]\d+(\.|\[|\b)|\bP\d+(\.|/)|\bZA\d*[HV]?(\.|\[|\b)|[\s,{][QDSHB]([12]?\d|3[01])\b", re.I
@@ -67,7 +70,12 @@ _SYSTEM_REGISTER = re.compile(
 _PAGE_OPERAND = re.compile(r"\b(TTBR\d|TCR|MAIR|SCTLR|VTTBR|VBAR|HCR)_EL\d", re.I)
 
 _VALUES = (
-    (_PAGES, r"\b(PTE|TTD|PA|PMD|PUD|PGD)\s*\(|\bpteval_t\b|\(\s*(oa|valid|af|db)\s*:|\bPhyAddr\b"),
+    (_INTERRUPTS, r"\bINTID\s*\(|\b(gic|int)val_t\b|\(\s*intid\s*:"),
+    (
+        _PAGES,
+        r"\b(PTE|TTD|PA|PMD|PUD|PGD)\s*\(|\bpteval_t\b|\(\s*(oa|valid|af|db)\s*:|\bPhyAddr\b"
+        r"|\b(pte|phy)_\w+",
+    ),
     (_TAGS, r"\btag\s*\(|\.tag\b|[:=]\s*:\w+|\b(?!P\d+:|label:|instr:)[A-Za-z_]\w*:[A-Za-z]\w*"),
     (_KEYS, r"\b(pac|aut|xpac)\w*\s*\("),
     (_VECTORS, r"\b\d+:\s*[VZP]\d+|\b\d+:\s*[QDS]\d+\b|\b\w+x\d+_t\b|\bsv\w+_t\b"),
@@ -106,9 +114,10 @@ def instruction(text: str) -> str | None:
             return what
     if _PAGE_OPERAND.search(text):
         return _PAGES
-    for what, pattern in ((_CACHES, _MAINTENANCE), (_SYSTEM, _SYSTEM_REGISTER)):
-        if pattern.match(text):
-            return what
+    if _MAINTENANCE.match(text):
+        return _CACHES
+    if _SYSTEM_REGISTER.match(text):
+        return _SYSTEM
     return _VECTORS if _VECTOR_OPERAND.search(text) else None
 
 
