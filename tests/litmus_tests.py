@@ -352,6 +352,7 @@ APPLICATION = [
 # follows it, so X9=1 means that the new one was fetched.
 _code = '0:X0=instr:"NOP"; 0:X1=P1:slot; 0:X3=y; 0:X4=1; 1:X3=y; 1:X1=P1:slot; 1:X9=2;'
 _clean = "DC CVAU,X1; DSB ISH; IC IVAU,X1; DSB ISH; "
+_clean_all = "DC CVAU,X1; DSB ISH; IC IALLUIS; DSB ISH; "
 _slot = "slot: B old; MOV W9,#1; B end; old: MOV W9,#0; end:"
 
 
@@ -418,6 +419,14 @@ IFETCH = [
          "slot: B end; MOV W9,#1; STR W9,[X3]; end:"),
     case("fetch-own-later-write", "F", '0:X0=instr:"NOP"; 0:X1=P0:slot; 0:X9=2;', "0:X9=1",
          "slot: B old; MOV W9,#1; B end; old: MOV W9,#0; STR W0,[X1]; end:"),
+    # IC IALLUIS is an IC of every line: see "code, then a flag" for the same with IC IVAU.
+    case("code+clean-all+flag", "F", _code, _stale,
+         *_flag(_clean_all, "CBZ W5,L; L: ISB; ")),
+    case("code+invalidate-all+flag", "AFF", _code, _stale,
+         *_flag("DSB ISH; IC IALLUIS; DSB ISH; ", "CBZ W5,L; L: ISB; ")),
+    case("code+clean-all+flag-no-isb", "A", _code, _stale, *_flag(_clean_all, "")),
+    case("self+clean-all", "F", _one, "0:X9=0", _self(_clean_all + "ISB; ")),
+    case("self+invalidate-all-no-dsb", "AAF", _one, "0:X9=0", _self("DSB ISH; IC IALLUIS; ISB; ")),
     # Code, cleaned and invalidated, then a branch to it.
     case("code+clean+branch", "F", _fresh, "1:X8=1 /\\ 1:X9=0", *_by_branch),
     case("code+branch", "A", _fresh, "1:X8=1 /\\ 1:X9=0",

@@ -129,7 +129,7 @@ def test_cache_type(cache: str, model: Model) -> None:
 def test_values_are_shown_as_what_they_are() -> None:
     """Instructions and labels are shown in herd7's spelling."""
     states = run(read(SELF.format(cache="DIC IDC"))).states
-    assert states == ('0:X1=label:"P0:slot"; 0:X3=label:"P0:end"; 0:X4=instr:"NOP"; 0:X9=1;',)
+    assert states == ('0:X1=label:"P0:slot"; 0:X3=label:"P0:end"; 0:X4=NOP; 0:X9=1;',)
 
 
 @pytest.mark.parametrize(

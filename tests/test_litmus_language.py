@@ -11,7 +11,7 @@ from static_call.memory_model.litmus import run
 from static_call.memory_model.litmus_format import LitmusError
 from static_call.memory_model.litmus_reader import read
 from static_call.memory_model.model import Model
-from static_call.memory_model.program import Limits
+from static_call.memory_model.program import Limits, Unmodelled
 
 
 def one(initial: str, code: str, condition: str, header: str = "") -> str:
@@ -97,13 +97,25 @@ def test_values_and_types(initial: str, code: str, condition: str, state: str, h
         (one("", "NOP", "", "Variant=neon\n"), 2, "vectors"),
         (one("", "NOP", "", "Variant=pac\n"), 2, "pointer authentication"),
         (one("", "NOP", "", "Variant=OptRfRMW\n"), 2, "herd7's variant OptRfRMW"),
+        (one("", "NOP", "", "Variant=NV2\n"), 2, "FEAT_NV2"),
+        (one("", "NOP", "", "Variant=handled\n"), 2, "exceptions of memory accesses"),
         (one("", "NOP", "", "EL0=P0\n"), 2, "page tables"),
         (one("", "NOP", "", "TTHM=P0:HA\n"), 2, "page tables"),
         (one("[PTE(x)]=(oa:PA(y));", "NOP", ""), 3, "page tables"),
         (one("pteval_t 0:X1;", "NOP", ""), 3, "page tables"),
+        (one("0:X3=pte_x;", "NOP", ""), 3, "page tables"),
+        (one("0:X3=x;", "NOP", "exists (0:X4=phy_x)"), 7, "page tables"),
+        (one("[INTID(A)]=(active:1);", "NOP", ""), 3, "interrupts"),
+        (one("", "GIC CDDI,X1", ""), 6, "interrupts"),
+        (one("", "GSB SYS", ""), 6, "interrupts"),
         (one("", "TLBI VMALLE1IS", ""), 6, "page tables"),
         (one("0:X1=x:red;", "NOP", ""), 3, "memory tags"),
         (one("", "STG X0,[X1]", ""), 6, "memory tags"),
+        (one("", "IC IALLU", ""), 6, "IC other than"),
+        (one("", "DC IVAC,X0", ""), 6, "DC and IC other than"),
+        (one("", "MRS X0,CTR_EL0", ""), 6, "system registers"),
+        (one("", "MSR DAIFSET,#2", ""), 6, "system registers"),
+        (one("", "LDNP X0,X1,[X2]", ""), 6, "non-temporal pairs"),
         (one("", "NOP", "exists (fault(P0,x,TagCheck))"), 7, "memory tags"),
         (one("", "NOP", "exists (fault(P0,x))"), 7, "faults of memory accesses"),
         (one("0:V0.4S={1,2,3,4};", "NOP", ""), 3, "vectors"),
@@ -126,9 +138,55 @@ def test_what_is_not_modelled_is_refused_by_its_name(text: str, line: int, messa
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("variant", ["ifetch", "self", "mixed", "mixed,ifetch"])
+@pytest.mark.parametrize(
+    ("initial", "code", "message"),
+    [
+        ("", "LDR W0,[X1]", "P0 reads address 0x0,"),
+        ("0:X1=x;", "LDR X1,[X1]; STR W0,[X1]", "P0 writes address 0x0,"),
+        ("int64_t y=16; 0:X1=y;", "LDR X1,[X1]; LDR W0,[X1]", "P0 reads address 0x10,"),
+    ],
+)
+def test_access_to_no_variable(initial: str, code: str, message: str) -> None:
+    """Memory that the test says nothing of has no contents to answer with: herd7 7.58 refuses it
+    ("Non-symbolic memory access"), or drops the execution."""
+    with pytest.raises(Unmodelled, match=message):
+        run(read(one(initial, code, "exists (0:X0=0)")))
+
+
+def test_access_to_no_variable_in_executions_that_are_forbidden() -> None:
+    """If the model forbids it, it is no reason to refuse: herd7 7.58 says Always, too."""
+    text = r"""AArch64 t
+{ 0:X1=x; 1:X1=x; int64_t y=16; 1:X3=y; 0:X0=1; }
+P0          | P1           ;
+STR W0,[X1] | LDR W0,[X1]  ;
+            | LDR W2,[X1]  ;
+            | EOR W4,W0,#1 ;
+            | ORR W4,W4,W2 ;
+            | CBNZ W4,L    ;
+            | LDR X5,[X3]  ;
+            | LDR W6,[X5]  ;
+            | L:           ;
+forall (1:X4=1)
+"""
+    assert run(read(text)).observation == "Always"
+
+
+def test_instructions_as_values() -> None:
+    """A location that holds an instruction's word shows it, whatever its type; NOP bare. The
+    expected state is herd7's (7.58, -variant ifetch)."""
+    text = """AArch64 t
+{ 0:X0=P0:L0; 0:X1=P0:L1; ins_t 0:X4; ins_t x=NOP; ins_t y; 0:X7=y; 0:X6=x; }
+P0;
+LDR W2,[X0]; LDR W3,[X1]; LDR W4,[X6]; STR W2,[X7]; B L3; L0: NOP; L1: RET; L3: NOP;
+locations [x;y;0:X2;0:X3;0:X4;]
+"""
+    expected = '0:X2=NOP; 0:X3=instr:"RET"; 0:X4=NOP; [x]=NOP; [y]=NOP;'
+    assert run(read(text)).states == (expected,)
+
+
+@pytest.mark.parametrize("variant", ["ifetch", "self", "mixed", "mixed,ifetch", "fatal", "precise"])
 def test_variants_that_are_modelled(variant: str) -> None:
-    """Fetches and accesses of different sizes are always part of the model."""
+    """Fetches and accesses of different sizes are in the model; nothing here can fault."""
     assert run(read(one("x=1;", "NOP", "exists (x=1)", f"Variant={variant}\n"))).holds
 
 

@@ -21,7 +21,7 @@ class Event(NamedTuple):
             CSE: isb, entry or return; sent, done or taken for a CSE on every PE.
         address: The address of the bytes accessed. For DC and IC, an address in the line; for a CSE
             on every PE, its number.
-        size: How many bytes are accessed.
+        size: How many bytes are accessed; EVERYWHERE for an IC of all lines.
         step: The number of the instruction in the path, from 0: program order.
         group: A number that the events of one single-copy atomic access share.
         addr: The reads that it depends on by address, as a mask.
@@ -52,6 +52,10 @@ class Event(NamedTuple):
     via: int
     rmw: int
     value: int
+
+
+EVERYWHERE = 1 << 64
+"""The size of an IC of all lines, in bytes."""
 
 
 class Executed(NamedTuple):

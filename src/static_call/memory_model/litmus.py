@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from static_call.isa import a64
 from static_call.isa.instruction import EDITIONS
+from static_call.memory_model.events import Path
 from static_call.memory_model.executions import Execution, allowed
 from static_call.memory_model.explore import explore
 from static_call.memory_model.litmus_format import (
     QUANTIFIERS,
+    ROOM,
     Condition,
     Equal,
     Fault,
@@ -21,9 +23,9 @@ from static_call.memory_model.litmus_format import (
     faults_of,
     show_instruction,
 )
-from static_call.memory_model.litmus_values import ROOM, joined
+from static_call.memory_model.litmus_values import joined
 from static_call.memory_model.model import PRESENT, Model
-from static_call.memory_model.program import DEFAULT, Limits, Program
+from static_call.memory_model.program import DEFAULT, Limits, Program, Unmodelled
 
 _MASK = (1 << 64) - 1
 _CMODX = "violates-CMODX-requirements"
@@ -118,10 +120,11 @@ def run(
 
     Raises:
         TooBig: a bound was exceeded.
-        Unmodelled: an instruction has no semantics.
+        Unmodelled: an instruction has no semantics, or an access is to no variable.
     """
     model = model or test.model
     explored = explore(test.program, limits)
+    inside: set[int] = set()
     observed = test.observed
     faults = tuple(dict.fromkeys(faults_of(test.condition)))
     states: dict[tuple[int, ...], str] = {}
@@ -131,6 +134,10 @@ def run(
     for number, execution in enumerate(allowed(explored, model)):
         if tick and not number % 256:
             tick()
+        for thread, path in enumerate(execution.paths):
+            if id(path) not in inside:
+                _refuse_wild(test, thread, path)
+                inside.add(id(path))
         if not _satisfied(test, test.only, execution):
             continue
         state = tuple(_held(test, location, execution) for location in observed)
@@ -148,6 +155,20 @@ def run(
         test, lines, counts[0], counts[1], tuple(sorted(flags)), explored.cut,
         tuple(name for name in EDITIONS if name in broken), model.edition,
     )  # fmt: skip
+
+
+def _refuse_wild(test: Test, thread: int, path: Path) -> None:
+    """Refuses a path with an access to memory that the test says nothing of.
+
+    It might fault, or be a page of any kind; herd7 refuses such an access too. An execution that
+    the model forbids may have one.
+    """
+    for event in path.events:
+        if event.kind in "RW" and not test.has(event.address):
+            verb = "reads" if event.kind == "R" else "writes"
+            raise Unmodelled(
+                f"P{thread} {verb} address {event.address:#x}, where the test has no variable"
+            )
 
 
 def seeks(test: Test, execution: Execution) -> bool:
@@ -231,10 +252,13 @@ def _state(
 
 def _show(test: Test, location: Location, value: int) -> str:
     """A value as herd7 prints it: a label, a variable, an instruction, or a number."""
-    if location in test.shown_as or (
-        isinstance(location, Variable) and location.address in test.program.code
+    if (
+        location in test.shown_as
+        or value in test.words
+        or (isinstance(location, Variable) and location.address in test.program.code)
     ):
-        return f'instr:"{show_instruction(value)}"'
+        text = show_instruction(value)
+        return text if text == "NOP" else f'instr:"{text}"'
     for label, address in test.labels.items():
         if address == value:
             return f'label:"{label}"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from static_call.errors import StaticCallError
 from static_call.isa import a64
@@ -12,6 +13,9 @@ from static_call.isa.a64_more import decode
 from static_call.memory_model.litmus_types import POINTER, Type
 from static_call.memory_model.model import Model
 from static_call.memory_model.program import SP, Program
+
+ROOM = 0x100
+"""Variables start at multiples of this many bytes."""
 
 
 class LitmusError(StaticCallError):
@@ -151,6 +155,8 @@ class Test:
         variables: Its variables by name.
         shown_as: Locations whose value is shown as an instruction.
         types: The types of registers that are not read as a whole.
+        words: The words of instructions that it has as code or as values. Where a location holds
+            one of them, it is shown as that instruction.
     """
 
     __test__ = False  # for pytest
@@ -166,6 +172,7 @@ class Test:
     variables: Mapping[str, Variable] = field(default_factory=dict)
     shown_as: frozenset[Location] = frozenset()
     types: Mapping[Register, Type] = field(default_factory=dict)
+    words: frozenset[int] = frozenset()
 
     @property
     def model(self) -> Model:
@@ -183,6 +190,21 @@ class Test:
         if isinstance(location, Variable):
             return Type(location.size, location.signed)
         return self.types.get(location, POINTER)
+
+    def has(self, address: int) -> bool:
+        """Whether an address is in the code, in a variable, or within ROOM bytes after one."""
+        return self._first <= address < self._last or address & -a64.WORD in self.program.code
+
+    @cached_property
+    def _first(self) -> int:
+        return min((known.address for known in self.variables.values()), default=0)
+
+    @cached_property
+    def _last(self) -> int:
+        ends = (
+            known.address + known.size * max(known.count, 1) for known in self.variables.values()
+        )
+        return max(ends, default=-ROOM) + ROOM
 
     @property
     def observed(self) -> tuple[Location, ...]:

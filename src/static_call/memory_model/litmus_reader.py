@@ -21,6 +21,7 @@ from static_call.memory_model.litmus_values import Names, elements
 from static_call.memory_model.program import Program, Thread
 
 _CODE, _COLUMN = 0x100000, 0x1000  # columns start at multiples of the second number
+_UDF = 0xFFFF  # words up to this one are UDF; as values they are numbers
 _QUANTIFIER = re.compile(r"(~\s*exists|not\s+exists|exists|forall|locations|filter|final)\b")
 
 
@@ -87,6 +88,7 @@ class _Reader(Names):
             name, program, condition.quantifier or "forall", condition.condition, condition.only,
             tuple(condition.locations), self.info, self.labels, self.variables,
             frozenset(self.shown_as), self.types,
+            frozenset(word for word in (*self.words, *self.code.values()) if word > _UDF),
         )  # fmt: skip
 
     def header(self) -> str:

@@ -8,14 +8,17 @@ from collections.abc import Iterable
 from static_call.isa import a64
 from static_call.isa.a64_more import assemble
 from static_call.memory_model import litmus_unmodelled
-from static_call.memory_model.litmus_format import LitmusError, Location, Register, Variable
+from static_call.memory_model.litmus_format import (
+    ROOM,
+    LitmusError,
+    Location,
+    Register,
+    Variable,
+)
 from static_call.memory_model.litmus_types import INT, Type
 from static_call.memory_model.program import SP
 
 _DATA = 0x800000
-ROOM = 0x100
-"""Variables start at multiples of this many bytes."""
-
 _ELEMENTS = 0x1000  # of an array, at most
 _MASK = (1 << 64) - 1
 
@@ -32,6 +35,7 @@ class Names:
         labels: The addresses of labels, by names such as "P0:L0".
         shown_as: Locations whose value is shown as an instruction.
         types: The types of registers that the initial state gives.
+        words: The words of the instructions that are values.
         threads: How many threads there are.
     """
 
@@ -42,6 +46,7 @@ class Names:
         self.labels: dict[str, int] = {}
         self.shown_as: set[Location] = set()
         self.types: dict[Register, Type] = {}
+        self.words: set[int] = set()
         self.threads = 0
         self._file = file
         self._free = _DATA
@@ -119,10 +124,8 @@ class Names:
             return number & _MASK
         if match := re.fullmatch(r'(?:instr:)?\s*"([^"]*)"', text):
             return self.word(match[1])
-        if match := re.fullmatch(
-            r'label:\s*"?(P\d+:[\w.$]+)"?|(\d+:|P\d+:)([A-Za-z_.$][\w.$]*)', text
-        ):
-            label = match[1] or f"P{match[2].strip('P:')}:{match[3]}"
+        if match := re.fullmatch(r'(?:label:)?\s*"?P?(\d+:[A-Za-z_.$][\w.$]*)"?', text):
+            label = f"P{match[1]}"
             if label not in self.labels:
                 raise self.fail(f"no label {label}")
             return self.labels[label]
@@ -139,11 +142,13 @@ class Names:
         """The word of an instruction that is a value: its branches are relative to itself."""
         plain = re.sub(r"\.\s*([+-])\s*(\d+)\b", lambda m: str(int(m[1] + m[2])), text)
         try:
-            return assemble(plain)
+            word = assemble(plain)
         except KeyError as error:
             raise self.fail(f"{text}: {error.args[0]} must be .+N in a value") from None
         except a64.A64Error as error:
             raise self.fail(f"{text}: {error}") from None
+        self.words.add(word)
+        return word
 
 
 def elements(text: str) -> list[str]:

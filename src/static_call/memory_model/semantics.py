@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from static_call.isa import a64
 from static_call.memory_model.effects import ELR, FLAGS, FULL, PE, Semantics, State
+from static_call.memory_model.events import EVERYWHERE
 from static_call.memory_model.operands import (
     field,
     holds,
@@ -117,6 +118,11 @@ def _maintain(pe: PE, state: State, insn: a64.Instruction) -> None:
     """DC CVAU, IC IVAU."""
     kind = insn.name[:2].upper()
     pe.event(state, kind, "", state.x[insn["t"]], 0, addr=insn["t"])
+
+
+def _ic_ialluis(pe: PE, state: State, insn: a64.Instruction) -> None:
+    """IC IALLUIS: like IC IVAU of every line, on every PE of the inner shareable domain."""
+    pe.event(state, "IC", "", 0, EVERYWHERE)
 
 
 def _b(pe: PE, state: State, insn: a64.Instruction) -> None:
@@ -435,6 +441,7 @@ _ROWS: tuple[tuple[str, str, Semantics], ...] = (
     ("msr", "", _msr),
     ("mrs", "", _mrs),
     ("dc cvau|ic ivau", "", _maintain),
+    ("ic ialluis", "", _ic_ialluis),
     ("dc cvac|dc civac", "", _nothing),  # the model has no rule for them: they order nothing
     ("b|bl", "", _b),
     ("br|blr|ret", "", _br),

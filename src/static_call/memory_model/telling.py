@@ -8,7 +8,7 @@ from typing import Protocol
 
 from static_call.isa.a64_more import decode
 from static_call.memory_model.cycles import Edge, Refused, order_edges
-from static_call.memory_model.events import Event
+from static_call.memory_model.events import EVERYWHERE, Event
 from static_call.memory_model.executions import INITIAL, Execution
 
 _WIDTH, _LEAST = 108, 28
@@ -127,6 +127,8 @@ def describe(words: Words, execution: Execution, index: int) -> str:
                 "taken": "(context synchronisation event, taken)",
             }.get(event.tag, insn)
         case "DMB" | "DSB":
+            return insn
+        case "IC" if event.size == EVERYWHERE:
             return insn
         case "DC" | "IC":
             return f"{insn.split(',')[0]}, {words.name(event.address)}"
