@@ -21,7 +21,7 @@ from static_call.memory_model.litmus import run
 from static_call.memory_model.litmus_reader import read
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from herd7 import tests as project_tests
+from herd7 import own
 
 Row = tuple[int, int]
 """Threads, and accesses in each."""
@@ -160,7 +160,7 @@ def asked(text: str) -> Answer | None:
 
 def sets(folders: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
     """The tests of tests/litmus_tests.py, and those in each folder."""
-    ours = [text for _, text in project_tests()]
+    ours = [row.text for row in own()]
     yield "data", [text for text in ours if not fetches(text) and "uint64_t" not in text]
     yield "instruction fetch", [text for text in ours if fetches(text)]
     for folder in folders:
