@@ -287,6 +287,14 @@ def test_the_verb_reads_it(report: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert [one for one in data["questions"] if one["forbidden"]] == []
 
 
+def test_a_report_without_an_end_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not fill the memory."""
+    assert main(["board", "--read", "/dev/zero"]) == 2
+    assert capsys.readouterr().err == (
+        "static-call: /dev/zero: not a board's report: it is too long\n"
+    )
+
+
 def test_a_forbidden_outcome_is_found(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,14 +23,17 @@ if TYPE_CHECKING:
         @property
         def picture(self) -> Picture:
             """What is drawn."""
+            ...
 
         @property
         def about(self) -> str:
             """A sentence on what was asked, or on what holds."""
+            ...
 
         @property
         def text(self) -> str:
             """All of it in words."""
+            ...
 
 
 _KINDS = {

@@ -26,6 +26,7 @@ back."""
 EXAMPLE = """\
 $ static-call board questions --design inline-stub"""
 
+_LONGEST = 64 << 20  # bytes of a report; one of all shipped designs has less than one MiB
 _SHOWN = 20  # rows of allowed outcomes that were never seen
 
 
@@ -92,7 +93,10 @@ def _read(options: argparse.Namespace) -> int:
     for path in options.path:
         with open(path, "rb") as file:
             try:
-                text = file.read().decode("ascii")
+                data = file.read(_LONGEST + 1)
+                if len(data) > _LONGEST:
+                    raise StaticCallError(f"{path}: not a board's report: it is too long")
+                text = data.decode("ascii")
             except UnicodeDecodeError:
                 raise StaticCallError(
                     f"{path}: not a board's report: it is not plain text"
