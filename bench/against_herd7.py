@@ -140,7 +140,7 @@ def compare(
     name: str, command: Sequence[str], texts: Sequence[str], seconds: float, repeat: int
 ) -> None:
     """Prints how long a set of tests takes."""
-    totals = []
+    totals, count = [], 0
     for _ in range(repeat):
         theirs = herd7(command, texts, seconds)
         ours = {i: answer for i in theirs if (answer := asked(texts[i])) is not None}

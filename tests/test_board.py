@@ -18,13 +18,14 @@ import pytest
 from test_c_runtime import check_musl
 from toolchain import CLANG, GCC, MUSL, Compiler, missing, need, run
 
-from static_call.board.folder import Asked, questions, write
+from static_call.board.folder import Asked, check_defined, questions, write
 from static_call.board.programs import NotRunnable, row
 from static_call.board.report import BadReport, judge, parse
 from static_call.cli.main import main
 from static_call.design import notation
 from static_call.isa.a64_more import decode
 from static_call.memory_model.litmus_reader import read
+from static_call.memory_model.program import DEFAULT
 
 WARNINGS = "-O2 -Wall -Wextra -Werror -static"
 HERD7 = {
@@ -115,11 +116,70 @@ def test_the_verb_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == f"static-call: {tmp_path}/x is not empty\n"
 
 
+def test_a_folder_that_would_be_harmed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty name is not the current folder, and a file is not a folder. Nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, says in (
+        ("", "needs a name"),
+        ("file", "not a folder"),
+        ("link", "not a folder"),
+        (".", "not empty"),
+    ):
+        assert main(["board", name]) == 2
+        assert says in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_what_arm_does_not_define_is_not_run() -> None:
     """A slot that holds a RET is off the list of B2.2.5: herd7 flags each change of it."""
     found = questions([notation.load("slot-inline-literal")])
     assert found.left["it modifies code in a way that Arm does not define"]
     assert not any(re.search(r"\+live\+\w+-null", one.test.name) for one in found.rows)
+
+
+UDF = """
+        .align  2
+slot:   { near, far: b target | null: udf #1 }
+retarget:
+        str     w1, [x0]
+        dc      cvau, x0
+        dsb     ish
+        ic      ivau, x0
+        dsb     ish
+        cse
+"""
+
+
+def test_what_older_editions_do_not_define_is_not_run_either() -> None:
+    """UDF is on the list of B2.2.5 since issue M.a, and a board may be older. herd7 7.58 has the
+    oldest list, and flags 22 of the files that check --litmus writes, without their filters."""
+    found = questions([notation.read(UDF, "udf.s", "udf")])
+    assert found.left == {"it modifies code in a way that Arm did not define in older editions": 22}
+    assert not any("null" in one.test.name for one in found.rows)
+
+
+FILTERED = """AArch64 filtered
+{ 0:X0=P1:L0; 0:X1=instr:"RET"; }
+ P0          | P1           ;
+ STR W1,[X0] | NOP          ;
+             | L0: NOP      ;
+             | MOV W9,#1    ;
+             | L1: MOV W8,#1;
+filter (1:X8=2)
+exists (1:X8=1)
+"""
+
+
+def test_what_a_filter_leaves_out_must_be_defined_too() -> None:
+    """A board runs it: only afterwards it is known that the filter does not want it."""
+    with pytest.raises(NotRunnable, match="Arm does not define"):
+        check_defined(read(FILTERED), DEFAULT)
+    check_defined(read(FILTERED.replace('"RET"', '"B .+4"')), DEFAULT)
 
 
 @pytest.mark.parametrize("seconds", ["x", "0", "-1", "1e9", "nan"])
@@ -225,6 +285,14 @@ def test_the_verb_reads_it(report: str, tmp_path: Path, capsys: pytest.CaptureFi
     (data,) = json.loads(capsys.readouterr().out)
     assert data["machine"] == "emulated"
     assert [one for one in data["questions"] if one["forbidden"]] == []
+
+
+def test_a_report_without_an_end_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not fill the memory."""
+    assert main(["board", "--read", "/dev/zero"]) == 2
+    assert capsys.readouterr().err == (
+        "static-call: /dev/zero: not a board's report: it is too long\n"
+    )
 
 
 def test_a_forbidden_outcome_is_found(

@@ -533,9 +533,12 @@ def test_what_is_asked_for_is_done_or_refused(capsys: pytest.CaptureFixture[str]
     """An empty name is a name, and options that would be ignored are misuse: never a silent 0."""
     for arguments, says in (
         (["check", "mainline", "--litmus", ""], "''"),
-        (["check", "--explain", "mainline", "farA-farB", "--svg", ""], "''"),
+        (
+            ["check", "--explain", "mainline", "farA-farB", "--svg", ""],
+            "needs the name of a file",
+        ),
         (["check", "--explain", "mainline", "farA-farB", "--property", ""], "none of"),
-        (["check", "--svg", ""], "--svg, --html and --property go with --explain"),
+        (["check", "--svg", ""], "--svg, --dot, --html and --property go with --explain"),
         (["check", "mainline", "--litmus", "questions", "--two"], "no --json or --two"),
         (["check", "mainline", "--litmus", "questions", "--json"], "no --json or --two"),
     ):

@@ -196,3 +196,40 @@ def test_bad_input_writes_nothing(
     assert message in printed.err
     assert printed.err.count("\n") == 1
     assert before == {path: path.read_text() for path in tmp_path.iterdir()}
+
+
+UDF = """AArch64 nop-to-udf
+{ 0:X0=label:"P1:L0"; 0:X1=instr:"UDF #0"; }
+ P0          | P1        ;
+ STR W1,[X0] | L0: NOP   ;
+             | MOV X9,#1 ;
+exists (1:X9=1)
+"""
+
+
+def test_a_test_of_fetches_says_what_its_answer_rests_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cache type, and the editions that flag it: UDF is on the list since issue M.a (Arm ARM
+    B2.2.5), and herd7 7.58, which has an older one, flags this test."""
+    path = tmp_path / "udf.litmus"
+    path.write_text(UDF)
+    assert cli.main(["litmus", "--explain", "--cache-type", "IDC", str(path)]) == 0
+    assert (
+        "\nwith IDC=1 DIC=0; code is modified against B2.2.5, by --edition every and newer, "
+        in (capsys.readouterr().out)
+    )
+    assert cli.main(["litmus", "--json", "--edition", "newer", str(path)]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["tests"]
+    assert found["cmodx_by_edition"] == {"every": False, "newer": False, "present": True}
+    assert (found["edition"], "violates-CMODX-requirements" in found["flags"]) == ("newer", True)
+
+
+def test_what_was_left_out_is_said_where_an_axiom_makes_no_difference() -> None:
+    """A thread that waits for ever: what more rounds would show is not known."""
+    looping = (
+        MP.replace("LDR W0,[X1]         ", "L: LDR W0,[X1]      ")
+        .replace("EOR W2,W0,W0        ", "CBZ W0,L            ")
+        .replace("[X4,W2,UXTW]", "[X4]        ")
+    )
+    assert "as far as --unroll let" in story(looping, frozenset({"coWW"})).text

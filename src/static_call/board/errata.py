@@ -1,45 +1,40 @@
-"""Errata of CPUs that break what the model promises about instruction fetch."""
+"""How a board's program knows a CPU that has an erratum: by its MIDR_EL1.
+
+memory_model/cpus.py has the table: the errata that break what the model promises about instruction
+fetch, with their sources.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from static_call.memory_model.cpus import CPUS
+
+_MODEL = 0xFF0FFFF0
+"""The bits of MIDR_EL1 that say which CPU it is, of any variant and revision: Linux's
+MIDR_CPU_MODEL_MASK."""
+
 
 class Erratum(NamedTuple):
-    """A row.
+    """A CPU's erratum, as the program has it.
 
     Attributes:
-        number: Arm's number for it.
-        midr: MIDR_EL1 of a CPU that has it.
+        midr: MIDR_EL1 of a CPU that may have it.
         mask: The bits of MIDR_EL1 that count.
-        name: The CPU.
-        breaks: What may happen.
+        number: Arm's number for it.
     """
 
-    number: str
     midr: int
     mask: int
-    name: str
-    breaks: str
+    number: str
 
 
-_PART = 0xFF00FFF0  # implementer and part number, of any variant and revision
-
-ERRATA = (
-    Erratum(
-        "1542419", 0x4100D0C0, _PART, "Neoverse-N1",
-        "with DIC, a CPU that takes a new branch may execute older instructions where it leads",
-    ),
-    Erratum(
-        "1542418", 0x4100D0D0, _PART, "Cortex-A77",
-        "a CPU may execute older instructions after others were made fetchable",
-    ),
-)  # fmt: skip
-"""The rows. Some revisions may be without. Of Neoverse-N1, Linux takes all to be affected
-(arch/arm64/kernel/cpu_errata.c, has_neoverse_n1_erratum_1542419: MIDR_ALL_VERSIONS); for Cortex-A77
-it has no row, and Arm's errata notice for the CPU has the revisions."""
+ERRATA = tuple(
+    Erratum(cpu.midr, _MODEL, str(erratum.number)) for cpu in CPUS for erratum in cpu.errata
+)
+"""All of them. A CPU may be of a revision without it: the table says which have it."""
 
 
 def affecting(midr: int) -> list[str]:
-    """The numbers of the errata of a CPU, by its MIDR_EL1, in the order of the rows."""
-    return [row.number for row in ERRATA if (midr ^ row.midr) & row.mask == 0]
+    """The numbers of the errata of a CPU, by its MIDR_EL1, in the order of the table."""
+    return [one.number for one in ERRATA if (midr ^ one.midr) & one.mask == 0]

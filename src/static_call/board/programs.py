@@ -47,7 +47,7 @@ _BASE = {"str": "n", "strb": "n", "strh": "n", "stlr": "n", "stp": "n", "dc cvau
 _RUN = {
     *_BASE, "ic ivau", "ldr", "ldrb", "ldrh", "ldp", "ldar", "nop", "isb", "dmb", "dsb", "b", "bl",
     "br", "blr", "ret", "cbz", "cbnz", "tbz", "tbnz", "movz", "movk", "movn", "mov", "orr", "eor",
-    "and", "add", "sub", "cmp", "adr", "udf",
+    "and", "add", "sub", "cmp", "subs", "adr", "udf",
 }  # fmt: skip
 """The instructions that every arm64 CPU has, and that do a program no harm."""
 

@@ -161,7 +161,10 @@ class Scene:
 
     # Names for people (telling.Words)
 
-    threads = ("updater", "caller")
+    @property
+    def threads(self) -> tuple[str, str]:
+        """The updater and the caller."""
+        return "updater", "caller"
 
     def name(self, address: int) -> str:
         """An address for a person."""

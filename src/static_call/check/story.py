@@ -157,10 +157,10 @@ def _forbidden(verdict: Verdict, scene: Scene, refused: Refused) -> Story:
     """A property that holds because the model forbids the executions that would break it."""
     execution, cycle = refused.execution, shown(refused)
     outcome = scene.outcome(execution.paths[1])
-    basis = verdict.basis
+    where = show_models(verdict.basis.models, verdict.basis.cpu)
     parts = [
         _head(verdict),
-        f"holds in {show_models(basis.models, basis.cpu)}" + (f": {verdict.says}" if verdict.says else ""),
+        f"holds in {where}" + (f": {verdict.says}" if verdict.says else ""),
         f"The model forbids what would break it: a call that ends in {outcome!r}. It would take",
         "\n".join(columns(scene, execution, cycle)),
         *circles(scene, refused),

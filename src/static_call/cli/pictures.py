@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 
 from static_call.cli.arguments import Misuse
+from static_call.cli.output import Named
 
 TYPE_CHECKING = False  # as typing has it, whose import would take a tenth of the start-up
 if TYPE_CHECKING:
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
         @property
         def picture(self) -> Picture:
             """What is drawn."""
+            ...
 
         @property
         def about(self) -> str:
             """A sentence on what was asked, or on what holds."""
+            ...
 
         @property
         def text(self) -> str:
             """All of it in words."""
+            ...
 
 
 _KINDS = {
@@ -99,7 +103,7 @@ class Pictures:
         sys.stdout.flush()  # which may be the device
         for path, data in drawn:
             if _is_device(path):
-                with open(path, "ab") as file:
+                with Named(path), open(path, "ab") as file:
                     file.write(data)
 
 

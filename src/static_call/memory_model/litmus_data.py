@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from static_call.isa.instruction import EDITIONS
 from static_call.memory_model.litmus import Result, Tick, run
 from static_call.memory_model.model import GLOBAL, INTERNAL, LOCAL, PICK, Model
 from static_call.memory_model.program import DEFAULT, Limits
@@ -107,6 +108,7 @@ def as_data(
         "cache_type": {"idc": model.idc, "dic": model.dic},
         "lse2": test.program.lse2,
         "edition": model.edition,
+        "cmodx_by_edition": {name: name not in result.broken for name in EDITIONS},
         "axioms": list(dict.fromkeys(row.axiom for row in model_rows(model) if row.when != _OURS)),
     }
     if less:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple, cast
@@ -205,6 +205,8 @@ class _Teller:
                 break
         if best is None:
             note = f"without {names} no other state can be reached"
+            if self._result.cut:
+                note += f", as far as {' and '.join(self._result.cut)} let the threads go"
             return self._story(note, [self._head, f"{note[0].upper()}{note[1:]}."], None)
         end = state(self._test, best.execution)
         text = f"Without {names} the model would allow this, with the end {end}"
@@ -233,10 +235,9 @@ class _Teller:
         self, note: str, parts: list[str], execution: Execution | None,
         refused: Refused | None = None,
     ) -> Story:  # fmt: skip
-        condition = f"{self._test.quantifier} ({self._test.condition})"
         title, text = self._test.name, "\n\n".join(parts)
         if self._test.condition != TRUE:
-            note = f"{condition}: {note}"
+            note = f"{self._condition}: {note}"
         if execution is None or refused:
             cycle = shown(refused) if refused else ()
             return Story(Picture(title, note, self._words, execution, cycle), text)
@@ -246,7 +247,22 @@ class _Teller:
 
     @property
     def _head(self) -> str:
-        return f"{self._test.name}: {self._test.quantifier} ({self._test.condition})"
+        return "\n".join([f"{self._test.name}: {self._condition}", *self._rests_on()])
+
+    @property
+    def _condition(self) -> str:
+        return f"{self._test.quantifier} ({self._test.condition})"
+
+    def _rests_on(self) -> Iterator[str]:
+        """A line on the cache type and the editions, for a test that has instruction fetches."""
+        paths = [path for paths in self._explored.paths for path in paths]
+        if any(event.kind == "F" for path in paths for event in path.events):
+            model, broken = self._model, self._result.broken
+            says = f"with IDC={int(model.idc)} DIC={int(model.dic)}"
+            if broken:
+                says += f"; code is modified against B2.2.5, by --edition {' and '.join(broken)}"
+                says += "" if model.edition in broken else f", not by {model.edition}"
+            yield says
 
     @property
     def _verdict(self) -> str:

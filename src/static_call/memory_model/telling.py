@@ -24,12 +24,15 @@ class Words(Protocol):
     @property
     def threads(self) -> Sequence[str]:
         """The names of the threads."""
+        ...
 
     def name(self, address: int, /) -> str:
         """An address for a person."""
+        ...
 
     def value(self, value: int, size: int, at: int, /) -> str:
         """A value of `size` bytes for a person, given its address."""
+        ...
 
 
 def in_order(execution: Execution, cycle: tuple[Edge, ...] = ()) -> list[int]:

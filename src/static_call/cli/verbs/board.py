@@ -26,13 +26,18 @@ back."""
 EXAMPLE = """\
 $ static-call board questions --design inline-stub"""
 
+_LONGEST = 64 << 20  # bytes of a report; one of all shipped designs has less than one MiB
 _SHOWN = 20  # rows of allowed outcomes that were never seen
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what the verb takes."""
-    parser.add_argument("dir", nargs="?", metavar="DIR", help="the folder to write")
-    parser.add_argument("--read", nargs="+", metavar="FILE", help="read what boards answered")
+    parser.add_argument(
+        "path", nargs="*", metavar="DIR|FILE",
+        help="the folder to write, which must not exist or be empty; with --read, what boards "
+        "answered",
+    )  # fmt: skip
+    parser.add_argument("--read", action="store_true", help="read what boards answered")
     parser.add_argument(
         "--design", action="append", default=[], metavar="DESIGN",
         help="ask about this design, by its name or a file that has it, and no other "
@@ -43,8 +48,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes the folder, or reads reports."""
-    if bool(options.dir) == bool(options.read):
-        raise Misuse("board takes a folder to write, or --read and files")
+    if not options.path or (len(options.path) > 1 and not options.read):
+        raise Misuse("board takes one folder to write, or --read and files")
     if options.json and not options.read:
         raise Misuse("--json goes with --read")
     return _read(options) if options.read else _write(options)
@@ -56,10 +61,12 @@ def _write(options: argparse.Namespace) -> int:
     from static_call.board import folder
     from static_call.design import notation
 
+    (path,) = options.path
+    folder.check_folder(path)  # before the work
     designs = [notation.load(name) for name in options.design or notation.shipped()]
     asked = folder.questions(designs)
-    folder.write(asked, f"static-call {version('static-call')}", options.dir)
-    print(f"{options.dir}: {len(asked.rows)} questions; README there says what to do")
+    folder.write(asked, f"static-call {version('static-call')}", path)
+    print(f"{path}: {len(asked.rows)} questions; README there says what to do")
     for why, count in asked.left.items():
         print(f"{count} questions left out: {why}")
     return 0
@@ -83,10 +90,13 @@ def _read(options: argparse.Namespace) -> int:
     from static_call.board import folder, report
 
     reports: list[Report] = []
-    for path in options.read:
+    for path in options.path:
         with open(path, "rb") as file:
             try:
-                text = file.read().decode("ascii")
+                data = file.read(_LONGEST + 1)
+                if len(data) > _LONGEST:
+                    raise StaticCallError(f"{path}: not a board's report: it is too long")
+                text = data.decode("ascii")
             except UnicodeDecodeError:
                 raise StaticCallError(
                     f"{path}: not a board's report: it is not plain text"
