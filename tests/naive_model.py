@@ -258,7 +258,7 @@ class World:
         """The internal visibility requirements and atomicity."""
         ca = co | fr
         R, W = self.R, self.W
-        same = self.poloc | self.rmw
+        same = self.poloc | self.rmw | self.deps["data"]  # what a CASP writes back it reads first
         if any((x, w) in same for w, x in rf if x in R):
             return False
         if any((b, a) in self.poloc for a, b in ca if a in R | W and b in W):

@@ -184,6 +184,33 @@ exists (fault(P0:m,UndefinedInstruction))
     assert result.states == ("t={1,2}; Fault(P0:m,UndefinedInstruction);",)
 
 
+FAULTS = """AArch64 faults
+{ 0:X0=1; 0:X1=x; 1:X1=x; }
+ P0          | P1          ;
+ STR W0,[X1] | LDR W5,[X1] ;
+             | CBZ W5,M    ;
+             | L: SVC #0   ;
+             | M: SVC #0   ;
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "states"),
+    [
+        ("fault(P1)", ("Fault(P1:M,SupervisorCall);", "Fault(P1:L,SupervisorCall);")),
+        ("fault(P1:L)", (" ~Fault(P1:L);", "Fault(P1:L,SupervisorCall);")),
+        ("fault(P1:L,SupervisorCall)", (
+            " ~Fault(P1:L,SupervisorCall);", "Fault(P1:L,SupervisorCall);")),
+        ("fault(P1:L) \\/ fault(P0)", (
+            " ~Fault(P1:L); ~Fault(P0);", "Fault(P1:L,SupervisorCall); ~Fault(P0);")),
+    ],
+)  # fmt: skip
+def test_faults_in_states(condition: str, states: tuple[str, str]) -> None:
+    """A state names the kind and the label of an exception that was taken; text of herd7 7.58."""
+    result = run(read(f"{FAULTS}exists (1:X5=1 /\\ ({condition}))\n"))
+    assert result.states == tuple(f"1:X5={i}; {state}" for i, state in enumerate(states))
+
+
 def test_code_of_another_thread() -> None:
     """BLR into another thread's column and RET back, through a pointer in memory."""
     text = """AArch64 calls

@@ -127,7 +127,7 @@ def run(
     inside: set[int] = set()
     observed = test.observed
     faults = tuple(dict.fromkeys(faults_of(test.condition)))
-    states: dict[tuple[int, ...], str] = {}
+    states: dict[tuple[object, ...], str] = {}
     counts = [0, 0]
     flags: set[str] = set()
     broken: set[str] = set()
@@ -141,7 +141,7 @@ def run(
         if not _satisfied(test, test.only, execution):
             continue
         state = tuple(_held(test, location, execution) for location in observed)
-        seen = tuple(_faulted(fault, execution) for fault in faults)
+        seen = tuple(_taken(fault, execution) for fault in faults)
         if (*state, *seen) not in states:
             states[*state, *seen] = _state(test, observed, state, faults, seen)
         counts[not _satisfied(test, test.condition, execution)] += 1
@@ -189,7 +189,7 @@ def state(test: Test, execution: Execution) -> str:
     """The final state of an execution, as herd7 prints it."""
     faults = tuple(dict.fromkeys(faults_of(test.condition)))
     held = [_held(test, location, execution) for location in test.observed]
-    return _state(test, test.observed, held, faults, [_faulted(one, execution) for one in faults])
+    return _state(test, test.observed, held, faults, [_taken(one, execution) for one in faults])
 
 
 def _held(test: Test, location: Location, execution: Execution) -> int:
@@ -201,11 +201,13 @@ def _held(test: Test, location: Location, execution: Execution) -> int:
     return joined(execution.final(first + i * size, size) for i in range(count))
 
 
-def _faulted(fault: Fault, execution: Execution) -> bool:
+def _taken(fault: Fault, execution: Execution) -> tuple[tuple[str, int], ...]:
+    """The exceptions taken that are such a fault: the kind and the address of each."""
     path = execution.paths[fault.thread]
-    return any(
-        fault.kind in ("", kind) and fault.address in (None, address)
-        for kind, address in path.faults
+    return tuple(
+        (kind, address)
+        for kind, address in dict.fromkeys(path.faults)
+        if fault.kind in ("", kind) and fault.address in (None, address)
     )
 
 
@@ -216,7 +218,7 @@ def _satisfied(test: Test, condition: Condition, execution: Execution) -> bool:
             value = test.type_of(location).cut(value)
         return _held(test, location, execution) == value
     if isinstance(condition, Fault):
-        return _faulted(condition, execution)
+        return bool(_taken(condition, execution))
     parts = (_satisfied(test, part, execution) for part in condition.parts)
     if condition.operator == "not":
         return not next(parts)
@@ -237,7 +239,7 @@ def _flags(program: Program, execution: Execution) -> Iterator[str]:
 
 def _state(
     test: Test, observed: Sequence[Location], values: Sequence[int], faults: Sequence[Fault],
-    seen: Sequence[bool],
+    seen: Sequence[tuple[tuple[str, int], ...]],
 ) -> str:  # fmt: skip
     parts = []
     for location, value in zip(observed, values):
@@ -246,8 +248,20 @@ def _state(
             parts.append(f"{location}={{{','.join(_show(test, location, v) for v in elements)}}};")
         else:
             parts.append(f"{location}={_show(test, location, value)};")
-    parts += [f"{'' if hit else '~'}Fault({fault.text});" for fault, hit in zip(faults, seen)]
+    if faults:  # herd7 has all that were taken, then all that were not, with a blank between
+        named = {
+            f"Fault({_point(test, fault.thread, address)},{kind});"
+            for fault, taken in zip(faults, seen) for kind, address in taken
+        }  # fmt: skip
+        parts.append(" ".join(sorted(named)))
+        parts += [f"~Fault({fault.text});" for fault, taken in zip(faults, seen) if not taken]
     return " ".join(parts)
+
+
+def _point(test: Test, thread: int, address: int) -> str:
+    """Where an exception was taken: the thread, and the label if there is one."""
+    names = (label for label, at in test.labels.items() if at == address)
+    return next((name for name in names if name.startswith(f"P{thread}:")), f"P{thread}")
 
 
 def _show(test: Test, location: Location, value: int) -> str:
