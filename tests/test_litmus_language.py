@@ -153,6 +153,15 @@ def test_access_to_no_variable(initial: str, code: str, message: str) -> None:
         run(read(one(initial, code, "exists (0:X0=0)")))
 
 
+def test_an_error_is_one_line() -> None:
+    """Where a semicolon is missing, a cell has two rows; the error is still one line."""
+    text = one("", "MOV W0,#1; MOV W1,#1", "").replace("#1 ;", "#1", 1)
+    with pytest.raises(LitmusError) as caught:
+        read(text, "t.litmus")
+    assert str(caught.value).startswith("t.litmus:6: MOV W0,#1 MOV W1,#1: ")
+    assert "\n" not in str(caught.value)
+
+
 def test_access_to_no_variable_in_executions_that_are_forbidden() -> None:
     """If the model forbids it, it is no reason to refuse: herd7 7.58 says Always, too."""
     text = r"""AArch64 t

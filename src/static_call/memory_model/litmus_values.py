@@ -52,9 +52,9 @@ class Names:
         self._free = _DATA
 
     def fail(self, message: str, at: int | None = None) -> LitmusError:
-        """An error at an offset in the text, by default at `self.at`."""
+        """An error at an offset in the text, by default at `self.at`. Its message is one line."""
         line = self.text.count("\n", 0, self.at if at is None else at) + 1
-        return LitmusError(f"{self._file}:{line}: {message}")
+        return LitmusError(f"{self._file}:{line}: " + re.sub(r"\s*\n\s*", " ", message))
 
     def values(self, variable: Variable, text: str) -> list[int]:
         """What a variable, or each element of an array, holds, given its value as written."""
