@@ -37,6 +37,9 @@ PRESENT = ("-I", str(Path(__file__).parent), "-model", "present.cat")
 JOBS = 2
 """Processes at a time."""
 
+MEMORY = 3 << 20
+"""KiB of address space for a process. Branches to loaded addresses can need more than there is."""
+
 BATCH = 40
 """Tests that one herd7 process runs: it reads its cat files once."""
 
@@ -135,7 +138,9 @@ def _batch(
     output, errors = "", ""
     try:
         done = subprocess.run(
-            [*run, "-timeout", str(seconds), *files], cwd=folder, capture_output=True, text=True,
+            ["sh", "-c", f'ulimit -v {MEMORY}; exec "$@"', "sh",
+             *run, "-timeout", str(seconds), *files],
+            cwd=folder, capture_output=True, text=True,
             timeout=patient(20 + 2 * seconds + 2 * len(files)),
         )  # fmt: skip
         output, errors = done.stdout, done.stderr
@@ -151,7 +156,9 @@ def _batch(
             found
             if not left
             else {
-                numbers[0]: Refused(f"herd7: {errors.strip()[-300:]}, no answer in {seconds:g} s")
+                numbers[0]: Refused(
+                    f"herd7: no answer in {seconds:g} s, {MEMORY >> 20} GiB: {errors[-300:]}"
+                )
             }
         )
     for i in left:

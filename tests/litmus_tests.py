@@ -453,7 +453,8 @@ IFETCH = [
     case("code+clean+pointer-dmb-isb", "A", _pointer, _pointer_stale,
          *_by_pointer("DMB SY; ISB; ")),
     case("code+clean+pointer-ctrl-svc", "F", _pointer, _pointer_stale,
-         *_by_pointer("CBNZ X5,L; L: SVC #0; back: "), HANDLER),
+         *(t.replace("BR X5; ", "") for t in _by_pointer("CBNZ X5,L; L: SVC #0; ")),
+         "P1.F BR X5"),  # herd7 takes a label before a branch to a loaded address for a loop
     # Code, then a flag.
     case("code+clean+flag-ctrl-isb", "F", _code, _stale,
          *_flag(_clean, "CBNZ W5,L; L: ISB; ")),

@@ -34,7 +34,17 @@ old: places/emulator/processor.py says why."""
 
 TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src"
-ELSEWHERE = ("arm64", "package", "docs", "kernel", "synchronize", "torture", "c_builds", "debian")
+ELSEWHERE = (
+    "arm64",
+    "package",
+    "docs",
+    "kernel",
+    "synchronize",
+    "torture",
+    "c_builds",
+    "debian",
+    "test_herd7",
+)
 """Tests that need an installed package, or whose Python is another one."""
 
 SITE = """\

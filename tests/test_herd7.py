@@ -35,6 +35,10 @@ EXPORTS = 16
 DESIGNS, QUESTIONS = 12, 3
 """Random designs, and questions about each that are run here."""
 
+RANDOM_SECONDS = 3
+"""Of CPU time for one of them: herd7 takes minutes and gigabytes for some, where a branch goes to a
+loaded address after labels that it then takes for loops."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def tools() -> None:
@@ -111,7 +115,7 @@ def test_questions_about_shipped_designs(name: str) -> None:
 
 
 def test_questions_about_random_designs() -> None:
-    """The same for designs that nobody would write: those that have a file at all."""
+    """The same for designs that nobody would write, where they have a file and herd7 an answer."""
     checker = Checker(Limits(paths=2000, combinations=20000, executions=20000))
     rows: list[herd7.Row] = []
     for seed in range(200):
@@ -131,7 +135,10 @@ def test_questions_about_random_designs() -> None:
         rows += random.sample(found, min(QUESTIONS, len(found)))
         if len(rows) >= DESIGNS * QUESTIONS:
             break
-    agree(rows)
+    compared = herd7.compare(rows, RANDOM_SECONDS)
+    gave_up = [one for one in compared if "herd7: no answer" in str(one)]
+    assert [str(one) for one in compared if not one.agrees and one not in gave_up] == []
+    assert len(compared) - len(gave_up) > len(compared) // 2
 
 
 def test_present_text_on_own_tests_of_fetch() -> None:

@@ -14,6 +14,7 @@ violates-CMODX-requirements on a live one answers cmodx. atomic and landing have
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement, product
 from typing import NamedTuple
@@ -44,6 +45,7 @@ _CALLED, _SEEN, _LITERAL, _MADE = 9, 8, 26, 21
 _PAGE = 4096
 
 _STEPS = ("str", "dmb", "dsb", "isb", "dc cvau", "ic ivau")
+_UNREAD = ("yield", "hint", "mrs", "brk", "hvc", "smc")  # herd7 7.58 does not
 _OURS = {*range(8, 16), *range(20, 29)}
 
 KINDS = tuple(row.name for row in ROWS if row.export)
@@ -201,6 +203,7 @@ class _Writer:
         self.init += self.literal_values()
         updater, caller = self.updater(), self.caller(chosen)
         self.registers(caller)
+        caller = self.needed(updater, caller)
         height = max(len(updater), len(caller))
         columns = ([*column, *[""] * (height - len(column))] for column in (updater, caller))
         rows = [("P0", "P1"), *zip(*columns)]
@@ -213,9 +216,18 @@ class _Writer:
         lines.append(f"exists ({self.condition(chosen)})")
         return "\n".join(lines) + "\n"
 
+    def needed(self, updater: list[str], caller: list[str]) -> list[str]:
+        """The caller without labels that nothing names.
+
+        herd7 tries each label for a branch to a loaded address, and those before it as loops.
+        """
+        code = [line for line in caller if not line.endswith(":")]
+        words = {*re.findall(r"\w+", " ".join([*self.init, *updater, *code]))}
+        return [line for line in caller if not line.endswith(":") or line[:-1] in words]
+
     def literal_values(self) -> Iterator[str]:
         for number, (at, name) in enumerate(self.literals.items()):
-            held = self.pointer(self.program.initial(at, LITERAL))
+            held = self.literal(self.program.initial(at, LITERAL))
             # herd7 takes no type for a variable that holds the address of code at the start.
             yield f" {'' if held.startswith('label:') else 'uint64_t '}{name}={held};"
             yield f" 1:X{_LITERAL - number}={name};"
@@ -298,7 +310,7 @@ class _Writer:
         for register in registers:
             value = "7" if register in self.made else 'label:"P1:Lwild"'
             self.init.append(f" 1:X{register}={value};")
-        if registers:
+        if registers or self.literals:
             yield from ("Lwild:", f"MOV W{_CALLED},#98", "B Lend")
 
     # An address that ADRP and ADD make: a number, as herd7 computes no label from two parts
@@ -329,6 +341,8 @@ class _Writer:
             raise NotExpressible(f"{self.name}: {insn} depends on what the caller holds")
         if insn.name.startswith("bti"):
             return "NOP"
+        if insn.name in _UNREAD:
+            raise NotExpressible(f"{self.name}: herd7 does not read {insn}")
         if insn.name == "adrp" and insn["d"] in self.made:
             return f"MOV X{insn['d']},#{self.page(insn['il'])}"
         if insn.name == "adrp":
@@ -355,6 +369,18 @@ class _Writer:
     def pointer(self, value: int) -> str:
         known = value in self.goals or value in self.scene.trampoline
         return f'label:"P1:{self.label(value)}"' if known else str(value)
+
+    def literal(self, value: int) -> str:
+        """What a literal holds. herd7 leaves out an execution that branches to no code."""
+        held = self.pointer(value)
+        return held if held.startswith("label:") or self.compared() else 'label:"P1:Lwild"'
+
+    def compared(self) -> bool:
+        """Whether the trampoline tests a register, which may have been loaded, for 0."""
+        return any(
+            decode(word).name in ("cbz", "cbnz")
+            for at, word in self.program.code.items() if at in self.scene.trampoline
+        )  # fmt: skip
 
     # The updater, P0
 
@@ -385,7 +411,7 @@ class _Writer:
             if cell.is_slot:
                 where, held = self.pointer(address), self.word(value, address, caller)
             else:
-                where, held = self.literals[address], self.pointer(value)
+                where, held = self.literals[address], self.literal(value)
             self.init += [f" 0:X{2 * k}={where};", f" 0:X{2 * k + 1}={held};"]
         if self.question.kind == "fresh":
             target = next(a for a in self.goals if a in self.program.code)
@@ -398,6 +424,8 @@ class _Writer:
         insn = decode(word, address)
         if insn.name == "adrp":
             return f'instr:"MOV X{insn["d"]},#{self.page(insn["il"])}"'
+        if insn.name in _UNREAD:
+            raise NotExpressible(f"{self.name}: herd7 does not read {insn}")
         if insn.row is None or (insn.name != "b" and any(o.relative for o in insn.row.operands)):
             raise NotExpressible(f"{self.name}: {insn} as a value")
         if insn.name != "b":
