@@ -243,6 +243,8 @@ def test_an_unknown_cpu_is_refused_with_the_names_that_there_are(
     """And so is a CPU for questions that are written as files."""
     assert cli.main(["check", "--cpu", "cortex-a720", "mainline"]) == 2
     assert "neoverse-n1, cortex-a77, cortex-a72" in capsys.readouterr().err
+    assert cli.main(["check", "--cpu", "", "mainline"]) == 2  # not any CPU
+    assert capsys.readouterr().err.startswith("static-call: '' is not the name of a CPU")
     assert cli.main(["check", "--cpu", "cortex-a72", "mainline", "--litmus", "x"]) == 2
 
 

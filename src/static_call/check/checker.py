@@ -62,7 +62,8 @@ class Checker:
     """
 
     def __init__(self, limits: Limits = DEFAULT, basis: Basis = ARCHITECTURE) -> None:
-        self.limits, self.basis = limits, basis
+        self.limits: Limits = limits
+        self.basis: Basis = basis
         remember = lru_cache(maxsize=64)
         self.scene: Callable[[Question], Scene] = remember(build)
         self.explored: Callable[[Question], Explored] = remember(self._explored)

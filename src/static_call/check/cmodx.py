@@ -40,7 +40,7 @@ def advice(checker: Checker, failure: Failure) -> list[str]:
     names = dict.fromkeys("B.cond" if "." in name else name.upper() for name in listed)
     found = [
         f"no barrier helps, by {say_edition(edition)}: patch only {', '.join(names)} to one of "
-        "these, for instance a B to a RET that is never modified; or stop all other PEs meanwhile"
+        "these, for instance a B to a RET that is never modified; or stop all other PEs first"
     ]
     for newer in EDITIONS[EDITIONS.index(edition) + 1 :]:
         model = replace(checker.basis.weakest, edition=newer)

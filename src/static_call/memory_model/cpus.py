@@ -172,7 +172,7 @@ def named(name: str) -> Cpu:
     if found is None:
         known = ", ".join(cpu.name for cpu in CPUS)
         raise UnknownCpu(
-            f"{name}: the CPUs known by name are {known}; for another, leave --cpu out: all cache "
-            "types are asked about then, without errata"
+            f"{name!r} is not the name of a CPU known here: {known} are. For another, leave "
+            "--cpu out: all cache types are asked about then, without errata"
         )
     return found

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     designs = [notation.load(name) for name in options.design or notation.shipped()]
     limits, basis = given_limits(options), _basis(options)
     if options.litmus is not None:
-        if options.cpu:
+        if options.cpu is not None:
             raise Misuse("--litmus writes questions, which name no CPU: leave --cpu out")
         from static_call.check import export
 
@@ -123,7 +123,8 @@ def _basis(options: argparse.Namespace) -> Basis:
     from static_call.check.basis import Basis
     from static_call.memory_model import cpus
 
-    return Basis(options.edition, cpus.named(options.cpu) if options.cpu else None)
+    cpu = None if options.cpu is None else cpus.named(options.cpu)
+    return Basis(options.edition, cpu)
 
 
 def _explain(options: argparse.Namespace) -> int:
