@@ -4,7 +4,7 @@ diy7's words: Rfe, Fre, Coe are what one thread reads from, or writes before or 
 Pod.. is program order to a different variable, from a read or write to a read or write; Dp.. are
 dependencies; A, L, Q are acquire, release, acquirePC; X is an exclusive pair, Pa a register pair;
 I is an instruction fetch; Pos.. and s are to the same variable; w0, w4 and q0 access its
-halves and to all of it. The arguments are fixed, so the tests are the same every time.
+halves and all of it. The arguments are fixed, so the tests are the same every time.
 """
 
 from __future__ import annotations
