@@ -3,7 +3,8 @@
 diy7's words: Rfe, Fre, Coe are what one thread reads from, or writes before or after, another one;
 Pod.. is program order to a different variable, from a read or write to a read or write; Dp.. are
 dependencies; A, L, Q are acquire, release, acquirePC; X is an exclusive pair, Pa a register pair;
-I is an instruction fetch. The arguments are fixed, so the tests are the same every time.
+I is an instruction fetch; Pos.. and s are to the same variable; w0, w4 and q0 access its
+halves and all of it. The arguments are fixed, so the tests are the same every time.
 """
 
 from __future__ import annotations
@@ -49,6 +50,24 @@ FAMILIES = {
         "-size 4 -nprocs 2",
         "Rfe Fre Coe PodWW PodRR DMB.SYd** DpAddrCseldR DpAddrCseldW DpDataCseldW DpCtrlCseldW "
         "DpCtrlIsbCseldR",
+    ),
+    "same": (
+        "-size 5 -nprocs 2",
+        "Rfe Fre Coe Rfi Fri Coi PosRR PosRW PosWR PosWW PodRR PodRW PodWR PodWW "
+        "DpAddrsR DpAddrsW DpDatasW DpCtrlsW DpCtrlsR",
+    ),
+    "halfwords": (
+        "-type uint16_t -size 4 -nprocs 2",
+        "Rfe Fre Coe PodRR PodWW PodWR DpDatadW A L Amo.LdAdd Amo.Cas",
+    ),
+    "mixed": (
+        "-variant Mixed -type uint64_t -size 4 -nprocs 2",
+        "Rfe Fre Coe PodRR PodWW w0 w4 q0 DMB.SYdWW",
+    ),
+    "maintenance": (
+        "-variant self -size 4 -nprocs 2",
+        "RfePI FreIP Rfe Fre Coe PodRRPI PodRRIP PodWW PodRW PodRWIP PodWRPI DC.CVAUpdWW "
+        "IC.IVAUpdWW CacheSyncdWW DpCtrlIsbdRPI",
     ),
     "fetch": (
         "-variant self -size 5 -nprocs 3",

@@ -116,10 +116,15 @@ class World:
         }
         line = self.program.line
         span = {
-            i: set(range(e[i].address // line, (e[i].address + max(e[i].size, 1) - 1) // line + 1))
+            i: (e[i].address // line, (e[i].address + max(e[i].size, 1) - 1) // line)
             for i in M | F | DC | IC
         }
-        self.scl = {(a, b) for a in span for b in span if span[a] & span[b]}
+        self.scl = {
+            (a, b)
+            for a in span
+            for b in span
+            if span[a][0] <= span[b][1] and span[b][0] <= span[a][1]
+        }
         self.sca = {
             (a, b)
             for a, b in pairs

@@ -26,7 +26,10 @@ from static_call.design import notation
 from static_call.errors import StaticCallError
 from static_call.memory_model.program import Limits
 
-EVERY = {"internal": 60, "exclusive": 20, "acquire": 4, "fetch-acquire": 4, "three": 4, "data": 2}
+EVERY = {
+    "internal": 60, "exclusive": 20, "acquire": 4, "fetch-acquire": 4, "three": 4, "data": 2,
+    "mixed": 5, "halfwords": 2,
+}  # fmt: skip
 """Of a family of diy7's tests, one in how many is run here; all of one that is not listed."""
 
 EXPORTS = 16
