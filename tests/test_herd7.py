@@ -35,10 +35,10 @@ EVERY = {
 EXPORTS = 16
 """One in how many of the questions about the shipped designs is run here."""
 
-DESIGNS, QUESTIONS = 12, 3
+DESIGNS, QUESTIONS = 8, 2
 """Random designs, and questions about each that are run here."""
 
-RANDOM_SECONDS = 3
+RANDOM_SECONDS = 2
 """Of CPU time for one of them: herd7 takes minutes and gigabytes for some, where a branch goes to a
 loaded address after labels that it then takes for loops."""
 
