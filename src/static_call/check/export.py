@@ -263,7 +263,7 @@ class _Writer:
                 point += 1
             insn = decode(self.program.code[address], address)
             lines.append(f"{self.label(address)}:")
-            if insn.name == "br" and insn["n"] in self.made:
+            if insn.name == "br" and self.made:
                 lines += self.branch(insn["n"])
             else:
                 lines.append(self.instruction(address, paged))
@@ -308,12 +308,13 @@ class _Writer:
         branches = [decode(word) for word in words if word is not None]
         registers = sorted({i["n"] for i in branches if i.name == "br"} - fixed - {30, *_OURS})
         for register in registers:
-            value = "7" if register in self.made else 'label:"P1:Lwild"'
+            value = "7" if self.made else 'label:"P1:Lwild"'
             self.init.append(f" 1:X{register}={value};")
         if registers or self.literals:
             yield from ("Lwild:", f"MOV W{_CALLED},#98", "B Lend")
 
-    # An address that ADRP and ADD make: a number, as herd7 computes no label from two parts
+    # Where a cell's ADRP makes an address, all addresses of targets are numbers: herd7 neither
+    # computes a label from two parts nor compares one with a number
 
     def page(self, address: int) -> int:
         """The number that a page has in the file: 4096 times one, two, ..."""
@@ -322,10 +323,14 @@ class _Writer:
             raise NotExpressible(f"{self.name}: an ADRP to {address:#x}")
         return _PAGE * (1 + pages.index(address))
 
+    def made_number(self, address: int) -> int:
+        """The number of a target."""
+        return self.page(address & -_PAGE) + address % _PAGE
+
     def branch(self, register: int) -> Iterator[str]:
         """A BR to such an address."""
         for goal, label in self.goals.items():
-            yield f"MOV X{_MADE},#{self.page(goal & -_PAGE) + goal % _PAGE}"
+            yield f"MOV X{_MADE},#{self.made_number(goal)}"
             yield from (f"CMP X{register},X{_MADE}", f"B.EQ {label}")
         yield "B Lwild"
 
@@ -372,6 +377,10 @@ class _Writer:
 
     def literal(self, value: int) -> str:
         """What a literal holds. herd7 leaves out an execution that branches to no code."""
+        if self.made and value in self.scene.trampoline:
+            raise NotExpressible(f"{self.name}: a literal that leads to {self.scene.name(value)}")
+        if self.made:
+            return str(self.made_number(value) if value in self.goals else value)
         held = self.pointer(value)
         return held if held.startswith("label:") or self.compared() else 'label:"P1:Lwild"'
 
