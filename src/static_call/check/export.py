@@ -292,7 +292,7 @@ class _Writer:
         if self.question.kind == "fresh":
             yield from ("Lold:", f"MOV W{_CALLED},#99", "B Lend")
         if self.question.kind == "settled":
-            yield from ("Lnone:", f"MOV W{_CALLED},#100")
+            yield from ("Lnone:", f"MOV W{_CALLED},#100", "B Lend")
 
     def wild(self) -> Iterator[str]:
         """Where a branch to a register goes that only a cell's instruction would have set.

@@ -98,6 +98,6 @@ class Tree:
         except BaseException as error:
             with suppress(OSError):
                 os.unlink(temporary)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and error.errno:
                 error.filename = path
             raise
