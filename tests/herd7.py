@@ -21,7 +21,6 @@ import argparse
 import re
 import shlex
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -161,10 +160,9 @@ def text(case: Case, cache_type: str) -> str:
 
 def exports(design: str) -> Iterator[Row]:
     """Every question about a shipped design that `check --litmus` writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        export.write([notation.load(design)], folder)
-        for file in sorted(Path(folder).iterdir()):
-            yield Row(f"export {file.stem}", file.read_text())
+    for files, _ in export.questions([notation.load(design)]):
+        for name, text in sorted(files):
+            yield Row(f"export {name}", text)
 
 
 def diy7(family: str) -> Iterator[Row]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from static_call.board.errata import ERRATA
@@ -64,7 +63,8 @@ def questions(designs: Sequence[Design], limits: Limits = DEFAULT) -> Asked:
     rows: dict[str, Row] = {}
     texts: list[str] = []
     left: dict[str, int] = {}
-    for name, text in _files(designs, limits):
+    made = (file for files, _ in export.questions(designs, limits) for file in files)
+    for name, text in sorted(made, key=lambda one: f"{one.name}.litmus"):  # as in the folder
         try:
             test = read(text, name)
             check_defined(test, limits)
@@ -88,15 +88,6 @@ def check_defined(test: Test, limits: Limits) -> None:
     if broken:
         which = "does not define" if PRESENT in broken else "did not define in older editions"
         raise NotRunnable(f"{test.name}: it modifies code in a way that Arm {which}")
-
-
-def _files(designs: Sequence[Design], limits: Limits) -> Iterator[tuple[str, str]]:
-    """The litmus files of designs: their names and texts."""
-    with TemporaryDirectory() as folder:
-        export.write(designs, folder, limits)
-        for name in sorted(os.listdir(folder)):
-            with open(os.path.join(folder, name), encoding="utf-8") as file:
-                yield name.removesuffix(".litmus"), file.read()
 
 
 def check_folder(directory: str) -> None:

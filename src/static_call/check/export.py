@@ -75,47 +75,62 @@ def write(
         limits: Bounds on the work.
 
     Returns:
-        How many files were written, and the problems: for each design with questions that cannot be
-        written, or with no questions at all, why the first cannot be, and how many more cannot.
+        How many files were written, and the problems: see `questions`.
 
     Raises:
         OSError: a file cannot be written.
+        StaticCallError: see `questions`.
+    """
+    made = questions(designs, limits)
+    os.makedirs(directory, exist_ok=True)
+    count = 0
+    problems: list[str] = []
+    for files, why in made:
+        for name, text in files:
+            with open(os.path.join(directory, f"{name}.litmus"), "w", encoding="utf-8") as file:
+                file.write(text)
+        count += len(files)
+        problems += why
+    return count, problems
+
+
+def questions(
+    designs: Sequence[Design], limits: Limits = DEFAULT
+) -> Iterator[tuple[list[File], list[str]]]:
+    """The questions on single changes of designs.
+
+    Args:
+        designs: The designs, no two with the same name.
+        limits: Bounds on the work.
+
+    Returns:
+        For each design its files and, if it has questions that cannot be written, or no questions
+        at all, a line that says why the first cannot be and how many more cannot.
+
+    Raises:
         StaticCallError: two designs have the same name, so their files would too.
     """
     names = [design.name for design in designs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise StaticCallError(f"two designs are named {twice}: write their files into two folders")
-    os.makedirs(directory, exist_ok=True)
-    count = 0
-    problems: list[str] = []
-    for design in designs:
-        written, (why, *more) = _write(design, directory, limits)
-        count += written
-        if why:
-            problems.append(why + (f" (and {len(more)} questions more)" if more else ""))
-    return count, problems
+    return (_questions(design, limits) for design in designs)
 
 
-def _write(design: Design, directory: str, limits: Limits) -> tuple[int, list[str]]:
-    """Writes one design's questions. Returns how many files, and why others can't be written."""
+def _questions(design: Design, limits: Limits) -> tuple[list[File], list[str]]:
+    """The same for one design."""
     checker = Checker(limits)
-    written = 0
+    files: list[File] = []
     not_asked: list[str] = []
     problems: list[str] = []
     for change, kind in product(changes(), KINDS):
         try:
-            found = list(question(design, change, kind, checker=checker))
+            files += list(question(design, change, kind, checker=checker))
         except Unaskable as error:
             not_asked.append(f"{design.name}+{kind}: {error}")
-            continue
         except NotExpressible as error:
             problems.append(str(error))
-            continue
-        for name, text in found:
-            with open(os.path.join(directory, f"{name}.litmus"), "w", encoding="utf-8") as file:
-                file.write(text)
-        written += len(found)
-    return written, problems or ([] if written else not_asked) or [""]
+    why, *more = problems or ([] if files else not_asked) or [""]
+    return files, [why + (f" (and {len(more)} questions more)" if more else "")] if why else []
 
 
 def question(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 
 from static_call.cli.output import width
@@ -106,14 +105,12 @@ class Parser(argparse.ArgumentParser):
         return [*options, *end, *operands]
 
     def _values(self, option: str) -> int:
-        """How many words after an option are its values: without end where it takes all of them."""
+        """How many words after an option are its values."""
         known = {name: one for one in self._actions for name in one.option_strings}
         meant = [one for name, one in known.items() if name.startswith(option) and name[1] == "-"]
         action = known.get(option) or (meant[0] if meant else None)
         if action is None:  # it is wrong, or its value is in the same word
             return 0
-        if action.nargs == "+":
-            return sys.maxsize  # up to the end or the next option: the words stay as they are
         return 1 if action.nargs is None else int(action.nargs)
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
