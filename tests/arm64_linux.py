@@ -125,13 +125,24 @@ def unpacked(name: str, packages: Packages) -> Path:
     return _cached(name, packages.unpack, *packages.key())
 
 
+def with_its_libraries(folder: Path, program: str, *libraries: Path) -> list[str]:
+    """The command that runs a program of unpacked packages of this host's architecture.
+
+    Args:
+        folder: Where they are unpacked, with the C library of their release.
+        program: Its name in usr/bin.
+        libraries: Other folders that have libraries it needs.
+    """
+    (loader,) = folder.glob("usr/lib/*/ld-linux-*.so.*")
+    path = ":".join(map(str, (loader.parent, *libraries)))
+    return [str(loader), "--library-path", path, str(folder / "usr/bin" / program)]
+
+
 def qemu(program: str = "qemu-system-aarch64") -> list[str]:
     """The command that runs a program of QEMU 10, with libraries and files of its own."""
     folder = emulator()
-    (loader,) = folder.glob("usr/lib/*/ld-linux-*.so.*")
-    modules = f"QEMU_MODULE_DIR={loader.parent}/qemu"
-    command = ["env", modules, str(loader), "--library-path", str(loader.parent)]
-    command.append(str(folder / "usr/bin" / program))
+    run = with_its_libraries(folder, program)
+    command = ["env", f"QEMU_MODULE_DIR={Path(run[0]).parent}/qemu", *run]
     return [*command, "-L", str(folder / "usr/share/qemu")] if "system" in program else command
 
 

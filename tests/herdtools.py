@@ -71,12 +71,8 @@ class Refused(NamedTuple):
 def command(program: str) -> list[str]:
     """The command that runs one of the package's programs. Raises Unavailable."""
     root = arm64_linux.unpacked("herdtools", PACKAGES)
-    (loader,) = root.glob("usr/lib/*/ld-linux-*.so.*")
-    library = root / "usr/share/herdtools7" / ("litmus" if program == "litmus7" else "herd")
-    return [
-        *(str(loader), "--library-path", str(loader.parent), str(root / "usr/bin" / program)),
-        *("-set-libdir", str(library)),
-    ]
+    library = root / "usr/share/herdtools7/herd"
+    return [*arm64_linux.with_its_libraries(root, program), "-set-libdir", str(library)]
 
 
 def herd7(
@@ -150,19 +146,12 @@ def _batch(
     for line in errors.splitlines():
         if match := re.search(r'File "t(\d+)\.litmus"(.*)', line):
             found.setdefault(int(match[1]), Refused(f"herd7: {match[2].strip(' :,')}"))
-    left = [i for i in numbers if i not in found]
-    if len(numbers) == 1:
-        return (
-            found
-            if not left
-            else {
-                numbers[0]: Refused(
-                    f"herd7: no answer in {seconds:g} s, {MEMORY >> 20} GiB: {errors[-300:]}"
-                )
-            }
-        )
-    for i in left:
-        found |= _batch(run, folder, [i], seconds, flag)
+    for i in numbers:
+        if i not in found and len(numbers) > 1:
+            found |= _batch(run, folder, [i], seconds, flag)
+        elif i not in found:
+            why = f"no answer in {seconds:g} s, {MEMORY >> 20} GiB: {errors[-300:]}"
+            found[i] = Refused(f"herd7: {why}")
     return found
 
 

@@ -63,8 +63,6 @@ def packages(version: str) -> Packages:
 def command(version: str, folder: Path) -> Path:
     """A script that runs a Python of the cache, in `folder`, with static-call installed."""
     root = arm64_linux.unpacked(f"python-{version}", packages(version))
-    (loader,) = root.glob("usr/lib/*/ld-linux-*.so.*")
-    libraries = f"{loader.parent}:{root / 'usr/lib'}"
     script = folder / f"python{version}"
     site = folder / f"site-{version}"
     site.mkdir()
@@ -76,7 +74,7 @@ def command(version: str, folder: Path) -> Path:
     metadata.write_text(
         f"Name: static-call\nVersion: {importlib.metadata.version('static-call')}\n"
     )
-    words = [str(loader), "--library-path", libraries, str(root / f"usr/bin/python{version}")]
+    words = arm64_linux.with_its_libraries(root, f"python{version}", root / "usr/lib")
     script.write_text(
         "#!/bin/sh\n"
         f"export PYTHONHOME={shlex.quote(str(root / 'usr'))}\n"
